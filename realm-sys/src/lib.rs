@@ -1,0 +1,45 @@
+//! Realm: language models in a host application, on the host's terms.
+//!
+//! The map, from the outside in:
+//!
+//! | module      | what it is |
+//! |-------------|------------|
+//! | [`capi`]    | the C functions, one file per noun of `include/realm.h` |
+//! | [`session`] | a pollable conversation: guest, programs, KV pages and limits of one tenant |
+//! | [`guest`]   | the wasmi host: engines, imports, fuel and memory limits |
+//! | [`graph`]   | recorded programs: operations, validation, planning, reference kernels |
+//! | [`backend`] | the function-pointer tables that arithmetic is plugged in by |
+//! | [`store`]   | the shared, spin-locked table of models |
+//! | [`vocab`]   | tokenizers, one file per algorithm |
+//! | [`quant`]   | the block formats of ggml: dequantization and integer dot products |
+//! | [`gguf`]    | the file format, parsed without trust |
+//! | [`platform`]| what the core needs from the machine: memory, clock, log |
+//! | [`num`]     | arithmetic that gives the same bits everywhere |
+//! | [`error`]   | statuses and messages |
+#![no_std]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may fail"
+    )
+)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "hosted"))]
+extern crate std;
+
+pub mod error;
+pub mod gguf;
+pub mod num;
+pub mod quant;
+pub mod vocab;
