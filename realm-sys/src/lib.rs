@@ -46,4 +46,5 @@ pub mod error;
 pub mod gguf;
 pub mod num;
 pub mod quant;
+pub mod store;
 pub mod vocab;

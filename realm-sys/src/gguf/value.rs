@@ -394,8 +394,8 @@ impl<'a> Iterator for Strings<'a> {
 
 impl ExactSizeIterator for Strings<'_> {}
 
-/// The metadata of one file.
-#[derive(Clone, Copy, Debug)]
+/// The metadata of one file. The default has no entries.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Metadata<'a> {
     bytes: &'a [u8],
     kvs: &'a [Kv],
