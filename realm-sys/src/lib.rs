@@ -27,6 +27,10 @@
     clippy::panic,
     clippy::indexing_slicing
 )]
+#![allow(
+    clippy::result_large_err,
+    reason = "an error carries its message inline, because nothing may be allocated for it"
+)]
 #![cfg_attr(
     test,
     allow(
