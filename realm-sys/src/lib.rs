@@ -17,6 +17,10 @@
 //! | [`num`]     | arithmetic that gives the same bits everywhere |
 //! | [`error`]   | statuses and messages |
 #![no_std]
+#![allow(
+    non_camel_case_types,
+    reason = "the types of the C interface carry their C names"
+)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,9 +46,11 @@ extern crate alloc;
 #[cfg(any(test, feature = "hosted"))]
 extern crate std;
 
+pub mod backend;
 pub mod error;
 pub mod gguf;
 pub mod num;
+pub mod platform;
 pub mod quant;
 pub mod store;
 pub mod vocab;
