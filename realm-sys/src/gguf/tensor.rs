@@ -4,6 +4,7 @@ use super::read::{Reader, Span};
 use super::{Limits, MAX_DIMS};
 use crate::bail;
 use crate::error::{Result, try_vec};
+use crate::quant::GgmlType;
 
 /// One tensor of a file.
 #[derive(Clone, Copy, Debug)]
@@ -118,27 +119,27 @@ impl Tensor {
 
 /// Bytes of a tensor's data, or an error that names it.
 fn data_bytes(name: &str, dims: &[u64; 4], type_id: u32) -> Result<u64> {
-    let Some(t) = types::layout(type_id) else {
+    let Some(ty) = GgmlType::from_id(type_id) else {
         bail!(
             Unsupported,
             "tensor '{name}' has the unknown type {type_id}"
         );
     };
     let [row, rest @ ..] = *dims;
-    if !row.is_multiple_of(t.block_len) {
+    if !row.is_multiple_of(ty.block_len() as u64) {
         bail!(
             Format,
             "tensor '{name}': rows of {row} are not a multiple of {}'s {}",
-            t.name,
-            t.block_len
+            ty.name(),
+            ty.block_len()
         );
     }
     let bytes = || {
         // Elements are kept below 2^63, as ggml's signed sizes have it.
         let elements = dims.iter().try_fold(1_u64, |n, &d| n.checked_mul(d))?;
         i64::try_from(elements).ok()?;
-        let row_bytes = (row / t.block_len).checked_mul(t.block_bytes)?;
-        rest.iter().try_fold(row_bytes, |n, &d| n.checked_mul(d))
+        rest.iter()
+            .try_fold(ty.row_bytes(row)?, |n, &d| n.checked_mul(d))
     };
     match bytes() {
         Some(n) => Ok(n),
@@ -166,55 +167,4 @@ pub(super) fn check_overlap(file: &[u8], tensors: &[Tensor]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What this module needs to know of ggml's element types.
-mod types {
-    /// The layout of an element type: rows are made of blocks.
-    pub struct Layout {
-        pub name: &'static str,
-        pub block_len: u64,
-        pub block_bytes: u64,
-    }
-
-    pub fn layout(type_id: u32) -> Option<Layout> {
-        let (name, block_len, block_bytes) = match type_id {
-            0 => ("F32", 1, 4),
-            1 => ("F16", 1, 2),
-            2 => ("Q4_0", 32, 18),
-            3 => ("Q4_1", 32, 20),
-            6 => ("Q5_0", 32, 22),
-            7 => ("Q5_1", 32, 24),
-            8 => ("Q8_0", 32, 34),
-            10 => ("Q2_K", 256, 84),
-            11 => ("Q3_K", 256, 110),
-            12 => ("Q4_K", 256, 144),
-            13 => ("Q5_K", 256, 176),
-            14 => ("Q6_K", 256, 210),
-            16 => ("IQ2_XXS", 256, 66),
-            17 => ("IQ2_XS", 256, 74),
-            18 => ("IQ3_XXS", 256, 98),
-            19 => ("IQ1_S", 256, 50),
-            20 => ("IQ4_NL", 32, 18),
-            21 => ("IQ3_S", 256, 110),
-            22 => ("IQ2_S", 256, 82),
-            23 => ("IQ4_XS", 256, 136),
-            24 => ("I8", 1, 1),
-            25 => ("I16", 1, 2),
-            26 => ("I32", 1, 4),
-            27 => ("I64", 1, 8),
-            28 => ("F64", 1, 8),
-            29 => ("IQ1_M", 256, 56),
-            30 => ("BF16", 1, 2),
-            34 => ("TQ1_0", 256, 54),
-            35 => ("TQ2_0", 256, 66),
-            39 => ("MXFP4", 32, 17),
-            _ => return None,
-        };
-        Some(Layout {
-            name,
-            block_len,
-            block_bytes,
-        })
-    }
 }

@@ -215,7 +215,7 @@ impl Writer {
 
 /// A tiny llama-shaped file: every kind of metadata, three tensors and a few tokens.
 pub fn sample() -> Vec<u8> {
-    let floats: Vec<f32> = (0..64).map(|i| i as f32 / 4.0).collect();
+    let floats = |n: u8| -> Vec<f32> { (0..n).map(|i| f32::from(i) / 4.0).collect() };
     let tokens: Vec<String> = (0..5).map(|i| alloc::format!("<t{i}>")).collect();
     Writer::new()
         .str("general.architecture", "llama")
@@ -225,8 +225,8 @@ pub fn sample() -> Vec<u8> {
         .strings("tokenizer.ggml.tokens", &tokens)
         .f32s("tokenizer.ggml.scores", &[0.0, -1.0, -2.0, -3.0, -4.0])
         .i32s("tokenizer.ggml.token_type", &[2, 3, 1, 1, 6])
-        .tensor_f32("token_embd.weight", &[8, 5], &floats[..40])
-        .tensor_f32("output_norm.weight", &[8], &floats[..8])
+        .tensor_f32("token_embd.weight", &[8, 5], &floats(40))
+        .tensor_f32("output_norm.weight", &[8], &floats(8))
         .tensor("blk.0.attn_q.weight", &[32, 2], 8, &[7; 68])
         .bytes()
 }

@@ -3,6 +3,7 @@
 use super::model::TensorInfo;
 use crate::bail;
 use crate::error::Result;
+use crate::quant::{GgmlType, dequantize_row};
 
 /// Writes rows `first .. first + count` of `t` to the front of `dst` as floats.
 pub(super) fn read_f32(t: &TensorInfo<'_>, first: u64, count: u64, dst: &mut [f32]) -> Result<()> {
@@ -36,27 +37,14 @@ pub(super) fn read_f32(t: &TensorInfo<'_>, first: u64, count: u64, dst: &mut [f3
             t.name
         );
     };
-    dequantize(t, src, dst)
-}
-
-/// All of `src`, whole rows, to as many floats.
-fn dequantize(t: &TensorInfo<'_>, src: &[u8], dst: &mut [f32]) -> Result<()> {
-    match t.type_id {
-        0 => {
-            for (to, from) in dst.iter_mut().zip(src.as_chunks().0) {
-                *to = f32::from_le_bytes(*from);
-            }
-        }
-        1 => {
-            for (to, from) in dst.iter_mut().zip(src.as_chunks().0) {
-                *to = half::f16::from_le_bytes(*from).to_f32();
-            }
-        }
-        id => bail!(
-            Unsupported,
-            "tensor '{}': type {id} cannot be dequantized yet",
-            t.name
-        ),
-    }
-    Ok(())
+    let Some(ty) = GgmlType::from_id(t.type_id) else {
+        // Parsing has refused such files.
+        bail!(
+            Internal,
+            "tensor '{}' has the unknown type {}",
+            t.name,
+            t.type_id
+        );
+    };
+    dequantize_row(ty, src, dst)
 }

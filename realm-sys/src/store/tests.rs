@@ -396,7 +396,10 @@ fn wrong_splits_are_refused() {
         status(store.register_copy(&views, 1, &Limits::default()))
     };
     let (a, b) = (split(0, 2, 2, &["a"]), split(1, 2, 2, &["b"]));
-    assert_eq!(try_files(&[a.clone()]), Status::InvalidArgument);
+    assert_eq!(
+        try_files(core::slice::from_ref(&a)),
+        Status::InvalidArgument
+    );
     assert_eq!(try_files(&[b.clone(), a.clone()]), Status::InvalidArgument);
     assert_eq!(try_files(&[a.clone(), a.clone()]), Status::InvalidArgument);
     assert_eq!(
@@ -440,24 +443,32 @@ fn rows_are_dequantized_and_checked() {
     let halves: Vec<u8> = (0..8)
         .flat_map(|i| half::f16::from_f32(i as f32).to_le_bytes())
         .collect();
+    // Two blocks of Q8_0, with scales of 1 and 2.
+    let mut blocks = vec![0, 0x3c];
+    blocks.extend([5_u8; 32]);
+    blocks.extend([0, 0x40]);
+    blocks.extend([0xfd_u8; 32]);
     let file = Writer::new()
         .tensor_f32("x", &[4, 3, 2], &values)
         .tensor("h", &[4, 2], 1, &halves)
+        .tensor("q", &[32, 2], 8, &blocks)
         .bytes();
     let store = Store::new();
     store
         .register_copy(&[&file], 1, &Limits::default())
         .unwrap();
     let m = store.open(1).unwrap();
-    let mut dst = [-1.0; 10];
+    let (mut dst, mut wide) = ([-1.0; 10], [0.0; 32]);
     m.read_tensor_f32(0, 4, 2, &mut dst).unwrap();
     assert_eq!(dst[..8], values[16..]);
     assert_eq!(dst[8..], [-1.0; 2]);
     m.read_tensor_f32(1, 1, 1, &mut dst).unwrap();
     assert_eq!(dst[..4], [4.0, 5.0, 6.0, 7.0]);
     m.read_tensor_f32(0, 6, 0, &mut []).unwrap();
+    m.read_tensor_f32(2, 1, 1, &mut wide).unwrap();
+    assert_eq!(wide, [-6.0; 32]);
     let mut read = |h, first, count| status(m.read_tensor_f32(h, first, count, &mut dst));
-    assert_eq!(read(2, 0, 1), Status::NotFound);
+    assert_eq!(read(3, 0, 1), Status::NotFound);
     assert_eq!(read(0, 5, 2), Status::InvalidArgument);
     assert_eq!(read(0, u64::MAX, 2), Status::InvalidArgument);
     assert_eq!(read(0, 0, u64::MAX), Status::InvalidArgument);
