@@ -23,7 +23,7 @@ pub struct Model {
     file_bytes: u64,
     parameter_count: u64,
     digest: Lazy<Sha256Digest>,
-    // vocab slot
+    // vocab slot: a `Lazy<Vocab>`, built from `metadata()` when first asked for.
 }
 
 struct File {
