@@ -49,6 +49,7 @@ extern crate std;
 pub mod backend;
 pub mod error;
 pub mod gguf;
+pub mod graph;
 pub mod num;
 pub mod platform;
 pub mod quant;
