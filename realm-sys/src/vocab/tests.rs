@@ -372,6 +372,8 @@ fn reference_vectors() {
             &data.join(json["gguf"].as_str().unwrap()),
             json["pre"].as_str(),
         );
+        // StarCoder's vocabulary, for one, lacks some bytes that UTF-8 can contain.
+        let lossless = (0..=255).all(|b| !ids(&v, &[b], false, false).is_empty());
         let (mut wrong, mut count) = (0, 0);
         for case in json["cases"].as_array().unwrap() {
             let text = case["text"].as_str().unwrap();
@@ -389,7 +391,7 @@ fn reference_vectors() {
                     println!("{text:?}\n  want {want:?}\n  got  {got:?}");
                 }
             }
-            if !text.contains('▁') {
+            if lossless && !text.contains('▁') {
                 assert_eq!(self::text(&v, &got, false), text.as_bytes(), "{text:?}");
             }
         }

@@ -121,4 +121,15 @@ mod tests {
             assert!(want, "{c:?}");
         }
     }
+
+    /// Every character was once compared with Oniguruma's classes; the counts notice a table of
+    /// another Unicode version.
+    #[test]
+    fn the_tables_are_those_of_unicode_16() {
+        let count = |want| ('\0'..=char::MAX).filter(|&c| class(c) == want).count();
+        assert_eq!(count(Class::Letter), 141_028);
+        assert_eq!(count(Class::Number), 1_911);
+        assert_eq!(count(Class::Mark), 2_501);
+        assert_eq!(count(Class::Space), 25);
+    }
 }
