@@ -14,11 +14,18 @@
 //! that a call which fails has changed nothing. Two exceptions: the caller's `realm_error` is written by
 //! every call, and `BUFFER_TOO_SMALL` comes with the needed count.
 #![allow(
+    clippy::too_many_arguments,
+    reason = "C has no other way to say store, id, key and length, buffer and size, and error"
+)]
+#![allow(
     clippy::missing_safety_doc,
     reason = "the comments are the C header's; its contract is that pointers are NULL or valid for what is said"
 )]
 
 pub mod error;
+pub mod model;
+pub mod runtime;
+pub mod store;
 pub mod version;
 
 #[cfg(test)]
