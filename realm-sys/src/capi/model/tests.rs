@@ -16,6 +16,10 @@ use std::vec::Vec;
 const INVALID: realm_status = REALM_STATUS_INVALID_ARGUMENT;
 const NULL: *mut realm_error = ptr::null_mut();
 
+fn null<T>() -> *mut T {
+    ptr::null_mut()
+}
+
 /// A store that is destroyed at the end.
 struct Own(*mut realm_store);
 
@@ -162,7 +166,7 @@ fn parts_are_released_once_whatever_happens() {
         max_tensor_count: 1,
         ..limits()
     };
-    let odd = ptr::without_provenance(1);
+    let odd = ptr::without_provenance::<u8>(1);
     assert_eq!(failing(&[part(&junk)], &|_| {}), REALM_STATUS_FORMAT);
     assert_eq!(failing(&[part(&[])], &|_| {}), REALM_STATUS_FORMAT);
     assert_eq!(failing(&[null_part], &|_| {}), INVALID);
@@ -455,7 +459,6 @@ fn metadata_is_read_by_index_and_by_key() {
         ("ints".into(), REALM_META_ARRAY | REALM_META_I32 << 8)
     );
 
-    let null = ptr::null_mut;
     let mut n = 0;
     // SAFETY: NULL, or whole outputs.
     unsafe {
@@ -509,7 +512,6 @@ fn metadata_is_read_by_index_and_by_key() {
 fn tensors_are_found_described_and_read_by_rows() {
     let store = Own::with(&sample());
     let s = store.0;
-    let null = ptr::null_mut;
     let find = |name: &str| {
         let mut t = 99;
         // SAFETY: whole outputs.
@@ -637,7 +639,6 @@ fn with_vocabulary() -> Vec<u8> {
 fn text_becomes_ids_and_ids_text() {
     let store = Own::with(&with_vocabulary());
     let s = store.0;
-    let null = ptr::null_mut;
     let ids = |text: &[u8], flags, capacity: usize| {
         let (mut out, mut n) = (vec![7777; capacity], 99);
         let (p, len) = (text.as_ptr().cast(), text.len());

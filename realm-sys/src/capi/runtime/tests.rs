@@ -80,6 +80,10 @@ fn options() -> realm_runtime_options {
     }
 }
 
+fn null<T>() -> *mut T {
+    ptr::null_mut()
+}
+
 /// The status, which has to be that of the error struct too.
 fn create(options: *const realm_runtime_options, out: *mut *mut realm_runtime) -> realm_status {
     let mut e = realm_error::OK;
@@ -98,7 +102,6 @@ fn runtime() -> *mut realm_runtime {
 
 #[test]
 fn null_is_a_status_everywhere() {
-    let null = ptr::null_mut;
     // SAFETY: NULL is allowed everywhere.
     unsafe {
         assert_eq!(create(ptr::null(), null()), REALM_STATUS_INVALID_ARGUMENT);
@@ -127,7 +130,7 @@ fn null_is_a_status_everywhere() {
 
 #[test]
 fn options_are_checked_and_outputs_left_alone() {
-    let mark = ptr::without_provenance_mut(16);
+    let mark: *mut realm_runtime = ptr::without_provenance_mut(16);
     let try_with = |change: &dyn Fn(&mut realm_runtime_options)| {
         let mut o = options();
         change(&mut o);
