@@ -39,12 +39,20 @@ TEXTS = [
     "\x00\x01\x7f\ufffd\ue000",
     "thethethethethetherealmrealmrealmtotaltotaltotalthethethethethethe",
     "           = = = == === ==== ========",
+    "HTTPServer camelCase'S ǅungla 日本ABC ʰX/ a//\n/ A\u0301B",
     "<s></s><unk><0x0A><|im_end|>",
 ]
 
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CASE = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+CASED = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+C|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*C|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 DEEPSEEK3 = (
@@ -54,6 +62,8 @@ DEEPSEEK3 = (
 SPLITS = {
     "llama-bpe": [LLAMA3],
     "qwen2": [LLAMA3.replace("{1,3}", "")],
+    "gpt-4o": [CASED.replace("+C|", "+" + CASE + "|").replace("*C|", "*" + CASE + "|")],
+    "tekken": [CASED.replace("C|", "|").replace("{1,3}", "")],
     "gpt-2": [GPT2],
     "smollm": [r"\p{N}", GPT2],
     "default": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
@@ -98,7 +108,7 @@ def byte_level():
     vocab = {t: i for i, t in enumerate(tokens)}
     cases = []
     for name in SPLITS:
-        whole = name == "llama-bpe"
+        whole = name in ("llama-bpe", "tekken")
         t = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=whole))
         t.pre_tokenizer = pre_tokenizer(name)
         cases += [{"pre": name, "text": s, "ids": t.encode(s).ids} for s in TEXTS]

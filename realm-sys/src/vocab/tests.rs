@@ -373,12 +373,13 @@ fn hostile_texts_take_linear_time() {
         &["aa", "aaaa", "ĠĠ", "ĠĠĠĠ", "aaaaaaaa", "ĠĠĠĠĠĠĠĠ"],
         &merges,
     );
+    let cased = small_bpe("gpt-4o", &[], &[]);
     let size = 1 << 20;
     for unit in [
-        "a", " ", "\n", " a", "a ", "<", "1", "é", "'", "\n a", "\u{301}", "=\n",
+        "A", "\u{301}A", "a", " ", "\n", " a", "a ", "<", "1", "é", "'", "\n a", "\u{301}", "=\n",
     ] {
         let text = unit.repeat(size / unit.len());
-        for v in [&spm, &bpe] {
+        for v in [&spm, &bpe, &cased] {
             let start = Instant::now();
             let n = ids(v, text.as_bytes(), true, true).len();
             let took = start.elapsed();
