@@ -40,6 +40,7 @@ extern crate std;
 
 pub mod error;
 pub mod gguf;
+pub mod graph;
 pub mod num;
 pub mod quant;
 pub mod vocab;

@@ -1,0 +1,3 @@
+//! Recorded programs. So far: the reference [`kernels`].
+
+pub mod kernels;
