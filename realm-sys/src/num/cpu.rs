@@ -5,6 +5,7 @@
 //! compiled for the target's baseline. Both give the same bits (tests hold them to it), so the choice
 //! shows in nothing but time.
 
+use crate::quant::f16::f16_to_f32;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// An instruction set that the kernels have an instance for, and that this machine has: only this
@@ -121,6 +122,9 @@ pub trait Isa: Copy {
     /// `a * b + c`, rounded once.
     fn fma(self, a: f32, b: f32, c: f32) -> f32;
 
+    /// The values of sixteen little-endian IEEE halves.
+    fn halves(self, h: &[u8; 32]) -> [f32; 16];
+
     /// Eight exact dot products of 32 signed bytes each. `a` is within -127..=127 (activations are
     /// quantized so); `q` is any.
     fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8];
@@ -149,6 +153,15 @@ impl Isa for Native {
     #[inline(always)]
     fn fma(self, a: f32, b: f32, c: f32) -> f32 {
         super::fma(a, b, c)
+    }
+
+    #[inline(always)]
+    fn halves(self, h: &[u8; 32]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        for (out, &h) in out.iter_mut().zip(h.as_chunks::<2>().0) {
+            *out = f16_to_f32(u16::from_le_bytes(h));
+        }
+        out
     }
 
     #[inline(always)]
@@ -226,6 +239,20 @@ mod avx2 {
         _mm256_madd_epi16(pairs, scale)
     }
 
+    #[target_feature(enable = "avx2,f16c")]
+    #[inline]
+    pub(super) fn halves(h: &[u8; 32]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        // SAFETY: 32 bytes are read and 64 written, neither needs alignment.
+        unsafe {
+            let lo = _mm_loadu_si128(h.as_ptr().cast());
+            let hi = _mm_loadu_si128(h.as_ptr().add(16).cast());
+            _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(lo));
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), _mm256_cvtph_ps(hi));
+        }
+        out
+    }
+
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) fn dots32(q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
@@ -287,6 +314,12 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn halves(self, h: &[u8; 32]) -> [f32; 16] {
+        // SAFETY: as above, F16C.
+        unsafe { avx2::halves(h) }
+    }
+
+    #[inline(always)]
     fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
         // SAFETY: as above, AVX2.
         unsafe { avx2::dots32(q, a) }
@@ -299,22 +332,13 @@ impl Isa for Avx2 {
     }
 }
 
-/// Makes a kernel's public function out of its generic body.
-///
-/// `instances! { /// doc \n pub fn name / name_at(x: &[f32]) -> f32 = body }` defines `name`, which
-/// chooses, and `name_at`, which takes the [`Level`] to run at first, for tests.
-macro_rules! instances {
-    ($(#[$doc:meta])* pub fn $name:ident / $at:ident
+/// Defines `fn name(level, args)`, which runs a generic body compiled for that level.
+macro_rules! at_level {
+    ($(#[$doc:meta])* $vis:vis fn $at:ident
      ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
         $(#[$doc])*
-        #[inline]
-        pub fn $name($($arg: $ty),*) $(-> $ret)? {
-            $at($crate::num::cpu::Level::current(), $($arg),*)
-        }
-
-        /// The same at a given level.
         #[allow(clippy::too_many_arguments, reason = "one more than the kernel")]
-        pub(crate) fn $at(level: $crate::num::cpu::Level, $($arg: $ty),*) $(-> $ret)? {
+        $vis fn $at(level: $crate::num::cpu::Level, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
@@ -333,4 +357,23 @@ macro_rules! instances {
         }
     };
 }
-pub(crate) use instances;
+
+/// Makes a kernel's public function out of its generic body.
+///
+/// `instances! { /// doc \n pub fn name / name_at(x: &[f32]) -> f32 = body }` defines `name`, which
+/// chooses, and `name_at`, which takes the [`Level`] to run at first, for tests.
+macro_rules! instances {
+    ($(#[$doc:meta])* pub fn $name:ident / $at:ident
+     ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+            $at($crate::num::cpu::Level::current(), $($arg),*)
+        }
+        $crate::num::cpu::at_level! {
+            /// The same at a given level.
+            pub(crate) fn $at($($arg: $ty),*) $(-> $ret)? = $body
+        }
+    };
+}
+pub(crate) use {at_level, instances};

@@ -27,6 +27,10 @@
 
 pub mod act;
 pub mod basic;
+mod dot_f32;
+mod dot_k;
+mod dot_q32;
+pub mod matmul;
 pub mod norm;
 pub mod rope;
 pub mod select;
