@@ -26,6 +26,7 @@
 //! Callers hold a [`crate::num::FpGuard`].
 
 pub mod act;
+pub mod attention;
 pub mod basic;
 mod dot_f32;
 mod dot_k;
