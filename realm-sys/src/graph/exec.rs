@@ -4,7 +4,7 @@
 //! used because threads write to disjoint rows and columns of the same operand at the same time.
 
 use super::kernels::act::{self, Act};
-use super::kernels::attention::{self, Heads};
+use super::kernels::attention::{Attend, KvLayout, attend_row, kv_append_row};
 use super::kernels::matmul::{self, ActKind, MulMat};
 use super::kernels::rope::{RopeParams, rope_rates, rope_row, rope_table};
 use super::kernels::{basic, norm, select};
@@ -20,6 +20,9 @@ use crate::{bail, err};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
+
+/// Positions in a KV page.
+const PAGE: usize = crate::backend::table::REALM_KV_PAGE_POSITIONS as usize;
 
 /// A program's tables, and the step they are bound to.
 pub(super) struct Bound<'a> {
@@ -354,6 +357,7 @@ impl Task {
         match self.kind {
             Kind::Multiply(_) if rows > 0 => bound.weight(src(op, 0)).map_or(0, |w| w.ne[1]),
             Kind::Multiply(_) => 0,
+            Kind::Append => rows.min(1),
             Kind::Attend => rows * u64::from(param(op, 1)),
             _ => rows,
         }
@@ -378,6 +382,7 @@ impl Task {
                     window => keys.min(window) * dim,
                 }
             }
+            Kind::Append => cols * bound.rows(op) as u64,
             // exp and friends cost some ten times a multiply-add.
             _ => cols * 8,
         }
@@ -413,7 +418,7 @@ impl Task {
                 Ok(())
             }
             Kind::Multiply(kind) => multiply(bound, op, *kind, units),
-            Kind::Append => append(bound, op, units),
+            Kind::Append => append(bound, op),
             Kind::Attend => attend(bound, op, units),
         }
     }
@@ -453,36 +458,43 @@ fn multiply(
     Ok(())
 }
 
-/// The memory of a layer's part of a page.
+/// The memory of a layer's part of a page; null where a window has left it behind.
+///
+/// # Safety
+/// The step has a page of this index.
 unsafe fn page(bound: &Bound<'_>, layer: &realm_kv_layer, index: usize) -> *mut u8 {
     // SAFETY: the core has made every page that a step's positions reach.
     unsafe {
         let table = &*bound.step.kv_tables.add(layer.group as usize);
-        let page = *table.pages.add(index);
-        page.cast::<u8>().add(layer.offset as usize)
+        let page = (*table.pages.add(index)).cast::<u8>();
+        if page.is_null() {
+            return page;
+        }
+        page.add(layer.offset as usize)
     }
 }
 
-fn heads(layer: &realm_kv_layer) -> Option<Heads> {
-    Some(Heads {
-        ty: GgmlType::from_id(layer.r#type)?,
-        n_head_kv: layer.n_head_kv as usize,
-        dim_k: layer.head_dim_k as usize,
-        dim_v: layer.head_dim_v as usize,
-    })
+fn layout(layer: &realm_kv_layer) -> core::result::Result<KvLayout, Status> {
+    let (k, v) = (layer.head_dim_k, layer.head_dim_v);
+    super::memory::layout(layer.r#type, layer.n_head_kv, k, v).map_err(|e| e.status())
 }
 
-fn append(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::Result<(), Status> {
+/// Appends all rows: one unit, because rows of a page are not apart in memory.
+fn append(bound: &Bound<'_>, op: &realm_op) -> core::result::Result<(), Status> {
     let layer = bound.kv_layer(src(op, 3)).ok_or(Status::Internal)?;
-    let heads = heads(layer).ok_or(Status::Internal)?;
+    let layout = layout(layer)?;
     let first = param_dim(op, 0, &bound.registers) as usize;
-    for i in units {
+    for i in 0..bound.rows(op) {
         let position = first + i;
-        // SAFETY: unit `i` owns slot `position % 64` of the page.
+        // SAFETY: this task alone writes the layer's part of the page.
         unsafe {
-            let page = page(bound, layer, position / 64);
+            let page = page(bound, layer, position / PAGE);
+            if page.is_null() {
+                return Err(Status::Internal);
+            }
+            let page = from_raw_parts_mut(page, layout.page_bytes());
             let (k, v) = (bound.row(src(op, 1), i), bound.row(src(op, 2), i));
-            attention::append(&heads, page, position % 64, k, v);
+            kv_append_row(&layout, page, position % PAGE, k, v);
         }
     }
     Ok(())
@@ -490,32 +502,35 @@ fn append(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result
 
 fn attend(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::Result<(), Status> {
     let layer = bound.kv_layer(src(op, 3)).ok_or(Status::Internal)?;
-    let heads = heads(layer).ok_or(Status::Internal)?;
+    let layout = layout(layer)?;
     let n_head = param(op, 1) as usize;
     let first = param_dim(op, 0, &bound.registers) as usize;
-    let args = attention::Attend {
-        heads,
+    let count = (first + bound.rows(op)).div_ceil(PAGE);
+    let mut pages = try_vec(count, "page addresses").map_err(|e| e.status())?;
+    // SAFETY: pages up to the last position exist.
+    pages.extend((0..count).map(|i| unsafe { page(bound, layer, i) }.cast_const()));
+    let args = Attend {
+        layout: &layout,
+        n_head,
         scale: param_f32(op, 2),
-        window: param(op, 3) as usize,
+        window: param(op, 3),
         softcap: param_f32(op, 4),
+        pages: &pages,
     };
-    let (q, dst) = (src(op, 0), Operand::of(op.dst));
-    let group = n_head / heads.n_head_kv.max(1);
-    for unit in units {
-        let (i, h) = (unit / n_head, unit % n_head);
-        // SAFETY: unit (i, h) owns head `h` of row `i` of the destination; pages up to the position exist.
+    let dim_v = layout.head_dims().1;
+    let (mut unit, end) = (units.start, units.end);
+    while unit < end {
+        // As many heads of one row as there are.
+        let (i, head) = (unit / n_head, unit % n_head);
+        let heads = head..n_head.min(head + (end - unit));
+        unit += heads.len();
+        // SAFETY: these units own these heads of row `i` of the destination; nobody writes pages or queries now.
         unsafe {
-            let q = from_raw_parts(
-                bound.row::<f32>(q, i).as_ptr().add(h * heads.dim_k),
-                heads.dim_k,
-            );
-            let out = bound.base(dst).cast::<f32>();
-            let out = from_raw_parts_mut(
-                out.add(i * n_head * heads.dim_v + h * heads.dim_v),
-                heads.dim_v,
-            );
-            let pages = |index: usize| page(bound, layer, index).cast_const();
-            attention::attend(&args, &pages, h / group.max(1), first + i, q, out);
+            let out = bound.base(Operand::of(op.dst)).cast::<f32>();
+            let out = out.add((i * n_head + head) * dim_v);
+            let out = from_raw_parts_mut(out, heads.len() * dim_v);
+            let q = bound.row(src(op, 0), i);
+            attend_row(&args, (first + i) as u32, q, heads, out);
         }
     }
     Ok(())
