@@ -5,7 +5,7 @@
 
 /// √x for x ≥ 0, by Newton's iteration in f64; 0 for anything else.
 pub fn sqrt(x: f64) -> f64 {
-    if !(x > 0.0) || x > 1e300 {
+    if x.is_nan() || x <= 0.0 || x > 1e300 {
         return 0.0;
     }
     // Halving the exponent gives a start within a factor of two.
@@ -108,7 +108,11 @@ pub fn parse_float(text: &str) -> Option<f32> {
     for _ in 0..scale.unsigned_abs() {
         power *= 10.0;
     }
-    sign(if scale < 0 { value / power } else { value * power })
+    sign(if scale < 0 {
+        value / power
+    } else {
+        value * power
+    })
 }
 
 #[cfg(test)]
@@ -129,7 +133,13 @@ mod tests {
 
     #[test]
     fn numbers_as_people_write_them() {
-        for (text, value) in [("0.8", 0.8f32), ("-1", -1.0), ("1e-3", 1e-3), (".5", 0.5), ("40", 40.0)] {
+        for (text, value) in [
+            ("0.8", 0.8f32),
+            ("-1", -1.0),
+            ("1e-3", 1e-3),
+            (".5", 0.5),
+            ("40", 40.0),
+        ] {
             assert_eq!(parse_float(text), Some(value), "{text}");
         }
         for text in ["", ".", "1.2.3", "0x10", "nan", "1e", "--1", "1 2"] {

@@ -27,7 +27,15 @@ impl<'a> Candidates<'a> {
     /// `count` ≥ 1 candidates that `fetch` reads.
     pub fn new(count: u32, fetch: Fetch<'a>) -> Result<Self> {
         let window = [0.0; WINDOW];
-        let mut c = Self { fetch, window, first: 0, filled: 0, count, total: count, best: 0.0 };
+        let mut c = Self {
+            fetch,
+            window,
+            first: 0,
+            filled: 0,
+            count,
+            total: count,
+            best: 0.0,
+        };
         c.best = c.logit(0)?;
         Ok(c)
     }
@@ -61,6 +69,10 @@ impl<'a> Candidates<'a> {
                 (self.fetch)(self.first, window)?;
             }
         }
-        Ok(self.window.get((rank - self.first) as usize).copied().unwrap_or(f32::NEG_INFINITY))
+        Ok(self
+            .window
+            .get((rank - self.first) as usize)
+            .copied()
+            .unwrap_or(f32::NEG_INFINITY))
     }
 }
