@@ -8,6 +8,7 @@ pub mod candidates;
 pub mod dist;
 pub mod min_p;
 pub mod penalties;
+pub mod temp;
 pub mod top_k;
 pub mod top_p;
 
@@ -189,7 +190,8 @@ impl Sampler {
         top_p::apply(&mut c, self.top_p, sums.map(|s| s.plain))?;
         min_p::apply(&mut c, self.min_p)?;
         let u = self.rng.uniform();
-        let chosen = dist::pick(&mut c, self.temp, sums.map(|s| s.tempered), u)?;
+        temp::apply(&mut c, self.temp);
+        let chosen = dist::pick(&mut c, sums.map(|s| s.tempered), u)?;
         self.top_k.id(chosen)
     }
 }
