@@ -25,3 +25,6 @@ pub mod reference;
 pub mod run;
 mod stage;
 mod validate;
+
+#[cfg(test)]
+mod tests;

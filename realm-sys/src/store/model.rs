@@ -7,6 +7,8 @@ use super::rows;
 use crate::bail;
 use crate::error::{Result, try_vec};
 use crate::gguf::{Gguf, Limits, Metadata, Tensor};
+use crate::vocab::Vocab;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The most files a model may be split into.
@@ -23,7 +25,8 @@ pub struct Model {
     file_bytes: u64,
     parameter_count: u64,
     digest: Lazy<Sha256Digest>,
-    // vocab slot: a `Lazy<Vocab>`, built from `metadata()` when first asked for.
+    /// Built when first asked for, then shared.
+    vocab: Lazy<Vocab>,
 }
 
 struct File {
@@ -101,6 +104,7 @@ impl Model {
             file_bytes,
             parameter_count,
             digest: Lazy::new(),
+            vocab: Lazy::new(),
         };
         model.check_split()?;
         model.index_names()?;
@@ -188,6 +192,11 @@ impl Model {
     fn name(&self, handle: u32) -> &str {
         self.locate(handle)
             .map_or("", |(_, file, t)| t.name(file.buffer.bytes()))
+    }
+
+    /// The vocabulary, built by the first caller and shared by all.
+    pub fn vocab(&self) -> Result<Arc<Vocab>> {
+        self.vocab.get_or_build(|| Vocab::build(self.metadata()))
     }
 
     /// The metadata: that of the first file.
