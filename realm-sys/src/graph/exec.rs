@@ -184,7 +184,10 @@ impl<'a> Bound<'a> {
     ///
     /// # Safety
     /// As [`Self::row`], and no other reference to the row is in use.
-    #[allow(clippy::mut_from_ref, reason = "threads own disjoint rows of a shared operand")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "threads own disjoint rows of a shared operand"
+    )]
     unsafe fn row_mut<T>(&self, operand: Operand, i: usize) -> &'a mut [T] {
         let (cols, _) = self.shape(operand);
         // SAFETY: as above.
@@ -203,7 +206,9 @@ impl<'a> Bound<'a> {
         let dst = Operand::of(op.dst);
         match code {
             Some(Code::Cpy) => param_dim(op, 2, &self.registers) as usize,
-            Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => self.shape(dst).1,
+            Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => {
+                self.shape(dst).1
+            }
             _ => {
                 let all = [dst, src(op, 0), src(op, 1), src(op, 2)];
                 let exact = all.into_iter().find(|o| matches!(o, Operand::Value(_)));
@@ -302,7 +307,11 @@ pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Ta
             }),
         }
         // Whatever else writes to the input makes what the workspace holds stale.
-        let second = op.src.get(1).copied().filter(|_| op.code == Code::TopK as u16);
+        let second = op
+            .src
+            .get(1)
+            .copied()
+            .filter(|_| op.code == Code::TopK as u16);
         if held.is_some_and(|(input, _)| op.dst == input || second == Some(input)) {
             held = None;
         }
@@ -500,7 +509,11 @@ fn append(bound: &Bound<'_>, op: &realm_op) -> core::result::Result<(), Status> 
     Ok(())
 }
 
-fn attend(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::Result<(), Status> {
+fn attend(
+    bound: &Bound<'_>,
+    op: &realm_op,
+    units: Range<usize>,
+) -> core::result::Result<(), Status> {
     let layer = bound.kv_layer(src(op, 3)).ok_or(Status::Internal)?;
     let layout = layout(layer)?;
     let n_head = param(op, 1) as usize;
@@ -548,7 +561,10 @@ fn rows(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::
                     0 => bound.shape(dst).0,
                     g => g,
                 };
-                let (w, b) = (bound.weight_bytes(src(op, 1)), bound.weight_bytes(src(op, 2)));
+                let (w, b) = (
+                    bound.weight_bytes(src(op, 1)),
+                    bound.weight_bytes(src(op, 2)),
+                );
                 let x = moved(bound, op, i);
                 if code == Code::RmsNorm {
                     norm::rms_norm(x, w, group, param_f32(op, 0));
@@ -559,7 +575,9 @@ fn rows(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::
             Code::Glu => {
                 let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
                 // SAFETY: source 1 is not the destination.
-                act::glu(kind, moved(bound, op, i), unsafe { bound.row(src(op, 1), i) });
+                act::glu(kind, moved(bound, op, i), unsafe {
+                    bound.row(src(op, 1), i)
+                });
             }
             Code::Unary => {
                 let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
@@ -582,7 +600,10 @@ fn rows(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::ViewCols => unsafe {
                 let to = bound.row_mut::<f32>(dst, i);
-                let from = bound.row::<f32>(src(op, 0), i).iter().skip(param(op, 0) as usize);
+                let from = bound
+                    .row::<f32>(src(op, 0), i)
+                    .iter()
+                    .skip(param(op, 0) as usize);
                 to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
             },
             // SAFETY: the operands differ; unit `i` owns row `i`.
@@ -646,7 +667,9 @@ fn get_row(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Result<(
     let bytes = ty.row_bytes(w.ne[0]).ok_or(Status::Internal)?;
     let table = bound.weight_bytes(src(op, 0)).ok_or(Status::Internal)?;
     let start = (id * bytes) as usize;
-    let row = table.get(start..start + bytes as usize).ok_or(Status::Internal)?;
+    let row = table
+        .get(start..start + bytes as usize)
+        .ok_or(Status::Internal)?;
     // SAFETY: unit `i` owns row `i` of the destination.
     let to = unsafe { bound.row_mut(Operand::of(op.dst), i) };
     quant::dequantize_row(ty, row, to).map_err(|e| e.status())
@@ -655,7 +678,14 @@ fn get_row(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Result<(
 fn cpy(bound: &Bound<'_>, op: &realm_op, i: usize) {
     let (from, to) = (src(op, 0), Operand::of(op.dst));
     let size = match from {
-        Operand::Buffer(b) if bound.buffers.get(b as usize).is_some_and(|b| b.r#type == TYPE_F16) => 2,
+        Operand::Buffer(b)
+            if bound
+                .buffers
+                .get(b as usize)
+                .is_some_and(|b| b.r#type == TYPE_F16) =>
+        {
+            2
+        }
         _ => 4,
     };
     let row = bound.shape(from).0 * size;

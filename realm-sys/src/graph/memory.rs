@@ -274,10 +274,9 @@ impl Memory {
     /// What the layers so far cost for so many positions, in bytes.
     pub fn kv_bytes_for(&self, positions: u32) -> u64 {
         let pages = u64::from(positions.div_ceil(REALM_KV_PAGE_POSITIONS));
-        self.groups
-            .iter()
-            .flatten()
-            .fold(0u64, |sum, g| sum.saturating_add(pages.saturating_mul(g.page_bytes)))
+        self.groups.iter().flatten().fold(0u64, |sum, g| {
+            sum.saturating_add(pages.saturating_mul(g.page_bytes))
+        })
     }
 
     /// Makes pages until a group reaches `positions`. Nothing changes on failure but pages made so far.
