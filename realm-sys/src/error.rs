@@ -42,6 +42,31 @@ pub enum Status {
     Internal = -14,
 }
 
+impl Status {
+    /// Every status but success, in the order of their numbers.
+    pub const ALL: [Self; 14] = [
+        Self::InvalidArgument,
+        Self::NoMemory,
+        Self::NotFound,
+        Self::IdConflict,
+        Self::Format,
+        Self::Unsupported,
+        Self::Limit,
+        Self::State,
+        Self::Guest,
+        Self::Backend,
+        Self::Cancelled,
+        Self::BufferTooSmall,
+        Self::Io,
+        Self::Internal,
+    ];
+
+    /// The status with that number.
+    pub fn from_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| *s as i32 == code)
+    }
+}
+
 /// Bytes of message text kept with an error, the terminating zero of the C side included.
 pub const MESSAGE_BYTES: usize = 240;
 

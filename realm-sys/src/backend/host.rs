@@ -1,1 +1,2 @@
-//! (in progress)
+//! What the core makes of a backend table.
+pub use crate::graph::stub::{Backend, Backends, Kernel, Selected};

@@ -88,6 +88,14 @@ impl LoadedGuest {
         }))
     }
 
+    /// Bytes of linear memory that an instance starts with.
+    pub(super) fn initial_memory_bytes(&self) -> u64 {
+        match self.module.get_export("memory") {
+            Some(ExternType::Memory(ty)) => ty.minimum().saturating_mul(65_536),
+            _ => 0,
+        }
+    }
+
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }

@@ -51,18 +51,18 @@ impl Instance {
         store
             .set_fuel(ABI_FUEL)
             .map_err(|e| err!(Internal, "fuel: {e}"))?;
-        let instance = match guest
+        if guest.initial_memory_bytes() > store.data().memory_limit {
+            bail!(
+                Limit,
+                "the guest starts with {} bytes of memory; max_guest_memory_bytes is {}",
+                guest.initial_memory_bytes(),
+                store.data().memory_limit
+            );
+        }
+        let instance = guest
             .linker()
             .instantiate_and_start(&mut store, guest.module())
-        {
-            Ok(instance) => instance,
-            Err(_) if store.data().limiter.refused_bytes > 0 => bail!(
-                Limit,
-                "the guest starts with {} bytes of memory, over max_guest_memory_bytes",
-                store.data().limiter.refused_bytes
-            ),
-            Err(e) => bail!(Guest, "the guest cannot be instantiated: {e}"),
-        };
+            .map_err(|e| err!(Guest, "the guest cannot be instantiated: {e}"))?;
         // Loading has checked the exports; this cannot fail.
         let missing = |what| err!(Format, "the guest does not export '{what}'");
         let memory = instance
@@ -122,6 +122,11 @@ impl Instance {
         self.fuel_needed = 0;
         let host = self.store.data_mut();
         host.begin_event(kind);
+    }
+
+    /// Takes back an event that no slice has run of. False if there is none.
+    pub fn withdraw(&mut self) -> bool {
+        self.announced.take().is_some()
     }
 
     /// Runs the event on for about `fuel`.

@@ -6,7 +6,6 @@
 //! | `instance`  | one session's instance: event calls, sliced by fuel |
 //! | `host`      | what the imports work on: the state of one session |
 //! | `memory`    | guest pointers, checked |
-//! | `limiter`   | the bounds of linear memory and tables |
 //! | `imports`   | the functions of the module `realm`, one file per section of `guest/ABI.md` |
 //!
 //! A guest is data of unknown origin. Nothing it does may reach memory that is not its own, exceed
@@ -17,7 +16,6 @@ pub mod engine;
 pub mod host;
 pub mod imports;
 pub mod instance;
-mod limiter;
 pub mod memory;
 
 #[cfg(test)]

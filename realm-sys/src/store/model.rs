@@ -7,6 +7,8 @@ use super::rows;
 use crate::bail;
 use crate::error::{Result, try_vec};
 use crate::gguf::{Gguf, Limits, Metadata, Tensor};
+use crate::vocab::Vocab;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The most files a model may be split into.
@@ -23,7 +25,7 @@ pub struct Model {
     file_bytes: u64,
     parameter_count: u64,
     digest: Lazy<Sha256Digest>,
-    // vocab slot
+    vocab: Lazy<Vocab>,
 }
 
 struct File {
@@ -101,6 +103,7 @@ impl Model {
             file_bytes,
             parameter_count,
             digest: Lazy::new(),
+            vocab: Lazy::new(),
         };
         model.check_split()?;
         model.index_names()?;
@@ -284,6 +287,14 @@ impl Model {
         files
             + self.parts.capacity() * size_of::<File>()
             + self.by_name.capacity() * size_of::<u32>()
+    }
+
+    /// The vocabulary, built when first asked for and shared from then on.
+    ///
+    /// # Errors
+    /// As for [`Vocab::build`].
+    pub fn vocab(&self) -> Result<Arc<Vocab>> {
+        self.vocab.get_or_build(|| Vocab::build(self.metadata()))
     }
 
     /// The SHA-256 of all files' bytes in order, if anyone has asked for it yet.
