@@ -13,7 +13,7 @@ use crate::vocab::{Detokenizer, Vocab};
 use crate::{bail, err};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ffi::c_void;
+use core::ffi::{c_char, c_void};
 use wasmi::{StoreLimits, StoreLimitsBuilder};
 
 use super::event;
@@ -31,7 +31,7 @@ const MAX_REGISTERED: usize = 64;
 #[derive(Clone, Copy)]
 pub struct LogSink {
     /// Called with `ctx`, a level (0 error … 3 debug) and a line of UTF-8.
-    pub call: unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const u8, bytes: usize),
+    pub call: unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize),
     /// Handed to `call` as it is.
     pub ctx: *mut c_void,
 }
@@ -299,7 +299,7 @@ impl HostState {
     pub fn write_log(&self, level: i32, text: &str) {
         if let Some(log) = self.log {
             // SAFETY: the contract of `realm_log_fn`; the text lives through the call.
-            unsafe { (log.call)(log.ctx, level, text.as_ptr(), text.len()) }
+            unsafe { (log.call)(log.ctx, level, text.as_ptr().cast(), text.len()) }
         } else {
             self.platform.log(level, text);
         }
