@@ -43,27 +43,25 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status but success, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
-        Self::InvalidArgument,
-        Self::NoMemory,
-        Self::NotFound,
-        Self::IdConflict,
-        Self::Format,
-        Self::Unsupported,
-        Self::Limit,
-        Self::State,
-        Self::Guest,
-        Self::Backend,
-        Self::Cancelled,
-        Self::BufferTooSmall,
-        Self::Io,
-        Self::Internal,
-    ];
-
-    /// The status with that number.
+    /// The status with this number; anything that is not one of ours is `None`.
     pub fn from_code(code: i32) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| *s as i32 == code)
+        const ALL: [Status; 14] = [
+            Status::InvalidArgument,
+            Status::NoMemory,
+            Status::NotFound,
+            Status::IdConflict,
+            Status::Format,
+            Status::Unsupported,
+            Status::Limit,
+            Status::State,
+            Status::Guest,
+            Status::Backend,
+            Status::Cancelled,
+            Status::BufferTooSmall,
+            Status::Io,
+            Status::Internal,
+        ];
+        ALL.into_iter().find(|s| *s as i32 == code)
     }
 }
 
@@ -98,6 +96,11 @@ impl Error {
     /// The number for C.
     pub fn status(&self) -> Status {
         self.status
+    }
+
+    /// The same message under another status.
+    pub fn set_status(&mut self, status: Status) {
+        self.status = status;
     }
 
     /// The message, without a trailing newline.

@@ -306,7 +306,7 @@ impl Session {
     fn drop_step(&mut self) {
         let compute = &mut self.instance.host_mut().compute;
         if let Some(mut run) = compute.booked.take() {
-            run.cancel(&mut compute.memory);
+            run.cancel();
         }
         self.turn.step_begun = false;
     }

@@ -25,6 +25,7 @@ pub struct Model {
     file_bytes: u64,
     parameter_count: u64,
     digest: Lazy<Sha256Digest>,
+    /// Built when first asked for, then shared.
     vocab: Lazy<Vocab>,
 }
 
@@ -193,6 +194,11 @@ impl Model {
             .map_or("", |(_, file, t)| t.name(file.buffer.bytes()))
     }
 
+    /// The vocabulary, built by the first caller and shared by all.
+    pub fn vocab(&self) -> Result<Arc<Vocab>> {
+        self.vocab.get_or_build(|| Vocab::build(self.metadata()))
+    }
+
     /// The metadata: that of the first file.
     pub fn metadata(&self) -> Metadata<'_> {
         self.parts.first().map_or_else(Metadata::default, |file| {
@@ -287,14 +293,6 @@ impl Model {
         files
             + self.parts.capacity() * size_of::<File>()
             + self.by_name.capacity() * size_of::<u32>()
-    }
-
-    /// The vocabulary, built when first asked for and shared from then on.
-    ///
-    /// # Errors
-    /// As for [`Vocab::build`].
-    pub fn vocab(&self) -> Result<Arc<Vocab>> {
-        self.vocab.get_or_build(|| Vocab::build(self.metadata()))
     }
 
     /// The SHA-256 of all files' bytes in order, if anyone has asked for it yet.

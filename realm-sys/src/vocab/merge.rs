@@ -28,16 +28,24 @@ pub(super) struct Symbol {
     pub(super) id: u32,
     prev: u32,
     next: u32,
+    /// What it and its right neighbour become; used by the heap only. [`NONE`] as a rank if they
+    /// do not join.
+    join: Join,
 }
 
 /// What a pair of neighbours becomes, and how soon.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Join {
-    /// Lower joins first.
+    /// Lower joins first; below [`NONE`].
     pub(super) rank: u32,
     /// The token made.
     pub(super) id: u32,
 }
+
+const NO_JOIN: Join = Join {
+    rank: NONE,
+    id: NONE,
+};
 
 /// The algorithm's table of pairs.
 pub(super) trait Pairs {
@@ -50,7 +58,8 @@ pub(super) trait Pairs {
 pub(super) struct Merger {
     symbols: Vec<Symbol>,
     joins: Vec<Option<Join>>,
-    heap: BinaryHeap<Reverse<(u32, u32, u32, u32)>>,
+    /// Rank and index of the left symbol, packed so that comparing is one instruction.
+    heap: BinaryHeap<Reverse<u64>>,
 }
 
 fn no_memory() -> Error {
@@ -73,6 +82,7 @@ impl Merger {
             id,
             prev: i.wrapping_sub(1),
             next: i + 1,
+            join: NO_JOIN,
         });
         Ok(())
     }
@@ -146,36 +156,36 @@ impl Merger {
         for left in 0..(self.symbols.len() as u32).saturating_sub(1) {
             self.consider(pairs, left, left + 1)?;
         }
-        while let Some(Reverse((_, at, len, id))) = self.heap.pop() {
+        while let Some(Reverse(entry)) = self.heap.pop() {
+            let (rank, at) = ((entry >> 32) as u32, entry as u32);
             let Some(left) = self.symbols.get(at as usize).copied() else {
                 continue;
             };
-            let Some(right) = self.symbols.get(left.next as usize).copied() else {
+            // The pair may have changed since it was queued; then its new state is queued too.
+            if left.len == 0 || left.join.rank != rank {
+                continue;
+            }
+            let Some(right) = self.symbols.get_mut(left.next as usize) else {
                 continue;
             };
-            // An entry whose symbols have grown since is stale. Equal length means unchanged: the
-            // left end is fixed, and either symbol can only have grown or vanished.
-            if left.len == 0 || left.len + right.len != len {
-                continue;
-            }
-            if let Some(s) = self.symbols.get_mut(left.next as usize) {
-                s.len = 0;
-            }
-            if let Some(s) = self.symbols.get_mut(right.next as usize) {
+            let (right_len, after) = (right.len, right.next);
+            right.len = 0;
+            if let Some(s) = self.symbols.get_mut(after as usize) {
                 s.prev = at;
             }
             if let Some(s) = self.symbols.get_mut(at as usize) {
-                s.len = len;
-                s.id = id;
-                s.next = right.next;
+                s.len += right_len;
+                s.id = left.join.id;
+                s.next = after;
+                s.join = NO_JOIN;
             }
             self.consider(pairs, left.prev, at)?;
-            self.consider(pairs, at, right.next)?;
+            self.consider(pairs, at, after)?;
         }
         Ok(())
     }
 
-    /// Queues the pair, if it is one and can be joined.
+    /// Notes what a pair becomes, and queues it if it is anything.
     fn consider(&mut self, pairs: &impl Pairs, left: u32, right: u32) -> Result<()> {
         let (Some(l), Some(r)) = (
             self.symbols.get(left as usize),
@@ -183,10 +193,14 @@ impl Merger {
         ) else {
             return Ok(());
         };
-        if let Some(join) = pairs.join(l, r) {
-            let entry = Reverse((join.rank, left, l.len + r.len, join.id));
+        let join = pairs.join(l, r).unwrap_or(NO_JOIN);
+        if let Some(l) = self.symbols.get_mut(left as usize) {
+            l.join = join;
+        }
+        if join.rank != NONE {
             self.heap.try_reserve(1).map_err(|_| no_memory())?;
-            self.heap.push(entry);
+            self.heap
+                .push(Reverse(u64::from(join.rank) << 32 | u64::from(left)));
         }
         Ok(())
     }
