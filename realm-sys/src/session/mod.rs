@@ -120,7 +120,6 @@ impl Session {
         let limits = options.limits;
         let memory = Memory::new(
             options.backend,
-            &options.platform,
             MemoryLimits {
                 buffer_bytes: limits.buffer_bytes,
                 kv_bytes: limits.kv_bytes,
