@@ -133,8 +133,8 @@ static uint32_t next_random(uint32_t *state) {
 
 static realm_session *open_session(realm_runtime *runtime, const test *t) {
     char n_predict[16], ctx[16];
-    const realm_param params[] = {{"temp", "0"},       {"ignore_eos", "1"}, {"chat_template", "raw"},
-                                  {"n_predict", n_predict}, {"ctx", ctx}};
+    const realm_param params[] = {
+        {"ignore_eos", "1"}, {"n_predict", n_predict}, {"ctx", ctx}, {"temp", "0"}};
     realm_session_options session_options = REALM_SESSION_OPTIONS_INIT;
     realm_session *session = NULL;
     realm_error error = {0, ""};

@@ -38,11 +38,11 @@ static const char help[] =
     "  -n, --n-predict N        at most N tokens (0: only read the prompt, -1: no limit)\n"
     "  -c, --ctx N              room for N tokens, prompt included (default: the guest's)\n"
     "  -t, --threads N          threads to use (default 1)\n"
-    "      --temp T             temperature (default 0: always the likeliest token)\n"
+    "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
     "      --top-k K  --top-p P  --min-p P  --repeat-penalty R  --seed S\n"
     "      --ignore-eos         do not stop at the end token\n"
     "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
-    "      --param KEY=VALUE    any other parameter of the guest (guest/README.md)\n"
+    "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
     "      --backend NAME       which backend computes (default: the best there is)\n"
     "      --guest FILE         a guest module in place of the built-in one\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
@@ -53,7 +53,7 @@ static const char help[] =
     "  -h, --help   --version\n";
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path;
-static const char *logits_path, *stats_format, *kv_type, *extra_param;
+static const char *logits_path, *stats_format, *kv_type;
 static int raw, chat, ignore_eos, ids_out, hash;
 static uint32_t thread_count = 1, budget_us = 0;
 
@@ -75,7 +75,7 @@ static const tool_option options[] = {
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", 0, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
     {"--kv-type", NULL, TOOL_TEXT, &kv_type, 0, 0},
-    {"--param", NULL, TOOL_TEXT, &extra_param, 0, 0},
+    {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
     {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
     {"--guest", NULL, TOOL_TEXT, &guest_path, 0, 0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
@@ -179,20 +179,11 @@ static void check_options(void) {
     if (stats_format != NULL && strcmp(stats_format, "json") != 0) {
         tool_misuse("--stats: '%s' is not a format, 'json' is", stats_format);
     }
-    tool_param_set("chat_template", raw ? "raw" : "auto");
     if (ignore_eos) {
         tool_param_set("ignore_eos", "1");
     }
     if (kv_type != NULL) {
         tool_param_set("kv_type", kv_type);
-    }
-    if (extra_param != NULL) {
-        char *key = strdup(extra_param), *equals = key != NULL ? strchr(key, '=') : NULL;
-        if (equals == NULL) {
-            tool_misuse("--param: '%s' is not KEY=VALUE", extra_param);
-        }
-        *equals = '\0';
-        tool_param_set(key, equals + 1);
     }
 }
 
@@ -391,7 +382,6 @@ static void end_output(void) {
 
 int main(int argc, char **argv) {
     realm_error error = {0, ""};
-    tool_param_set("temp", "0");
     tool_parse(argc, argv, "realm-run", help, options, sizeof options / sizeof options[0]);
     check_options();
     /* A reader that goes away is an error to report, not a signal to die of. */

@@ -124,6 +124,20 @@ static void set_counts(const tool_option *o, const char *text) {
     }
 }
 
+static void set_pair(const tool_option *o, const char *text) {
+    const char *equals = strchr(text, '=');
+    char *key;
+    if (equals == NULL || equals == text) {
+        tool_misuse("%s: '%s' is not KEY=VALUE", o->name, text);
+    }
+    key = strdup(text);
+    if (key == NULL) {
+        tool_die("no memory for %s", o->name);
+    }
+    key[equals - text] = '\0';
+    tool_param_set(key, equals + 1);
+}
+
 static void set_option(const tool_option *o, const char *text) {
     char *end = NULL;
     double value;
@@ -136,6 +150,9 @@ static void set_option(const tool_option *o, const char *text) {
         return;
     case TOOL_COUNTS:
         set_counts(o, text);
+        return;
+    case TOOL_PAIR:
+        set_pair(o, text);
         return;
     case TOOL_COUNT:
     case TOOL_WHOLE_PARAM:

@@ -36,7 +36,8 @@ typedef enum tool_kind {
     TOOL_COUNT,  /* target: uint32_t, whole number from `low` to `high` */
     TOOL_COUNTS, /* target: tool_counts, numbers as TOOL_COUNT, separated by commas */
     TOOL_PARAM,  /* a number from `low` to `high`, kept as text; `target` is the parameter's name */
-    TOOL_WHOLE_PARAM /* the same for whole numbers */
+    TOOL_WHOLE_PARAM, /* the same for whole numbers */
+    TOOL_PAIR    /* KEY=VALUE, a parameter of any name; may be repeated */
 } tool_kind;
 
 typedef struct tool_option {

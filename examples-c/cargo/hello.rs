@@ -3,10 +3,7 @@
 mod shim;
 
 unsafe extern "C" {
-    fn hello_main(
-        argc: std::ffi::c_int,
-        argv: *mut *mut std::ffi::c_char,
-    ) -> std::ffi::c_int;
+    fn hello_main(argc: std::ffi::c_int, argv: *mut *mut std::ffi::c_char) -> std::ffi::c_int;
 }
 
 fn main() {

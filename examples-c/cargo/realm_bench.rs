@@ -3,10 +3,8 @@
 mod shim;
 
 unsafe extern "C" {
-    fn realm_bench_main(
-        argc: std::ffi::c_int,
-        argv: *mut *mut std::ffi::c_char,
-    ) -> std::ffi::c_int;
+    fn realm_bench_main(argc: std::ffi::c_int, argv: *mut *mut std::ffi::c_char)
+    -> std::ffi::c_int;
 }
 
 fn main() {

@@ -3,10 +3,7 @@
 mod shim;
 
 unsafe extern "C" {
-    fn realm_run_main(
-        argc: std::ffi::c_int,
-        argv: *mut *mut std::ffi::c_char,
-    ) -> std::ffi::c_int;
+    fn realm_run_main(argc: std::ffi::c_int, argv: *mut *mut std::ffi::c_char) -> std::ffi::c_int;
 }
 
 fn main() {
