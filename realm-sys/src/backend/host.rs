@@ -80,7 +80,8 @@ impl Backend {
         }
         let own = t.buffer_create.is_some() && t.buffer_destroy.is_some();
         let shared = t.flags & REALM_BACKEND_HOST_MEMORY != 0;
-        if !shared && !(own && t.buffer_read.is_some() && t.buffer_write.is_some()) {
+        let copies = t.buffer_read.is_some() && t.buffer_write.is_some();
+        if !(shared || own && copies) {
             bail!(
                 InvalidArgument,
                 "realm_backend '{name}': without HOST_MEMORY the four buffer functions are needed"

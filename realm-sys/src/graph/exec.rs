@@ -255,8 +255,9 @@ pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Ta
                 let ty = ty.ok_or_else(|| err!(Unsupported, "a weight of unknown type"))?;
                 let kind = matmul::act_kind(ty);
                 let input = op.src.get(1).copied().unwrap_or(0);
-                if !matches!(kind, ActKind::F32) && held != Some((input, kind)) {
-                    let row = matmul::act_row_bytes(kind, bound.shape(x).0) as u64;
+                let k = bound.shape(x).0;
+                if !direct(kind, k) && held != Some((input, kind)) {
+                    let row = matmul::act_row_bytes(kind, k) as u64;
                     workspace = workspace.max(row.saturating_mul(bound.max_rows(x)));
                     tasks.push(Task {
                         op: i,
@@ -306,6 +307,11 @@ pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Ta
         // the last use, so the operand's number cannot come up again.
     }
     Ok((tasks, workspace))
+}
+
+/// Whether rows of floats can be multiplied where they are.
+fn direct(kind: ActKind, k: usize) -> bool {
+    kind == ActKind::F32 && matmul::act_row_bytes(kind, k) == k * 4
 }
 
 fn rope_params(op: &realm_op) -> RopeParams {
@@ -425,9 +431,10 @@ fn multiply(
     let n_tok = bound.rows(op);
     let k = w.ne[0] as usize;
     let row = matmul::act_row_bytes(kind, k);
-    let act = match kind {
-        ActKind::F32 => bound.base(x).cast_const(),
-        _ => bound.step.workspace.cast::<u8>().cast_const(),
+    let act = if direct(kind, k) {
+        bound.base(x).cast_const()
+    } else {
+        bound.step.workspace.cast::<u8>().cast_const()
     };
     let args = MulMat {
         ty,

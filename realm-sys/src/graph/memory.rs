@@ -217,7 +217,7 @@ impl Memory {
         {
             bail!(InvalidArgument, "a KV layer of {d:?}");
         }
-        if d.ty == TYPE_Q8_0 && (d.head_dim_k % 32 != 0 || d.head_dim_v % 32 != 0) {
+        if d.ty == TYPE_Q8_0 && !(d.head_dim_k | d.head_dim_v).is_multiple_of(32) {
             bail!(
                 InvalidArgument,
                 "q8_0 KV needs heads of a multiple of 32, not {}/{}",

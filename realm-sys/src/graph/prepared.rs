@@ -14,6 +14,7 @@ use crate::error::{Result, try_vec};
 use crate::platform::REALM_ABI_VERSION;
 use crate::store::Model;
 use crate::{bail, err};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -46,7 +47,8 @@ pub struct Prepared {
     // Dropped in this order: the plans before the program they point into, the model last.
     pub(super) segments: Vec<Segment>,
     pub(super) program: Program,
-    pub(super) view: realm_program,
+    /// Boxed, because plans keep its address.
+    view: Box<realm_program>,
     pub(super) on: Selected,
     bound: usize,
     _model: Arc<Model>,
@@ -69,7 +71,7 @@ impl Prepared {
         let on = memory.on.clone();
         let mut prepared = Self {
             segments: Vec::new(),
-            view: view(&program),
+            view: Box::new(view(&program)),
             program,
             on,
             bound: 0,
@@ -162,7 +164,7 @@ impl Prepared {
             let code = match t.prepare {
                 // SAFETY: the view points into `self.program`, whose vectors live and stay put until `discard`.
                 Some(f) => unsafe {
-                    f(t.ctx, &raw const self.view, s.first, s.count, plan, &raw mut bytes)
+                    f(t.ctx, &raw const *self.view, s.first, s.count, plan, &raw mut bytes)
                 },
                 None => -1,
             };

@@ -2,15 +2,15 @@
 //!
 //! | file            | what it is |
 //! |-----------------|------------|
-//! | [`parts`]       | the metadata a vocabulary is built from |
-//! | [`tokens`]      | token strings, and ids by string |
-//! | [`roles`]       | BOS, EOS, end of generation: stated ids and well-known names |
-//! | [`special`]     | finding control and user-defined tokens in a text |
-//! | [`spm`]         | `llama`: SentencePiece BPE by score, with byte fallback |
-//! | [`bpe`]         | `gpt2`: byte-level BPE by merge list |
-//! | [`pretokenize`] | cutting a text into words for `bpe` |
-//! | [`merge`]       | the joining loop of both |
-//! | [`detok`]       | streaming detokenizer |
+//! | `parts`         | the metadata a vocabulary is built from |
+//! | `tokens`        | token strings, and ids by string |
+//! | `roles`         | BOS, EOS, end of generation: stated ids and well-known names |
+//! | `special`       | finding control and user-defined tokens in a text |
+//! | `spm`           | `llama`: SentencePiece BPE by score, with byte fallback |
+//! | `bpe`           | `gpt2`: byte-level BPE by merge list |
+//! | `pretokenize`   | cutting a text into words for `bpe` |
+//! | `merge`         | the joining loop of both |
+//! | `detok`         | streaming detokenizer |
 //!
 //! A further algorithm (WordPiece, Unigram, RWKV) is one more file and one more arm of
 //! `Algorithm`.

@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use super::unicode::{Class, class, decode};
+use super::unicode::{Case, Class, case, class, decode};
 use crate::bail;
 use crate::error::{Result, try_vec};
 
@@ -33,6 +33,12 @@ enum Pass {
     /// ` ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
     /// with `marks`, `[\p{L}\p{M}]` takes the place of `\p{L}`.
     Words { digits: usize, marks: bool },
+    /// GPT-4o and Tekken, with U = `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]` and
+    /// L = `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`:
+    /// `[^\r\n\p{L}\p{N}]?U*L+C?|[^\r\n\p{L}\p{N}]?U+L*C?|\p{N}{1,3}|`
+    /// ` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
+    /// where C is `(?i:'s|'t|'re|'ve|'m|'ll|'d)` with `contractions`.
+    CasedWords { digits: usize, contractions: bool },
     /// `\p{N}{1,n}`
     Numbers(usize),
     /// `[0-9][0-9][0-9]`
@@ -79,6 +85,14 @@ const MINICPM5: &[Pass] = &[
         marks: false,
     },
 ];
+const GPT4O: &[Pass] = &[Pass::CasedWords {
+    digits: 3,
+    contractions: true,
+}];
+const TEKKEN: &[Pass] = &[Pass::CasedWords {
+    digits: 1,
+    contractions: false,
+}];
 const GPT2: &[Pass] = &[Pass::Gpt2];
 const SMOLLM: &[Pass] = &[Pass::Numbers(1), Pass::Gpt2];
 const DEFAULT: &[Pass] = &[
@@ -119,6 +133,8 @@ impl Pre {
             | "modern-bert" => (GPT2, false, false),
             "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone"
             | "minerva-7b" | "mellum2" => (SMOLLM, false, false),
+            "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => (GPT4O, false, false),
+            "tekken" => (TEKKEN, true, true),
             "falcon" => (FALCON, false, false),
             "deepseek-coder" => (DEEPSEEK_CODER, false, false),
             "deepseek-v3" | "hunyuan-dense" | "joyai-llm" | "hy_v4" => (DEEPSEEK3, false, false),
@@ -186,6 +202,10 @@ impl Pass {
         match self {
             Self::Gpt2 => gpt2(text, first),
             Self::Words { digits, marks } => words(text, first, digits, marks),
+            Self::CasedWords {
+                digits,
+                contractions,
+            } => cased_words(text, first, digits, contractions),
             Self::Numbers(most) => run(text, at, most, |c| c.class == Class::Number),
             Self::ThreeDigits => match text.get(at..at + 3) {
                 Some(t) if t.iter().all(u8::is_ascii_digit) => at + 3,
@@ -346,6 +366,62 @@ fn words(text: &[u8], first: Char, digits: usize, marks: bool) -> usize {
     if is_rest(body) {
         let end = run(text, body.end, usize::MAX, is_rest);
         return run(text, end, usize::MAX, Char::is_newline);
+    }
+    white(text, first.start, true)
+}
+
+/// `U*L+` from `at`: all of a run of U if lower case follows it, which is then taken too; else up
+/// to its last character that is an L as well.
+fn ends_lower(text: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    let mut last_either = None;
+    while let Some(c) = Char::at(text, end) {
+        match case(c.char) {
+            Some(Case::Upper) => {}
+            Some(Case::Either) => last_either = Some(c.end),
+            Some(Case::Lower) => {
+                let is_lower = |c: Char| matches!(case(c.char), Some(Case::Lower | Case::Either));
+                return Some(run(text, c.end, usize::MAX, is_lower));
+            }
+            None => break,
+        }
+        end = c.end;
+    }
+    last_either
+}
+
+/// `U+L*` from `at`, where `U*L+` has failed, so that no L follows.
+fn upper(text: &[u8], at: usize) -> Option<usize> {
+    let is_upper = |c: Char| matches!(case(c.char), Some(Case::Upper | Case::Either));
+    let end = run(text, at, usize::MAX, is_upper);
+    (end > at).then_some(end)
+}
+
+fn cased_words(text: &[u8], first: Char, digits: usize, contractions: bool) -> usize {
+    if first.class == Class::Number {
+        return run(text, first.start, digits, |c| c.class == Class::Number);
+    }
+    // The optional character before a word; the expression tries with it first.
+    let prefixed = first.class != Class::Letter && !first.is_newline();
+    let after = first.end;
+    let word = None
+        .or_else(|| prefixed.then(|| ends_lower(text, after))?)
+        .or_else(|| ends_lower(text, first.start))
+        .or_else(|| prefixed.then(|| upper(text, after))?)
+        .or_else(|| upper(text, first.start));
+    if let Some(end) = word {
+        let suffix = Char::at(text, end).filter(|_| contractions);
+        return suffix
+            .and_then(|c| contraction(text, c, true))
+            .unwrap_or(end);
+    }
+    let body = match (first.char, first.next(text)) {
+        (' ', Some(next)) => next,
+        _ => first,
+    };
+    if body.is_rest() {
+        let end = run(text, body.end, usize::MAX, Char::is_rest);
+        return run(text, end, usize::MAX, |c| c.is_newline() || c.char == '/');
     }
     white(text, first.start, true)
 }

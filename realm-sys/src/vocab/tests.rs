@@ -66,6 +66,50 @@ fn small_spm(pieces: &[(&'static str, f32, TokenKind)]) -> Vocab {
     Vocab::from_parts(parts("llama", &list)).unwrap()
 }
 
+/// The reference tokenizers' ids for two made-up vocabularies (`tests/golden/vocab.py`).
+#[test]
+fn golden_vectors() {
+    let json = include_str!("../../../tests/golden/vocab.json");
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    let string = |v: &serde_json::Value| -> &'static str {
+        Box::leak(v.as_str().unwrap().to_string().into_boxed_str())
+    };
+    let check = |v: &Vocab, case: &serde_json::Value| {
+        let text = case["text"].as_str().unwrap();
+        let want: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+        let got = ids(v, text.as_bytes(), false, false);
+        assert_eq!(got, want, "{:?} {text:?}", case["pre"]);
+        assert_eq!(self::text(v, &got, false), text.as_bytes());
+    };
+
+    let spm = &json["spm"];
+    let piece = |p: &serde_json::Value| (string(&p[0]), p[1].as_f64().unwrap() as f32, Normal);
+    let pieces: Vec<_> = spm["pieces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(piece)
+        .collect();
+    let v = small_spm(&pieces);
+    for case in spm["cases"].as_array().unwrap() {
+        check(&v, case);
+    }
+
+    let bpe = &json["bpe"];
+    let merges: Vec<_> = bpe["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(string)
+        .collect();
+    let joined = |m: &&str| -> &'static str { Box::leak(m.replace(' ', "").into_boxed_str()) };
+    let pieces: Vec<_> = merges.iter().map(joined).collect();
+    for case in bpe["cases"].as_array().unwrap() {
+        let v = small_bpe(string(&case["pre"]), &pieces, &merges);
+        check(&v, case);
+    }
+}
+
 #[test]
 fn spm_joins_by_score_then_leftmost() {
     let v = small_spm(&[
@@ -163,6 +207,55 @@ fn bpe_joins_by_rank_inside_words() {
     let v = small_bpe("llama3", &["hey"], &[]);
     assert_eq!(ids(&v, b"hey", false, false), [256]);
     assert_eq!(ids(&v, b"heyy", false, false).len(), 4);
+}
+
+/// Neither random bytes nor random ids upset anything.
+#[test]
+fn random_bytes_do_no_harm() {
+    let spm = small_spm(&[
+        ("▁", -1.0, Normal),
+        ("ab", -1.0, Normal),
+        ("a", -2.0, Normal),
+    ]);
+    let passes = [
+        "llama3",
+        "qwen35",
+        "smollm",
+        "default",
+        "falcon",
+        "deepseek-coder",
+    ];
+    let mut all: Vec<Vocab> = passes
+        .iter()
+        .map(|p| small_bpe(p, &["ll"], &["l l"]))
+        .collect();
+    all.push(small_bpe("deepseek-v3", &[], &[]));
+    all.push(spm);
+    let alphabet = b"ab l12\n\r '\"<|\xc3\xa9\xe2\x96\x81\xf0\x9f\x98\x80\xff\xe4\xb8\xad";
+    let mut seed = 11u64;
+    let mut random = |n: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) as usize % n
+    };
+    for v in &all {
+        for _ in 0..2000 {
+            let n = random(40);
+            let bytes: Vec<u8> = (0..n).map(|_| alphabet[random(alphabet.len())]).collect();
+            let mut back = Vec::new();
+            for id in ids(v, &bytes, false, true) {
+                v.piece(id, true, &mut back).unwrap();
+            }
+            // U+2581 comes back as the space that it stands for.
+            if v.add_space_prefix() {
+                let mut want = b" ".to_vec();
+                want.truncate(n);
+                unescape_spaces(&bytes, &mut want);
+                assert_eq!(back, want, "{bytes:x?}");
+            } else {
+                assert_eq!(back, bytes);
+            }
+        }
+    }
 }
 
 #[test]
@@ -280,12 +373,13 @@ fn hostile_texts_take_linear_time() {
         &["aa", "aaaa", "ĠĠ", "ĠĠĠĠ", "aaaaaaaa", "ĠĠĠĠĠĠĠĠ"],
         &merges,
     );
+    let cased = small_bpe("gpt-4o", &[], &[]);
     let size = 1 << 20;
     for unit in [
-        "a", " ", "\n", " a", "a ", "<", "1", "é", "'", "\n a", "\u{301}", "=\n",
+        "A", "\u{301}A", "a", " ", "\n", " a", "a ", "<", "1", "é", "'", "\n a", "\u{301}", "=\n",
     ] {
         let text = unit.repeat(size / unit.len());
-        for v in [&spm, &bpe] {
+        for v in [&spm, &bpe, &cased] {
             let start = Instant::now();
             let n = ids(v, text.as_bytes(), true, true).len();
             let took = start.elapsed();
@@ -374,6 +468,7 @@ fn reference_vectors() {
         );
         // StarCoder's vocabulary, for one, lacks some bytes that UTF-8 can contain.
         let lossless = (0..=255).all(|b| !ids(&v, &[b], false, false).is_empty());
+        let parse_special = json["parse_special"].as_bool().unwrap_or(false);
         let (mut wrong, mut count) = (0, 0);
         for case in json["cases"].as_array().unwrap() {
             let text = case["text"].as_str().unwrap();
@@ -383,7 +478,7 @@ fn reference_vectors() {
                 .iter()
                 .map(|n| n.as_u64().unwrap() as u32)
                 .collect();
-            let got = ids(&v, text.as_bytes(), false, false);
+            let got = ids(&v, text.as_bytes(), false, parse_special);
             count += 1;
             if got != want {
                 wrong += 1;
@@ -392,7 +487,8 @@ fn reference_vectors() {
                 }
             }
             if lossless && !text.contains('▁') {
-                assert_eq!(self::text(&v, &got, false), text.as_bytes(), "{text:?}");
+                let back = self::text(&v, &got, parse_special);
+                assert_eq!(back, text.as_bytes(), "{text:?}");
             }
         }
         println!("{}: {count} texts, {wrong} wrong", path.display());

@@ -5,7 +5,7 @@
 //! property (U+0085 and U+00A0 included), `\p{L}` and friends are general categories, and nothing
 //! is locale dependent.
 
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// What an expression may ask about one character; the classes are disjoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,38 @@ pub(super) fn class(c: char) -> Class {
         GeneralCategoryGroup::Punctuation => Class::Punctuation,
         GeneralCategoryGroup::Symbol => Class::Symbol,
         GeneralCategoryGroup::Separator | GeneralCategoryGroup::Other => Class::Other,
+    }
+}
+
+/// How a character counts where upper and lower case are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Case {
+    /// `[\p{Lu}\p{Lt}]`
+    Upper,
+    /// `\p{Ll}`
+    Lower,
+    /// `[\p{Lm}\p{Lo}\p{M}]`: counts as either.
+    Either,
+}
+
+/// The case of a letter or mark; `None` for anything else.
+pub(super) fn case(c: char) -> Option<Case> {
+    use GeneralCategory as G;
+    match c {
+        'a'..='z' => return Some(Case::Lower),
+        'A'..='Z' => return Some(Case::Upper),
+        '\0'..='\u{7f}' => return None,
+        _ => {}
+    }
+    match c.general_category() {
+        G::UppercaseLetter | G::TitlecaseLetter => Some(Case::Upper),
+        G::LowercaseLetter => Some(Case::Lower),
+        G::ModifierLetter
+        | G::OtherLetter
+        | G::NonspacingMark
+        | G::SpacingMark
+        | G::EnclosingMark => Some(Case::Either),
+        _ => None,
     }
 }
 
