@@ -103,7 +103,7 @@ fn generate(root: &Path, header: &Header) -> Result<String> {
         .collect();
     Ok(format!(
         "{intro}#ifndef {guard}\n#define {guard}\n\n\
-         /* Generated from documented Rust by `cargo run -p generate-headers`: edit it there. */\n\n\
+         /* Generated from documented Rust by tests/headers/generate: edit it there. */\n\n\
          {includes}\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n\
          {sections}{macro_}{inits}\n\
          #ifdef __cplusplus\n}}\n#endif\n\n#endif /* {guard} */\n",
@@ -123,7 +123,7 @@ fn run() -> Result<bool> {
         if !check {
             std::fs::write(&path, text)?;
         } else if std::fs::read_to_string(&path).unwrap_or_default() != text {
-            eprintln!("{name} differs from its Rust source: run `cargo run -p generate-headers`");
+            eprintln!("{name} differs from its Rust source: run tests/headers/generate");
             same = false;
         }
     }
