@@ -60,7 +60,7 @@ fn push_comment(out: &mut String, indent: &str, lines: &[&str]) {
     // Emphasis is for rustdoc.
     let plain: Vec<String> = lines.iter().map(|line| line.replace("**", "")).collect();
     match plain.as_slice() {
-        [line] if indent.len() + line.len() < 94 => {
+        [line] if indent.len() + line.chars().count() <= 114 => {
             out.push_str(&format!("{indent}/* {line} */\n"));
         }
         lines => {
@@ -118,4 +118,18 @@ pub fn public_types(source: &str) -> Vec<String> {
                 .then(|| rest[..end].to_owned())
         })
         .collect()
+}
+
+/// A source whose `mod name;` lines are empty modules, so that nobody follows them.
+pub fn without_modules(source: &str) -> String {
+    let emptied = |line: &str| {
+        let name = line.trim().trim_start_matches("pub(crate) ");
+        let name = name.trim_start_matches("pub ").strip_prefix("mod ")?;
+        Some(format!("mod {} {{}}", name.strip_suffix(';')?))
+    };
+    let lines: Vec<String> = source
+        .lines()
+        .map(|line| emptied(line).unwrap_or_else(|| line.to_owned()))
+        .collect();
+    lines.join("\n")
 }
