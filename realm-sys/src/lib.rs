@@ -47,6 +47,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod backend;
+pub mod capi;
 pub mod error;
 pub mod gguf;
 pub mod graph;

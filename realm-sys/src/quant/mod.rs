@@ -30,8 +30,8 @@
 //! work tile by tile.
 
 pub mod f16;
-mod float4;
-mod iq;
+pub(crate) mod float4;
+pub(crate) mod iq;
 mod iq_grids;
 mod k;
 mod legacy;

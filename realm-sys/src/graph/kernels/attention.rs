@@ -1,0 +1,463 @@
+//! The KV page, and attention of one query row over pages.
+//!
+//! # The page
+//!
+//! A page holds the keys and values of 64 consecutive absolute positions (page `i`: `64 i ..= 64 i + 63`)
+//! for one layer: first the keys of each KV head, then the values of each KV head, little-endian.
+//! Keys are stored across, so that 64 scores are computed side by side:
+//!
+//! | type | keys of a head | values of a head |
+//! |------|----------------|------------------|
+//! | f32, f16 | `[dk][64]` | `[64][dv]` |
+//! | q8_0 | `[dk / 32]` of `{ f16 scale[64], i8 quant[32][64] }` | `[64]` rows of `dv / 32` Q8_0 blocks |
+//!
+//! A row is rounded once, when it is appended, by [`crate::quant::quantize_row`]; reading it back is
+//! exact (a Q8_0 element is `scale * quant`, 19 bits).
+//!
+//! # Attention
+//!
+//! For one query at position `p` and one head, over the keys `max(0, p - window + 1) ..= p` (window 0:
+//! from 0), which are called visible:
+//!
+//! ```text
+//! m = -inf, l = 0, acc[d] = 0
+//! for each page with a visible key, ascending:
+//!     s[j]   = 0; for d ascending: s[j] = fma(q[d], k[d][j], s[j])
+//!     s[j]   = s[j] * scale; where softcap c is not 0: s[j] = c * tanh(s[j] / c)
+//!     new    = the largest of m and the visible s[j]
+//!     c      = exp(m - new); l = l * c; acc[d] = acc[d] * c          not for the first page
+//!     e[j]   = exp(s[j] - new) if j is visible, else 0
+//!     l      = l + sum of e[j], lane j % 16 (j ascending), then the tree
+//!     acc[d] = fma(e[j], v[j][d], acc[d]) for visible j, ascending
+//!     m      = new
+//! out[d] = acc[d] / l
+//! ```
+//!
+//! `exp` and `tanh` are [`crate::num::math`]'s. Invisible keys are never multiplied into anything, so
+//! what their slots hold does not matter. Pages are aligned to absolute positions, so the result
+//! depends on the position, the window and the visible keys and values only: not on the batch, the
+//! chunk or what has been evicted. A NaN among visible scores makes the output a NaN.
+
+use core::ops::Range;
+
+use crate::num::cpu::{Isa, Level, at_level};
+use crate::num::{LANES, math, tree};
+use crate::quant::f16::f16_to_f32;
+use crate::quant::{GgmlType, quantize_row};
+use crate::{bail, err, error::Result};
+
+/// Positions in a page.
+pub const PAGE: usize = 64;
+/// Elements of a Q8_0 block, and its bytes.
+const BLOCK: usize = 32;
+const BLOCK_BYTES: usize = 34;
+/// Bytes of the keys of one block of dimensions in a Q8_0 page.
+const KEY_BLOCK_BYTES: usize = PAGE * BLOCK_BYTES;
+
+/// What a KV page of one layer holds. Made by [`KvLayout::new`], so the sizes are known to fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    ty: GgmlType,
+    n_head_kv: usize,
+    dk: usize,
+    dv: usize,
+    key_bytes: usize,
+    value_bytes: usize,
+    page_bytes: usize,
+}
+
+impl KvLayout {
+    /// A layer with `n_head_kv` heads of `dk` elements per key and `dv` per value, kept as `ty`.
+    ///
+    /// # Errors
+    /// `Unsupported` unless `ty` is F32, F16 or Q8_0; `InvalidArgument` if a size is 0, not a multiple
+    /// of 32 for Q8_0, or too large.
+    pub fn new(ty: GgmlType, n_head_kv: usize, dk: usize, dv: usize) -> Result<Self> {
+        if !matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::Q8_0) {
+            bail!(Unsupported, "no KV cache of type {}", ty.name());
+        }
+        let bytes = |d: usize| {
+            let row = ty.row_bytes(d as u64).filter(|&b| b > 0)?;
+            usize::try_from(row.checked_mul(PAGE as u64)?).ok()
+        };
+        let sizes = || {
+            let (key, value) = (bytes(dk)?, bytes(dv)?);
+            let page = key.checked_add(value)?.checked_mul(n_head_kv)?;
+            (page > 0 && page <= isize::MAX as usize).then_some((key, value, page))
+        };
+        let (key_bytes, value_bytes, page_bytes) = sizes().ok_or_else(|| {
+            err!(
+                InvalidArgument,
+                "a KV cache of type {} cannot have {n_head_kv} heads of {dk} and {dv} elements",
+                ty.name()
+            )
+        })?;
+        Ok(Self {
+            ty,
+            n_head_kv,
+            dk,
+            dv,
+            key_bytes,
+            value_bytes,
+            page_bytes,
+        })
+    }
+
+    /// Bytes of a page.
+    pub fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// KV heads.
+    pub fn n_head_kv(&self) -> usize {
+        self.n_head_kv
+    }
+
+    /// Elements of a key, and of a value.
+    pub fn head_dims(&self) -> (usize, usize) {
+        (self.dk, self.dv)
+    }
+
+    /// Where the values of the first head begin, in bytes.
+    pub fn values_at(&self) -> usize {
+        self.n_head_kv * self.key_bytes
+    }
+}
+
+/// Appends one position: `k` is `[n_head_kv * dk]`, `v` is `[n_head_kv * dv]`, `slot` the position
+/// modulo 64, `page` the page's [`KvLayout::page_bytes`].
+pub fn kv_append_row(layout: &KvLayout, page: &mut [u8], slot: usize, k: &[f32], v: &[f32]) {
+    let Some((keys, values)) = page.split_at_mut_checked(layout.values_at()) else {
+        return;
+    };
+    if slot >= PAGE {
+        return;
+    }
+    let heads = keys.chunks_exact_mut(layout.key_bytes);
+    for (k, page) in k.chunks_exact(layout.dk).zip(heads) {
+        append_key(layout.ty, page, slot, k);
+    }
+    let row_bytes = layout.value_bytes / PAGE;
+    let heads = values.chunks_exact_mut(layout.value_bytes);
+    for (v, page) in v.chunks_exact(layout.dv).zip(heads) {
+        if let Some(row) = page.chunks_exact_mut(row_bytes).nth(slot) {
+            // The lengths fit one another, and the type is one of those it has.
+            let _ = quantize_row(layout.ty, v, row);
+        }
+    }
+}
+
+/// Writes a key into column `slot`.
+fn append_key(ty: GgmlType, page: &mut [u8], slot: usize, k: &[f32]) {
+    fn put<const B: usize>(column: &mut [u8], slot: usize, bytes: [u8; B]) {
+        if let Some(to) = column.as_chunks_mut::<B>().0.get_mut(slot) {
+            *to = bytes;
+        }
+    }
+    match ty {
+        GgmlType::Q8_0 => {
+            let blocks = page.chunks_exact_mut(KEY_BLOCK_BYTES);
+            for (x, page) in k.as_chunks::<BLOCK>().0.iter().zip(blocks) {
+                let mut block = [0; BLOCK_BYTES];
+                let _ = quantize_row(ty, x, &mut block);
+                let [d0, d1, q @ ..] = block;
+                let (scales, quants) = page.split_at_mut(2 * PAGE);
+                put(scales, slot, [d0, d1]);
+                for (q, row) in q.into_iter().zip(quants.chunks_exact_mut(PAGE)) {
+                    put(row, slot, [q]);
+                }
+            }
+        }
+        GgmlType::F16 => {
+            for (x, row) in k.iter().zip(page.chunks_exact_mut(2 * PAGE)) {
+                let mut half = [0; 2];
+                let _ = quantize_row(ty, &[*x], &mut half);
+                put(row, slot, half);
+            }
+        }
+        _ => {
+            for (x, row) in k.iter().zip(page.chunks_exact_mut(4 * PAGE)) {
+                put(row, slot, x.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Attention over one layer's pages.
+#[derive(Clone, Copy)]
+pub struct Attend<'a> {
+    /// The layer's pages.
+    pub layout: &'a KvLayout,
+    /// Query heads: a multiple of the KV heads. Query head `h` reads KV head
+    /// `h / (n_head / n_head_kv)`.
+    pub n_head: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Positions that a query sees, itself included; 0 for all.
+    pub window: u32,
+    /// Caps the scores at this magnitude; 0 for none.
+    pub softcap: f32,
+    /// Page `i` holds positions from `64 i`. Pages that no visible position lies in may be null.
+    pub pages: &'a [*const u8],
+}
+
+/// A request whose pages have been promised to be good: made by [`attend_row`] only.
+#[derive(Clone, Copy)]
+struct Job<'a>(&'a Attend<'a>);
+
+impl<'a> Job<'a> {
+    /// The keys and values of a KV head in a page.
+    #[inline(always)]
+    fn head(self, page: usize, head: usize) -> Option<(&'a [u8], &'a [u8])> {
+        let l = self.0.layout;
+        let start = *self.0.pages.get(page)?;
+        if start.is_null() || head >= l.n_head_kv {
+            return None;
+        }
+        // SAFETY: `attend_row`'s caller promised `page_bytes` readable bytes that nobody writes.
+        let page = unsafe { core::slice::from_raw_parts(start, l.page_bytes) };
+        let keys = page.get(head * l.key_bytes..)?.get(..l.key_bytes)?;
+        let values = page
+            .get(l.values_at() + head * l.value_bytes..)?
+            .get(..l.value_bytes)?;
+        Some((keys, values))
+    }
+}
+
+/// A page's element type.
+trait Store {
+    /// `s[j] = fma(q[d], k[d][j], s[j])`, d ascending.
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]);
+    /// `acc[d] = fma(e, v[d], acc[d])`.
+    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]);
+}
+
+#[inline(always)]
+fn add_scaled<I: Isa>(i: I, q: f32, k: impl Iterator<Item = f32>, s: &mut [f32]) {
+    for (s, k) in s.iter_mut().zip(k) {
+        *s = i.fma(q, k, *s);
+    }
+}
+
+struct F32;
+impl Store for F32 {
+    #[inline(always)]
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]) {
+        for (&q, k) in q.iter().zip(keys.as_chunks::<{ 4 * PAGE }>().0) {
+            add_scaled(
+                i,
+                q,
+                k.as_chunks::<4>().0.iter().map(|&k| f32::from_le_bytes(k)),
+                s,
+            );
+        }
+    }
+    #[inline(always)]
+    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]) {
+        add_scaled(
+            i,
+            e,
+            v.as_chunks::<4>().0.iter().map(|&v| f32::from_le_bytes(v)),
+            acc,
+        );
+    }
+}
+
+struct F16;
+impl Store for F16 {
+    #[inline(always)]
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]) {
+        for (&q, k) in q.iter().zip(keys.as_chunks::<{ 2 * PAGE }>().0) {
+            for (s, k) in s
+                .as_chunks_mut::<16>()
+                .0
+                .iter_mut()
+                .zip(k.as_chunks::<32>().0)
+            {
+                add_scaled(i, q, i.halves(k).into_iter(), s);
+            }
+        }
+    }
+    #[inline(always)]
+    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]) {
+        let (whole, rest) = acc.as_chunks_mut::<16>();
+        let (v, v_rest) = v.as_chunks::<32>();
+        for (acc, v) in whole.iter_mut().zip(v) {
+            add_scaled(i, e, i.halves(v).into_iter(), acc);
+        }
+        let halves = v_rest.as_chunks::<2>().0.iter();
+        add_scaled(
+            i,
+            e,
+            halves.map(|&h| f16_to_f32(u16::from_le_bytes(h))),
+            rest,
+        );
+    }
+}
+
+struct Q8;
+impl Store for Q8 {
+    #[inline(always)]
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]) {
+        for (q, k) in q
+            .as_chunks::<BLOCK>()
+            .0
+            .iter()
+            .zip(keys.as_chunks::<KEY_BLOCK_BYTES>().0)
+        {
+            let (scales, quants) = k.split_at(2 * PAGE);
+            let mut d = [0.0; PAGE];
+            for (d, h) in d
+                .as_chunks_mut::<16>()
+                .0
+                .iter_mut()
+                .zip(scales.as_chunks::<32>().0)
+            {
+                *d = i.halves(h);
+            }
+            for (&q, k) in q.iter().zip(quants.as_chunks::<PAGE>().0) {
+                add_scaled(
+                    i,
+                    q,
+                    k.iter().zip(&d).map(|(&k, &d)| d * f32::from(k as i8)),
+                    s,
+                );
+            }
+        }
+    }
+    #[inline(always)]
+    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]) {
+        let blocks = v.as_chunks::<BLOCK_BYTES>().0;
+        for (acc, [d0, d1, v @ ..]) in acc.as_chunks_mut::<BLOCK>().0.iter_mut().zip(blocks) {
+            let d = f16_to_f32(u16::from_le_bytes([*d0, *d1]));
+            add_scaled(i, e, v.iter().map(|&v| d * f32::from(v as i8)), acc);
+        }
+    }
+}
+
+/// One head of one row, into `acc`.
+#[inline(always)]
+fn head<I: Isa, S: Store>(
+    i: I,
+    job: Job<'_>,
+    position: u32,
+    q: &[f32],
+    kv_head: usize,
+    acc: &mut [f32],
+) {
+    let a = job.0;
+    let p = position as usize;
+    let first = match a.window as usize {
+        0 => 0,
+        window => p.saturating_sub(window - 1),
+    };
+    let row_bytes = a.layout.value_bytes / PAGE;
+    acc.fill(0.0);
+    let (mut m, mut l) = (f32::NEG_INFINITY, 0.0);
+    for page in first / PAGE..=p / PAGE {
+        let Some((keys, values)) = job.head(page, kv_head) else {
+            continue;
+        };
+        let base = page * PAGE;
+        // Visible slots: lo ..= hi.
+        let (lo, hi) = (first.max(base) - base, p.min(base + PAGE - 1) - base);
+
+        let mut s = [0.0; PAGE];
+        S::scores(i, q, keys, &mut s);
+        s.iter_mut().for_each(|s| *s *= a.scale);
+        if a.softcap != 0.0 {
+            s.iter_mut()
+                .for_each(|s| *s = a.softcap * math::tanh(i, *s / a.softcap));
+        }
+        let mut new = m;
+        for &s in s.get(lo..=hi).unwrap_or(&[]) {
+            new = if s > new { s } else { new };
+        }
+        if page != first / PAGE {
+            let c = math::exp(i, m - new);
+            l *= c;
+            acc.iter_mut().for_each(|acc| *acc *= c);
+        }
+        m = new;
+        for (s, j) in s.iter_mut().zip(0u32..) {
+            let e = math::exp(i, *s - m);
+            let visible = j >= lo as u32 && j <= hi as u32;
+            *s = if visible { e } else { 0.0 };
+        }
+        let mut lanes = [0.0; LANES];
+        for e in s.as_chunks::<LANES>().0 {
+            lanes.iter_mut().zip(e).for_each(|(lane, &e)| *lane += e);
+        }
+        l += tree(&lanes);
+        let rows = values.chunks_exact(row_bytes).zip(&s).take(hi + 1).skip(lo);
+        for (v, &e) in rows {
+            S::add(i, e, v, acc);
+        }
+    }
+    acc.iter_mut().for_each(|acc| *acc /= l);
+}
+
+#[inline(always)]
+fn row<I: Isa, S: Store>(
+    i: I,
+    job: Job<'_>,
+    position: u32,
+    q: &[f32],
+    heads: Range<usize>,
+    dst: &mut [f32],
+) {
+    let l = job.0.layout;
+    let group = (job.0.n_head / l.n_head_kv).max(1);
+    for (h, acc) in heads.zip(dst.chunks_exact_mut(l.dv)) {
+        let Some(q) = q.get(h * l.dk..(h + 1) * l.dk) else {
+            return;
+        };
+        head::<I, S>(i, job, position, q, h / group, acc);
+    }
+}
+
+at_level! { fn row_f32(job: Job<'_>, p: u32, q: &[f32], heads: Range<usize>, dst: &mut [f32]) = row::<_, F32> }
+at_level! { fn row_f16(job: Job<'_>, p: u32, q: &[f32], heads: Range<usize>, dst: &mut [f32]) = row::<_, F16> }
+at_level! { fn row_q8(job: Job<'_>, p: u32, q: &[f32], heads: Range<usize>, dst: &mut [f32]) = row::<_, Q8> }
+
+/// Attends the query row at `position`, for some heads: `q` is the whole row `[n_head * dk]`, `dst` the
+/// part of the output row that belongs to `heads`, `[heads.len() * dv]`.
+///
+/// # Safety
+/// Every page in `a.pages` that holds a visible position is null or points to
+/// [`KvLayout::page_bytes`] initialised bytes that nobody writes meanwhile. (A null page there is passed
+/// over, which is a caller's mistake but not undefined.)
+pub unsafe fn attend_row(
+    a: &Attend<'_>,
+    position: u32,
+    q: &[f32],
+    heads: Range<usize>,
+    dst: &mut [f32],
+) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe { attend_row_at(Level::current(), a, position, q, heads, dst) }
+}
+
+/// The same at a given level.
+///
+/// # Safety
+/// As [`attend_row`].
+pub(crate) unsafe fn attend_row_at(
+    level: Level,
+    a: &Attend<'_>,
+    position: u32,
+    q: &[f32],
+    heads: Range<usize>,
+    dst: &mut [f32],
+) {
+    let job = Job(a);
+    match a.layout.ty {
+        GgmlType::F16 => row_f16(level, job, position, q, heads, dst),
+        GgmlType::Q8_0 => row_q8(level, job, position, q, heads, dst),
+        _ => row_f32(level, job, position, q, heads, dst),
+    }
+}
+
+#[cfg(test)]
+#[path = "attention_tests.rs"]
+mod tests;

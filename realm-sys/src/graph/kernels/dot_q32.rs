@@ -1,0 +1,269 @@
+//! Products with weights in blocks of 32: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4.
+//!
+//! With `q` the weight's integers (Q4_0: nibble - 8, Q5_0: -16, IQ4_NL and MXFP4: the table's value),
+//! `dw` its scale as a float, `a` and `da` the activation's integers and scale:
+//!
+//! ```text
+//! acc = 0
+//! for each block, ascending:
+//!     isum = sum of q * a                          exact, |isum| <= 32 * 128 * 127
+//!     acc  = fma(dw * da, f32(isum), acc)          the product of scales rounded once
+//!     acc  = fma(mw * da, f32(asum), acc)          Q4_1 and Q5_1 only; asum = sum of a, mw the minimum
+//! ```
+//!
+//! MXFP4's table is doubled and its scale halved, as in ggml. All integers here are below 2^24, so
+//! their conversion is exact.
+
+use core::ops::Range;
+
+use super::matmul::{ActKind, Job, Quants, TILE};
+use crate::num::cpu::{Isa, Level, at_level};
+use crate::quant::GgmlType;
+use crate::quant::f16::f16_to_f32;
+use crate::quant::float4::{E2M1_DOUBLED, e8m0_halved};
+use crate::quant::iq::IQ4_VALUES;
+
+/// A block format.
+trait Format {
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// Whether blocks have a minimum.
+    const MIN: bool = false;
+    /// Writes the integers; returns the bits of scale and minimum.
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)>;
+    /// The scale from its bits.
+    #[inline(always)]
+    fn scale(bits: u16) -> f32 {
+        f16_to_f32(bits)
+    }
+}
+
+#[inline(always)]
+fn u16_le(b: &[u8]) -> Option<(u16, &[u8])> {
+    let (head, rest) = b.split_first_chunk::<2>()?;
+    Some((u16::from_le_bytes(*head), rest))
+}
+
+/// Both nibbles of 16 bytes, low ones first, through `f`.
+#[inline(always)]
+fn nibbles(b: &[u8], q: &mut [i8; 32], f: impl Fn(u8) -> i8) -> Option<()> {
+    let b = b.first_chunk::<16>()?;
+    let (lo, hi) = q.split_at_mut(16);
+    for ((lo, hi), &b) in lo.iter_mut().zip(hi).zip(b) {
+        (*lo, *hi) = (f(b & 15), f(b >> 4));
+    }
+    Some(())
+}
+
+/// Adds the fifth bits, then the offset.
+#[inline(always)]
+fn fifth(bits: &[u8], q: &mut [i8; 32], offset: i8) -> Option<()> {
+    let bits = u32::from_le_bytes(*bits.first_chunk::<4>()?);
+    for (q, j) in q.iter_mut().zip(0u32..) {
+        *q = (*q | ((bits >> j & 1) << 4) as i8) - offset;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn looked_up(table: &[i8; 16], nibble: u8) -> i8 {
+    // In range: a nibble of 16.
+    table.get(usize::from(nibble & 15)).copied().unwrap_or(0)
+}
+
+struct Q4_0;
+impl Format for Q4_0 {
+    const BYTES: usize = 18;
+    #[inline(always)]
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+        let (d, b) = u16_le(b)?;
+        nibbles(b, q, |n| n as i8 - 8)?;
+        Some((d, 0))
+    }
+}
+
+struct Q4_1;
+impl Format for Q4_1 {
+    const BYTES: usize = 20;
+    const MIN: bool = true;
+    #[inline(always)]
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+        let (d, b) = u16_le(b)?;
+        let (m, b) = u16_le(b)?;
+        nibbles(b, q, |n| n as i8)?;
+        Some((d, m))
+    }
+}
+
+struct Q5_0;
+impl Format for Q5_0 {
+    const BYTES: usize = 22;
+    #[inline(always)]
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+        let (d, b) = u16_le(b)?;
+        nibbles(b.get(4..)?, q, |n| n as i8)?;
+        fifth(b, q, 16)?;
+        Some((d, 0))
+    }
+}
+
+struct Q5_1;
+impl Format for Q5_1 {
+    const BYTES: usize = 24;
+    const MIN: bool = true;
+    #[inline(always)]
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+        let (d, b) = u16_le(b)?;
+        let (m, b) = u16_le(b)?;
+        nibbles(b.get(4..)?, q, |n| n as i8)?;
+        fifth(b, q, 0)?;
+        Some((d, m))
+    }
+}
+
+struct Q8_0;
+impl Format for Q8_0 {
+    const BYTES: usize = 34;
+    #[inline(always)]
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+        let (d, b) = u16_le(b)?;
+        *q = bytemuck::cast(*b.first_chunk::<32>()?);
+        Some((d, 0))
+    }
+}
+
+struct Iq4Nl;
+impl Format for Iq4Nl {
+    const BYTES: usize = 18;
+    #[inline(always)]
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+        let (d, b) = u16_le(b)?;
+        nibbles(b, q, |n| looked_up(&IQ4_VALUES, n))?;
+        Some((d, 0))
+    }
+}
+
+struct Mxfp4;
+impl Format for Mxfp4 {
+    const BYTES: usize = 17;
+    #[inline(always)]
+    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+        let (&e, b) = b.split_first()?;
+        nibbles(b, q, |n| looked_up(&E2M1_DOUBLED, n))?;
+        Some((u16::from(e), 0))
+    }
+    #[inline(always)]
+    fn scale(bits: u16) -> f32 {
+        e8m0_halved(bits as u8)
+    }
+}
+
+/// Scales or sums of eight blocks from a prepared row.
+#[inline(always)]
+fn eight<const B: usize, T>(
+    bytes: &[u8],
+    group: usize,
+    f: impl Fn([u8; B]) -> T,
+) -> Option<[T; 8]> {
+    let at = bytes
+        .get(8 * B * group..)?
+        .as_chunks::<B>()
+        .0
+        .first_chunk::<8>()?;
+    Some(at.map(f))
+}
+
+/// The products of one weight row with the first `n` of `T` rows of activations, eight blocks at a
+/// time.
+#[inline(always)]
+fn dots<I: Isa, F: Format, const T: usize>(
+    i: I,
+    w: &[u8],
+    x: &[Quants<'_>; T],
+    n: usize,
+) -> [f32; T] {
+    let mut acc = [0.0; T];
+    let mut q = [[0i8; 32]; 8];
+    for (group, w) in w.chunks(8 * F::BYTES).enumerate() {
+        let (mut d, mut m) = ([0u16; 8], [0u16; 8]);
+        let mut count = 0;
+        let to = q.iter_mut().zip(d.iter_mut().zip(&mut m));
+        for (b, (q, (d, m))) in w.chunks_exact(F::BYTES).zip(to) {
+            let Some(scales) = F::unpack(b, q) else {
+                continue;
+            };
+            (*d, *m) = scales;
+            count += 1;
+        }
+        let (d, m) = (d.map(F::scale), m.map(f16_to_f32));
+        let q: &[i8; 256] = bytemuck::cast_ref(&q);
+        for (acc, x) in acc.iter_mut().zip(x).take(n) {
+            let Some(a) = x.q.get(group) else { continue };
+            let Some(da) = eight(x.d, group, f32::from_ne_bytes) else {
+                continue;
+            };
+            let Some(sums) = eight(x.sums, group, i16::from_ne_bytes) else {
+                continue;
+            };
+            let isums = i.dots32(q, a).map(|s| s as f32);
+            let asums = sums.map(f32::from);
+            let mut scales = d;
+            scales.iter_mut().zip(&da).for_each(|(d, da)| *d *= da);
+            let mut mins = m;
+            mins.iter_mut().zip(&da).for_each(|(m, da)| *m *= da);
+            let mut y = *acc;
+            let mut step = |(((&d, &s), &m), &a): (((&f32, &f32), &f32), &f32)| {
+                y = i.fma(d, s, y);
+                if F::MIN {
+                    y = i.fma(m, a, y);
+                }
+            };
+            let blocks = scales.iter().zip(&isums).zip(&mins).zip(&asums);
+            if count == 8 {
+                blocks.for_each(&mut step);
+            } else {
+                blocks.take(count).for_each(&mut step);
+            }
+            *acc = y;
+        }
+    }
+    acc
+}
+
+#[inline(always)]
+fn rows<I: Isa, F: Format>(i: I, job: Job<'_>, rows: Range<usize>) {
+    let k = job.k();
+    let x = |tok| Quants::new(ActKind::Q8x32, job.act(ActKind::Q8x32, tok), k);
+    job.each_tile(rows, k / 32 * F::BYTES, |w, tok, n| {
+        let mut y = [0.0; TILE];
+        if n == 1 {
+            [y[0]] = dots::<I, F, 1>(i, w, &[x(tok)], 1);
+        } else {
+            let x = core::array::from_fn(|t| if t < n { x(tok + t) } else { Quants::EMPTY });
+            y = dots::<I, F, TILE>(i, w, &x, n);
+        }
+        y
+    });
+}
+
+at_level! { fn q4_0(job: Job<'_>, r: Range<usize>) = rows::<_, Q4_0> }
+at_level! { fn q4_1(job: Job<'_>, r: Range<usize>) = rows::<_, Q4_1> }
+at_level! { fn q5_0(job: Job<'_>, r: Range<usize>) = rows::<_, Q5_0> }
+at_level! { fn q5_1(job: Job<'_>, r: Range<usize>) = rows::<_, Q5_1> }
+at_level! { fn q8_0(job: Job<'_>, r: Range<usize>) = rows::<_, Q8_0> }
+at_level! { fn iq4_nl(job: Job<'_>, r: Range<usize>) = rows::<_, Iq4Nl> }
+at_level! { fn mxfp4(job: Job<'_>, r: Range<usize>) = rows::<_, Mxfp4> }
+
+pub(super) fn run(level: Level, job: Job<'_>, rows: Range<usize>) {
+    match job.ty() {
+        GgmlType::Q4_0 => q4_0(level, job, rows),
+        GgmlType::Q4_1 => q4_1(level, job, rows),
+        GgmlType::Q5_0 => q5_0(level, job, rows),
+        GgmlType::Q5_1 => q5_1(level, job, rows),
+        GgmlType::Q8_0 => q8_0(level, job, rows),
+        GgmlType::IQ4_NL => iq4_nl(level, job, rows),
+        GgmlType::MXFP4 => mxfp4(level, job, rows),
+        // `act_kind` sends no others here.
+        _ => {}
+    }
+}

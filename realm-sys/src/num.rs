@@ -1,1 +1,0 @@
-//! Arithmetic that gives the same bits on every machine.

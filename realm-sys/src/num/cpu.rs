@@ -1,0 +1,379 @@
+//! What the processor can do, and the instances each kernel is compiled in.
+//!
+//! A kernel is one `#[inline(always)]` generic body over [`Isa`]. The macro `instances!` makes the
+//! public function: it runs the body compiled for AVX2 and FMA where the processor has them, else
+//! compiled for the target's baseline. Both give the same bits (tests hold them to it), so the choice
+//! shows in nothing but time.
+
+use crate::quant::f16::f16_to_f32;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that the kernels have an instance for, and that this machine has: only this
+/// module makes values, so holding one is the proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level(u8);
+
+const UNKNOWN: u8 = 0;
+const PORTABLE: u8 = 1;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "an x86 level"))]
+const AVX2: u8 = 2;
+
+static DETECTED: AtomicU8 = AtomicU8::new(UNKNOWN);
+static FORCED: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+impl Level {
+    /// The target's baseline, which always works.
+    pub const fn portable() -> Self {
+        Self(PORTABLE)
+    }
+
+    /// The best this processor and operating system support, whatever [`force_portable`] says.
+    pub fn detected() -> Self {
+        match DETECTED.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let level = detect();
+                DETECTED.store(level, Ordering::Relaxed);
+                Self(level)
+            }
+            level => Self(level),
+        }
+    }
+
+    /// What kernels use now.
+    #[inline]
+    pub fn current() -> Self {
+        if FORCED.load(Ordering::Relaxed) == PORTABLE {
+            return Self(PORTABLE);
+        }
+        Self::detected()
+    }
+
+    /// Whether AVX2, FMA, F16C and BMI2 may be executed.
+    #[inline]
+    pub fn has_avx2(self) -> bool {
+        self.0 == AVX2
+    }
+}
+
+/// Makes every kernel of the process use the portable instance, or lets it choose again: for tests
+/// and measurements. Results do not change.
+pub fn force_portable(on: bool) {
+    let level = if on { PORTABLE } else { UNKNOWN };
+    FORCED.store(level, Ordering::Relaxed);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> u8 {
+    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+    /// XCR0 needs a feature that the baseline lacks.
+    #[target_feature(enable = "xsave")]
+    fn xcr0() -> u64 {
+        // SAFETY: only called where CPUID says OSXSAVE, so the instruction and the register exist.
+        unsafe { _xgetbv(0) }
+    }
+
+    const FMA: u32 = 1 << 12;
+    const OSXSAVE: u32 = 1 << 27;
+    const AVX: u32 = 1 << 28;
+    const F16C: u32 = 1 << 29;
+    const WANTED_1: u32 = FMA | OSXSAVE | AVX | F16C;
+    const BMI1: u32 = 1 << 3;
+    const AVX2_BIT: u32 = 1 << 5;
+    const BMI2: u32 = 1 << 8;
+    const WANTED_7: u32 = BMI1 | AVX2_BIT | BMI2;
+
+    #[allow(
+        unused_unsafe,
+        reason = "CPUID became a safe function in a later compiler"
+    )]
+    // SAFETY: every x86-64 has CPUID.
+    let (max, leaf1) = unsafe { (__cpuid(0).eax, __cpuid(1).ecx) };
+    if max < 7 || leaf1 & WANTED_1 != WANTED_1 {
+        return PORTABLE;
+    }
+    // The operating system must save the upper halves of the registers.
+    // SAFETY: OSXSAVE was seen.
+    if unsafe { xcr0() } & 6 != 6 {
+        return PORTABLE;
+    }
+    #[allow(
+        unused_unsafe,
+        reason = "CPUID became a safe function in a later compiler"
+    )]
+    // SAFETY: leaf 7 exists.
+    let leaf7 = unsafe { __cpuid_count(7, 0).ebx };
+    if leaf7 & WANTED_7 == WANTED_7 {
+        AVX2
+    } else {
+        PORTABLE
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> u8 {
+    PORTABLE
+}
+
+/// The few operations that the language cannot say and machines do differently fast.
+///
+/// Every method has one exact result; an implementation may only differ in speed.
+pub trait Isa: Copy {
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: f32, b: f32, c: f32) -> f32;
+
+    /// The values of sixteen little-endian IEEE halves.
+    fn halves(self, h: &[u8; 32]) -> [f32; 16];
+
+    /// Eight exact dot products of 32 signed bytes each. `a` is within -127..=127 (activations are
+    /// quantized so); `q` is any.
+    fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8];
+
+    /// `sum of scale[i / 16] * q[i] * a[i]`, exact: `scale` is given for every run of 16 and is within
+    /// -128..=127, `a` within -127..=127, and the caller's format keeps the sum within an `i32`.
+    /// `SIGNED` says that `q` may be negative.
+    fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32;
+}
+
+/// The baseline of the target, with hardware FMA where the baseline has it.
+#[derive(Clone, Copy)]
+pub struct Native;
+
+impl Isa for Native {
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
+        // SAFETY: every AArch64 target with floating point has NEON.
+        unsafe {
+            core::arch::aarch64::vfmas_lane_f32::<0>(c, a, core::arch::aarch64::vdup_n_f32(b))
+        }
+    }
+
+    #[cfg(not(target_arch = "aarch64"))]
+    #[inline(always)]
+    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
+        super::fma(a, b, c)
+    }
+
+    #[inline(always)]
+    fn halves(self, h: &[u8; 32]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        for (out, &h) in out.iter_mut().zip(h.as_chunks::<2>().0) {
+            *out = f16_to_f32(u16::from_le_bytes(h));
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
+        let mut sums = [0; 8];
+        let blocks = q.as_chunks::<32>().0.iter().zip(a.as_chunks::<32>().0);
+        for (sum, (q, a)) in sums.iter_mut().zip(blocks) {
+            for (&q, &a) in q.iter().zip(a) {
+                *sum += i32::from(q) * i32::from(a);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32 {
+        let mut sum = 0;
+        let groups = q.as_chunks::<16>().0.iter().zip(a.as_chunks::<16>().0);
+        for (&scale, (q, a)) in scale.iter().zip(groups) {
+            let mut group = 0;
+            for (&q, &a) in q.iter().zip(a) {
+                group += i32::from(q) * i32::from(a);
+            }
+            sum += i32::from(scale) * group;
+        }
+        sum
+    }
+}
+
+/// AVX2, FMA, F16C and BMI2.
+///
+/// Only the instances made by `instances!` hold one, inside a function compiled for these features
+/// and entered with a [`Level`] that proves them.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Avx2(());
+
+#[cfg(target_arch = "x86_64")]
+impl Avx2 {
+    /// # Safety
+    /// The processor has the features.
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use core::arch::x86_64::*;
+
+    /// The products of 32 bytes, summed in fours, scaled per run of 16 by the words of `scale`.
+    ///
+    /// `maddubs` multiplies unsigned by signed and saturates at 16 bits: with |q| <= 128 and
+    /// |a| <= 127 a pair is at most 32512, so it never does.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn products<const SIGNED: bool>(
+        q: &[i8; 32],
+        a: &[i8; 32],
+        scale: __m256i,
+    ) -> __m256i {
+        // SAFETY: both are 32 bytes; the loads need no alignment.
+        let (q, a) = unsafe {
+            (
+                _mm256_loadu_si256(q.as_ptr().cast()),
+                _mm256_loadu_si256(a.as_ptr().cast()),
+            )
+        };
+        let pairs = if SIGNED {
+            _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(a, q))
+        } else {
+            _mm256_maddubs_epi16(q, a)
+        };
+        _mm256_madd_epi16(pairs, scale)
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
+    #[inline]
+    pub(super) fn halves(h: &[u8; 32]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        // SAFETY: 32 bytes are read and 64 written, neither needs alignment.
+        unsafe {
+            let lo = _mm_loadu_si128(h.as_ptr().cast());
+            let hi = _mm_loadu_si128(h.as_ptr().add(16).cast());
+            _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(lo));
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), _mm256_cvtph_ps(hi));
+        }
+        out
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn dots32(q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
+        let (q, a) = (q.as_chunks::<32>().0, a.as_chunks::<32>().0);
+        let [q0, q1, q2, q3, q4, q5, q6, q7] = q else {
+            return [0; 8];
+        };
+        let [a0, a1, a2, a3, a4, a5, a6, a7] = a else {
+            return [0; 8];
+        };
+        let one = _mm256_set1_epi16(1);
+        let s01 = _mm256_hadd_epi32(products::<true>(q0, a0, one), products::<true>(q1, a1, one));
+        let s23 = _mm256_hadd_epi32(products::<true>(q2, a2, one), products::<true>(q3, a3, one));
+        let s45 = _mm256_hadd_epi32(products::<true>(q4, a4, one), products::<true>(q5, a5, one));
+        let s67 = _mm256_hadd_epi32(products::<true>(q6, a6, one), products::<true>(q7, a7, one));
+        let lo = _mm256_hadd_epi32(s01, s23);
+        let hi = _mm256_hadd_epi32(s45, s67);
+        // Each 128-bit half has the sums of its half of the bytes.
+        let sums = _mm256_add_epi32(
+            _mm256_permute2x128_si256::<0x20>(lo, hi),
+            _mm256_permute2x128_si256::<0x31>(lo, hi),
+        );
+        let mut out = [0; 8];
+        // SAFETY: 32 bytes, no alignment needed.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) };
+        out
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn dot256<const SIGNED: bool>(
+        q: &[i8; 256],
+        scale: &[i16; 16],
+        a: &[i8; 256],
+    ) -> i32 {
+        let mut sum = _mm256_setzero_si256();
+        let blocks = q.as_chunks::<32>().0.iter().zip(a.as_chunks::<32>().0);
+        for (&[low, high], (q, a)) in scale.as_chunks::<2>().0.iter().zip(blocks) {
+            let scale = _mm256_set_m128i(_mm_set1_epi16(high), _mm_set1_epi16(low));
+            sum = _mm256_add_epi32(sum, products::<SIGNED>(q, a, scale));
+        }
+        let s = _mm_add_epi32(
+            _mm256_castsi256_si128(sum),
+            _mm256_extracti128_si256::<1>(sum),
+        );
+        let s = _mm_add_epi32(s, _mm_shuffle_epi32::<0b01_00_11_10>(s));
+        _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32::<0b10_11_00_01>(s)))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Isa for Avx2 {
+    #[inline(always)]
+    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
+        use core::arch::x86_64::{_mm_cvtss_f32, _mm_fmadd_ss, _mm_set_ss};
+        // SAFETY: a value of this type exists only where the processor has FMA. The compiler sees
+        // through the vectors: this is its scalar fused operation, which it can vectorise.
+        unsafe { _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c))) }
+    }
+
+    #[inline(always)]
+    fn halves(self, h: &[u8; 32]) -> [f32; 16] {
+        // SAFETY: as above, F16C.
+        unsafe { avx2::halves(h) }
+    }
+
+    #[inline(always)]
+    fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
+        // SAFETY: as above, AVX2.
+        unsafe { avx2::dots32(q, a) }
+    }
+
+    #[inline(always)]
+    fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32 {
+        // SAFETY: as above, AVX2.
+        unsafe { avx2::dot256::<SIGNED>(q, scale, a) }
+    }
+}
+
+/// Defines `fn name(level, args)`, which runs a generic body compiled for that level.
+macro_rules! at_level {
+    ($(#[$doc:meta])* $vis:vis fn $at:ident
+     ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "one more than the kernel")]
+        $vis fn $at(level: $crate::num::cpu::Level, $($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+                #[allow(clippy::too_many_arguments, reason = "the kernel's")]
+                fn wide($($arg: $ty),*) $(-> $ret)? {
+                    // SAFETY: this function is only entered where the features are.
+                    $body(unsafe { $crate::num::cpu::Avx2::new() }, $($arg),*)
+                }
+                if level.has_avx2() {
+                    // SAFETY: the level proves the features.
+                    return unsafe { wide($($arg),*) };
+                }
+            }
+            let _ = level;
+            $body($crate::num::cpu::Native, $($arg),*)
+        }
+    };
+}
+
+/// Makes a kernel's public function out of its generic body.
+///
+/// `instances! { /// doc \n pub fn name / name_at(x: &[f32]) -> f32 = body }` defines `name`, which
+/// chooses, and `name_at`, which takes the [`Level`] to run at first, for tests.
+macro_rules! instances {
+    ($(#[$doc:meta])* pub fn $name:ident / $at:ident
+     ($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+            $at($crate::num::cpu::Level::current(), $($arg),*)
+        }
+        $crate::num::cpu::at_level! {
+            /// The same at a given level.
+            pub(crate) fn $at($($arg: $ty),*) $(-> $ret)? = $body
+        }
+    };
+}
+pub(crate) use {at_level, instances};
