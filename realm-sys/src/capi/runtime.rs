@@ -1,55 +1,34 @@
-//! Runtimes: the platform, backends and kernels that sessions run on.
+//! Runtimes: a platform, a store and the backends that sessions choose from.
 
 use super::error::{realm_error, realm_status};
-use super::store::{Held, realm_store};
-use super::{
-    Out, Versioned, check, drop_handle, guard, new_handle, no_extension, quietly, read_struct,
-    reference,
-};
-use crate::backend::host::{Backend, Backends, Kernel, Selected};
+use super::store::{realm_store, store_ref};
+use super::{guard, null, put, read_struct};
+use crate::backend::host::{Backend, Backends, Kernel};
 use crate::backend::table::{realm_backend, realm_kernel_fn};
+use crate::err;
 use crate::error::Result;
-use crate::platform::{Platform, REALM_ABI_VERSION, realm_platform};
-use crate::store::Store;
+use crate::guest::LoadedGuest;
+use crate::platform::{Platform, realm_platform};
+use crate::store::{Lazy, StoreRef};
+use alloc::boxed::Box;
+use alloc::ffi::CString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 use core::mem::{offset_of, size_of};
 use core::ptr;
-use spin::RwLock;
 
-/// What sessions are opened on: memory, clock and threads of the platform, backends, kernels, and a store of models.
-///
-/// An application has one, or one for each platform it wants apart. It can be used from any thread.
+/// A platform, a store and backends: what sessions are opened in.
 pub struct realm_runtime {
-    platform: Platform,
-    store: Held,
-    /// Written while an application sets itself up, and read for an instant whenever a session opens.
-    backends: RwLock<Backends>,
+    pub(crate) platform: Platform,
+    pub(crate) store: StoreRef,
+    pub(crate) backends: Backends,
+    /// Terminated copies of backend names, for `realm_runtime_backend_name`.
+    names: Vec<CString>,
+    embedded: Lazy<Arc<LoadedGuest>>,
 }
 
-impl realm_runtime {
-    /// The backends a session keeps: the named one, or the preferred one.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub(crate) fn select(&self, name: Option<&str>) -> Result<Selected> {
-        self.backends.read().select(name)
-    }
-
-    /// Memory, clock, log and threads.
-    pub(crate) fn platform(&self) -> &Platform {
-        &self.platform
-    }
-
-    /// Where model ids are looked up.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-}
-
-/// `type` of `realm_runtime_add_kernel`: whatever the type of source 0.
-pub const REALM_KERNEL_ANY_TYPE: u32 = 0xffff_ffff;
-
-/// How a runtime is made. Zeros after the head give the defaults.
+/// What a runtime is created with. Zero is the default for every field but the first two.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct realm_runtime_options {
@@ -59,115 +38,158 @@ pub struct realm_runtime_options {
     pub abi_version: u32,
     /// Reserved for extensions; NULL.
     pub next: *const c_void,
-    /// Not used; NULL.
+    /// Reserved; NULL.
     pub ctx: *mut c_void,
-    /// Memory, clock, log and threads. NULL: the library's allocator, no clock (time budgets are ignored), no log, no
-    /// threads. Copied; what its `ctx` points to must outlive the runtime and its sessions.
+    /// What the library needs from the machine; copied. NULL: the library's own allocator, no
+    /// clock (budgets are ignored), no threads. On hosted systems pass `realm_posix_platform()`.
     pub platform: *const realm_platform,
-    /// Where sessions look up their models. NULL: the process-wide store. The runtime keeps it, so that store and
-    /// runtime may be destroyed in any order.
+    /// The store that sessions find their models in; kept alive by the runtime. NULL: the
+    /// process-wide store.
     pub store: *mut realm_store,
 }
 
-// SAFETY: repr(C), opens with the head, has no padding on 32 or 64 bits, and pointers may be anything.
-unsafe impl Versioned for realm_runtime_options {
-    const NAME: &'static str = "realm_runtime_options";
-    const MIN_BYTES: usize = offset_of!(Self, store) + size_of::<*const c_void>();
+const OPTIONS_MIN: usize =
+    offset_of!(realm_runtime_options, store) + size_of::<*mut realm_store>();
+
+/// The guest that comes with the library.
+#[cfg(feature = "embedded-guest")]
+static EMBEDDED_GUEST: &[u8] = include_bytes!("../../../guest/realm_guest.wasm");
+
+impl realm_runtime {
+    /// The guest that comes with the library, translated when first asked for.
+    pub(crate) fn embedded_guest(&self) -> Result<Arc<LoadedGuest>> {
+        #[cfg(feature = "embedded-guest")]
+        {
+            let guest = self
+                .embedded
+                .get_or_build(|| LoadedGuest::load(EMBEDDED_GUEST))?;
+            Ok(Arc::clone(&*guest))
+        }
+        #[cfg(not(feature = "embedded-guest"))]
+        {
+            self.embedded.get().map(|g| Arc::clone(&*g)).ok_or_else(|| {
+                err!(
+                    Unsupported,
+                    "this build has no guest of its own: load one and name it in the options"
+                )
+            })
+        }
+    }
 }
 
-/// Makes a runtime, with the reference backend only.
+/// Creates a runtime, with the reference backend in it.
 ///
-/// `options` may be NULL for the defaults. It is not kept.
+/// `options`: NULL for the defaults.
+/// `out` receives the runtime. **Owns**: the caller, until `realm_runtime_destroy`.
 ///
-/// **Owns**: the caller has to call `realm_runtime_destroy`. **Threads**: any, at any time.
-/// **Returns** `INVALID_ARGUMENT` if `out` is NULL, the options' size is too small or the platform lacks a function it
-/// needs; `UNSUPPORTED` for options or a platform of another interface version, or an extension; `NO_MEMORY`.
+/// **Returns** `INVALID_ARGUMENT`, `UNSUPPORTED` for another interface major, `NO_MEMORY`.
+///
+/// # Safety
+/// `options` is NULL or a struct as described, whose pointers are what their comments say; `out`
+/// points to a pointer; `error` is NULL or points to a `realm_error`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realm_runtime_create(
     options: *const realm_runtime_options,
     out: *mut *mut realm_runtime,
     error: *mut realm_error,
 ) -> realm_status {
-    let body = || {
-        // SAFETY: contract of the function.
-        let out = unsafe { Out::new(out, "out") }?;
-        let options = if options.is_null() {
-            realm_runtime_options {
-                struct_size: size_of::<realm_runtime_options>() as u32,
-                abi_version: REALM_ABI_VERSION,
-                next: ptr::null(),
-                ctx: ptr::null_mut(),
-                platform: ptr::null(),
-                store: ptr::null_mut(),
-            }
-        } else {
-            // SAFETY: contract of the function.
-            unsafe { read_struct(options) }?
-        };
-        no_extension(options.next, realm_runtime_options::NAME)?;
-        if !options.platform.is_null() {
-            check(options.platform, "realm_platform")?;
+    guard(error, || {
+        if out.is_null() {
+            return Err(null("out"));
         }
-        // SAFETY: NULL or aligned, and a table by contract.
-        let platform = unsafe { Platform::from_table(options.platform) }?;
-        let runtime = realm_runtime {
-            platform,
-            // SAFETY: contract of the function.
-            store: unsafe { Held::new(options.store) }?,
-            backends: RwLock::new(Backends::new(&platform)?),
+        let (platform, store) = if options.is_null() {
+            (ptr::null(), ptr::null_mut())
+        } else {
+            // SAFETY: the caller's promise.
+            let o = unsafe { read_struct(options, "realm_runtime_options", OPTIONS_MIN) }?;
+            (o.platform, o.store)
         };
-        out.set(new_handle(runtime, "a runtime")?);
-        Ok(())
-    };
-    // SAFETY: contract of the function.
-    unsafe { guard(error, body) }
+        // SAFETY: the caller's promise.
+        let platform = unsafe { Platform::from_table(platform) }?;
+        let runtime = realm_runtime {
+            backends: Backends::new(&platform)?,
+            platform,
+            // SAFETY: the caller's promise.
+            store: unsafe { store_ref(store) },
+            names: Vec::new(),
+            embedded: Lazy::new(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { put(out, Box::into_raw(Box::new(runtime)), "out") }
+    })
 }
 
-/// Destroys a runtime; NULL is allowed.
+/// Destroys a runtime; NULL is fine. Sessions keep what they need and may be closed later. What the
+/// platform and the backends point to must live until the last of them is closed.
 ///
-/// Sessions that are open keep what they need of it and go on; what the platform's and the backends' `ctx` point to is
-/// used until they are closed.
-///
-/// **Threads**: any, once no other call is using the handle.
+/// # Safety
+/// `runtime` is NULL or came from `realm_runtime_create`, and is not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realm_runtime_destroy(runtime: *mut realm_runtime) {
-    // SAFETY: contract of the function.
-    unsafe { drop_handle(runtime) }
+    let _ = guard(ptr::null_mut(), || {
+        if !runtime.is_null() {
+            // SAFETY: made by `Box::into_raw`, and the caller's promise.
+            drop(unsafe { Box::from_raw(runtime) });
+        }
+        Ok(())
+    });
 }
 
-/// Adds a backend, which becomes the preferred one of sessions that are opened from now on.
+/// A runtime to read.
 ///
-/// The table is copied. Its `ctx` and `name` must outlive the runtime and its sessions.
+/// # Safety
+/// `runtime` is NULL or a live runtime that nobody is changing.
+pub(crate) unsafe fn runtime_ref<'a>(runtime: *const realm_runtime) -> Result<&'a realm_runtime> {
+    // SAFETY: the caller's promise.
+    unsafe { runtime.as_ref() }.ok_or_else(|| null("runtime"))
+}
+
+/// Adds a backend. The table is copied; its `ctx` must outlive the runtime and its sessions. Of
+/// several the one added last is preferred by sessions that name none.
 ///
-/// **Owns**: nothing. **Threads**: any, at any time.
-/// **Returns** `INVALID_ARGUMENT` for NULL, a size that is too small, a missing function, a name that is not 1 to 64
-/// bytes of UTF-8 or is taken already; `UNSUPPORTED` for a table of another interface version; `NO_MEMORY`.
+/// **Threads**: not while another thread uses the runtime.
+///
+/// **Returns** `INVALID_ARGUMENT` for a table that lacks what it needs, `UNSUPPORTED` for another
+/// interface major.
+///
+/// # Safety
+/// `runtime` is a live runtime, `backend` a table that keeps the contract of `realm_backend`;
+/// `error` is NULL or points to a `realm_error`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realm_runtime_add_backend(
     runtime: *mut realm_runtime,
     backend: *const realm_backend,
     error: *mut realm_error,
 ) -> realm_status {
-    let body = || {
-        // SAFETY: contract of the function.
-        let runtime = unsafe { reference(runtime.cast_const(), "the runtime") }?;
-        check(backend, "realm_backend")?;
-        // SAFETY: aligned, and a table by contract.
+    guard(error, || {
+        // SAFETY: the caller's promise.
+        let runtime = unsafe { runtime.as_mut() }.ok_or_else(|| null("runtime"))?;
+        if backend.is_null() {
+            return Err(null("backend"));
+        }
+        // SAFETY: the caller's promise.
         let backend = unsafe { Backend::from_table(backend, &runtime.platform) }?;
-        runtime.backends.write().add(backend)
-    };
-    // SAFETY: contract of the function.
-    unsafe { guard(error, body) }
+        let name = CString::new(backend.name())
+            .map_err(|_| err!(InvalidArgument, "a backend's name has a zero in it"))?;
+        runtime.backends.add(backend)?;
+        runtime.names.push(name);
+        Ok(())
+    })
 }
 
-/// Adds a kernel of the application's own for one operation, preferred over earlier ones and over every backend in
-/// sessions that are opened from now on.
+/// Adds one kernel of the host's own, for one operation on one weight type: used instead of the
+/// backend's by sessions that are opened later.
 ///
-/// `op`: an operation code of `guest/ABI.md`. `type`: the ggml type of source 0, or `REALM_KERNEL_ANY_TYPE`.
-/// `ctx`: the kernel's first argument; what it points to must outlive the runtime and its sessions.
+/// `op`: the operation's code in `guest/ABI.md`. `type`: the ggml type of its first source.
+/// `ctx`: the first argument of `kernel`; must outlive the runtime and its sessions.
 ///
-/// **Owns**: nothing. **Threads**: any, at any time.
-/// **Returns** `INVALID_ARGUMENT` if `kernel` is NULL; `UNSUPPORTED` for an unknown operation; `NO_MEMORY`.
+/// **Threads**: not while another thread uses the runtime.
+///
+/// **Returns** `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation or type.
+///
+/// # Safety
+/// `runtime` is a live runtime, `kernel` keeps the contract of `realm_kernel_fn`; `error` is NULL or
+/// points to a `realm_error`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realm_runtime_add_kernel(
     runtime: *mut realm_runtime,
@@ -177,50 +199,53 @@ pub unsafe extern "C" fn realm_runtime_add_kernel(
     ctx: *mut c_void,
     error: *mut realm_error,
 ) -> realm_status {
-    let body = || {
-        // SAFETY: contract of the function.
-        let runtime = unsafe { reference(runtime.cast_const(), "the runtime") }?;
-        runtime.backends.write().add_kernel(Kernel {
+    guard(error, || {
+        // SAFETY: the caller's promise.
+        let runtime = unsafe { runtime.as_mut() }.ok_or_else(|| null("runtime"))?;
+        if kernel.is_none() {
+            return Err(null("kernel"));
+        }
+        runtime.backends.add_kernel(Kernel {
             op,
             ty: r#type,
             call: kernel,
             ctx,
         })
-    };
-    // SAFETY: contract of the function.
-    unsafe { guard(error, body) }
-}
-
-/// How many backends there are, the reference included.
-///
-/// **Threads**: any, at any time. **Returns** at least 1; 0 if `runtime` is NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn realm_runtime_backend_count(runtime: *const realm_runtime) -> usize {
-    quietly(0, || {
-        // SAFETY: contract of the function.
-        unsafe { reference(runtime, "the runtime") }.map_or(0, |r| r.backends.read().count())
     })
 }
 
-/// The name of a backend: 0 is the preferred one, the last is `"reference"`.
+/// The number of backends; at least 1. 0 for NULL.
 ///
-/// Adding a backend moves the others up by one.
+/// # Safety
+/// `runtime` is NULL or a live runtime.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_runtime_backend_count(runtime: *const realm_runtime) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { runtime.as_ref() }.map_or(0, |r| r.backends.count())
+}
+
+/// The name of a backend, the preferred first, `"reference"` always last; NULL past the last.
 ///
-/// **Valid until** the runtime is destroyed, as long as the name in the backend's table is. **Threads**: any, at any
-/// time. **Returns** NULL past the last, or if `runtime` is NULL.
+/// **Valid until** the runtime is destroyed.
+///
+/// # Safety
+/// `runtime` is NULL or a live runtime.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realm_runtime_backend_name(
     runtime: *const realm_runtime,
     index: usize,
 ) -> *const c_char {
-    let name = || {
-        // SAFETY: contract of the function.
-        let runtime = unsafe { reference(runtime, "the runtime") }.ok()?;
-        // The string of the table itself: it is terminated, and outlives the runtime by contract.
-        Some(runtime.backends.read().get(index)?.table.name)
+    // SAFETY: the caller's promise.
+    let Some(runtime) = (unsafe { runtime.as_ref() }) else {
+        return ptr::null();
     };
-    quietly(None, name).unwrap_or(ptr::null())
+    let Some(backend) = runtime.backends.get(index) else {
+        return ptr::null();
+    };
+    let name = backend.name().as_bytes();
+    runtime
+        .names
+        .iter()
+        .find(|n| n.as_bytes() == name)
+        .map_or(c"reference".as_ptr(), |n| n.as_ptr())
 }
-
-#[cfg(test)]
-mod tests;
