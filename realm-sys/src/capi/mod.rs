@@ -102,6 +102,17 @@ pub(crate) fn check<T>(p: *const T, what: &str) -> Result<()> {
     Ok(())
 }
 
+/// Refuses output buffers that cannot be; NULL is fine with a capacity of 0.
+pub(crate) fn check_room<T>(p: *const T, capacity: usize, what: &str) -> Result<()> {
+    if capacity == 0 {
+        return Ok(());
+    }
+    if capacity > isize::MAX as usize / size_of::<T>().max(1) {
+        bail!(InvalidArgument, "{what}: a capacity of {capacity} items");
+    }
+    check(p, what)
+}
+
 /// Refuses extensions: one that is silently ignored would be worse than an error.
 pub(crate) fn no_extension(next: *const c_void, what: &str) -> Result<()> {
     if !next.is_null() {
@@ -133,11 +144,9 @@ pub(crate) fn new_handle<T>(value: T, what: &str) -> Result<*mut T> {
 /// # Safety
 /// `p` is NULL or points to `struct_size` readable bytes. All-zero bytes are a valid `T`.
 pub(crate) unsafe fn read_struct<T: Copy>(p: *const T, what: &str, min: usize) -> Result<T> {
-    if p.is_null() {
-        return Err(null(what));
-    }
+    check(p, what)?;
     // SAFETY: at least the two-word head is there.
-    let [size, version] = unsafe { p.cast::<[u32; 2]>().read_unaligned() };
+    let [size, version] = unsafe { p.cast::<[u32; 2]>().read() };
     check_head(what, size, version, min)?;
     let mut value = MaybeUninit::<T>::zeroed();
     let bytes = (size as usize).min(size_of::<T>());
@@ -158,11 +167,9 @@ pub(crate) unsafe fn write_struct<T: Copy>(
     min: usize,
     value: &T,
 ) -> Result<()> {
-    if p.is_null() {
-        return Err(null(what));
-    }
+    check(p, what)?;
     // SAFETY: at least the two-word head is there.
-    let [size, version] = unsafe { p.cast::<[u32; 2]>().read_unaligned() };
+    let [size, version] = unsafe { p.cast::<[u32; 2]>().read() };
     check_head(what, size, version, min)?;
     let bytes = (size as usize).min(size_of::<T>());
     const HEAD: usize = 8;
@@ -240,9 +247,7 @@ pub(crate) unsafe fn put_all<T: Copy>(
     capacity: usize,
     count: *mut usize,
 ) -> Result<()> {
-    if capacity > 0 {
-        check(dst, "the output buffer")?;
-    }
+    check_room(dst, capacity, "the output buffer")?;
     // SAFETY: the caller's promise.
     unsafe { put(count, items.len(), "count") }?;
     if items.len() > capacity {
