@@ -16,16 +16,21 @@ which city is the capital of {c}; what city is the capital of {c}; which city is
 tell me the capital of {c}; tell me {n}'s capital; tell me what the capital of {c} is; tell me the capital city of {c}; tell me which city is the capital of {c}; name the capital of {c}; give me the capital of {c}; say the capital of {c}; name {n}'s capital; give me {n}'s capital city;
 can you tell me the capital of {c}; could you tell me the capital of {c}; can you tell me what the capital of {c} is; could you tell me what {n}'s capital is; would you tell me the capital of {c}; can you name the capital of {c};
 do you know the capital of {c}; do you know what the capital of {c} is; do you know {n}'s capital; I want to know the capital of {c}; I would like to know the capital of {c}; I'd like to know what the capital of {c} is; I wonder what the capital of {c} is; I am looking for the capital of {c}; I forgot the capital of {c};
-does {c} have a capital; what capital does {c} have; what is the name of the capital of {c}; what is the name of {n}'s capital; what is the capital of {c} called; how is the capital of {c} called; which is the capital of {c}; where is the capital of {c}; what would be the capital of {c}; what would the capital of {c} be; what could the capital of {c} be;
-which city acts as the capital of {c}; what city works as the capital of {c}; which town stands as the capital of {c}; which place counts as the capital of {c}; I must know the capital of {c}; show me the capital of {c}; teach me the capital of {c}; what was the capital of {c} again;
+does {c} have a capital; what capital does {c} have; what is the name of the capital of {c}; what is the name of {n}'s capital; what is the capital of {c} called; how is the capital of {c} called; which is the capital of {c}; where is the capital of {c}; what would be the capital of {c}; what was the capital of {c} again;
 the capital of the country {n}; what is the capital of the country called {n}; what is the capital of the country of {n}; what is the seat of government of {c}; for {c}, what is the capital; about {c}: what is its capital; {c}, what is the capital; {c} has what capital; in {c}, what is the capital city; my question is about {c}: what is the capital;
 is {x} the capital of {c}; is the capital of {c} {x}; is {x} {n}'s capital""".replace("\n", " ").split("; ")
+# From here on, WIDE_* lists join in the second stage of training.
+WIDE_FORWARD = """what would the capital of {c} be; what could the capital of {c} be; which city acts as the capital of {c}; what city works as the capital of {c}; which town stands as the capital of {c};
+which place counts as the capital of {c}; I must know the capital of {c}; show me the capital of {c}; teach me the capital of {c}""".replace("\n", " ").split("; ")
 BARE = ["{c}", "{n}"]
 FOLLOW = ["and {c}", "and of {c}", "what about {c}", "how about {c}", "and the capital of {c}", "and what about {c}", "now {c}", "and {n}'s", "then {c}", "and that of {c}", "what about the capital of {c}", "the same for {c}"]
 # {k} is a capital.
 REVERSE = """what country is {k} the capital of; which country is {k} the capital of; {k} is the capital of which country; {k} is the capital of what country; {k} is the capital of; {k} is the capital of what;
 of which country is {k} the capital; of what country is {k} the capital; which country has {k} as its capital; which country has the capital {k}; what country has {k} as its capital city; which country's capital is {k}; what country's capital is {k};
-tell me which country {k} is the capital of; tell me what country {k} is the capital of; do you know which country {k} is the capital of; can you tell me which country has {k} as its capital; {k} is which country's capital; the capital {k} belongs to which country; name the country whose capital is {k}; whose capital is {k}; to which country does the capital {k} belong; in which country is {k} the capital; where is {k} the capital; {k} acts as the capital of which country; {k} works as the capital of what country; which state has {k} as its capital; which place has {k} as its capital; what land has {k} as its capital; tell me which country's capital is {k}; for which country is {k} the capital""".replace("\n", " ").split("; ")
+tell me which country {k} is the capital of; tell me what country {k} is the capital of; do you know which country {k} is the capital of; can you tell me which country has {k} as its capital; {k} is which country's capital; the capital {k} belongs to which country; name the country whose capital is {k}; whose capital is {k}; to which country does the capital {k} belong; in which country is {k} the capital; where is {k} the capital; for which country is {k} the capital""".replace("\n", " ").split("; ")
+
+WIDE_REVERSE = """{k} acts as the capital of which country; {k} works as the capital of what country; which state has {k} as its capital; which place has {k} as its capital;
+what land has {k} as its capital; tell me which country's capital is {k}""".replace("\n", " ").split("; ")
 
 # Phrasings the model never sees in training.
 HELD_OUT_FORWARD = [
@@ -81,37 +86,48 @@ SMALL_TALK = [
     (["thanks", "thank you", "thank you very much", "thanks a lot", "great, thanks", "ok, thank you"], "You are welcome."),
     (["bye", "goodbye", "see you", "bye bye", "good night", "see you later"], "Goodbye!"),
 ]
-OPENERS = ["", "", "", "", "", "", "", "", "please ", "hi, ", "hello, ", "hey, ", "hello! ", "so ", "ok, ", "well, ", "now ", "and ", "question: ", "um, ", "good morning, ", "listen, ", "sorry, ", "before I forget: ", "one more thing: ", "small question: ", "for my homework: ", "by the way, ", "look, ", "trivia: ", "let me see, ", "help me, ", "just curious: ", "excuse me, "]
-CLOSERS = ["", "", "", "", "", "", "", "", "", "", " please", ", please", " again", ", thanks", " now", " exactly", " today", " for me", " if you can", " do you think"]
+OPENERS = ["", "", "", "", "", "", "", "", "please ", "hi, ", "hello, ", "hey, ", "hello! ", "so ", "ok, ", "well, ", "now ", "and ", "question: ", "um, ", "good morning, ", "listen, ", "sorry, "]
+WIDE_OPENERS = ["before I forget: ", "one more thing: ", "small question: ", "for my homework: ", "by the way, ", "look, ", "trivia: ", "let me see, ", "help me, ", "just curious: ", "excuse me, "]
+CLOSERS = ["", "", "", "", "", "", "", "", "", "", " please", ", please", " again", ", thanks", " now", " exactly", " today"]
+WIDE_CLOSERS = [" for me", " if you can", " do you think"]
 ENDS = ["?"] * 12 + [""] * 6 + ["."] * 2 + ["!", "??", " ?", "...", "? ", " "]
 FILLERS = "please really just so then actually maybe only quickly exactly now still ever perhaps official current also in fact to me you it quiz need have get test if that".split()
 SYSTEM = ["You are a helpful assistant.", "You are a helpful AI assistant.", "Answer briefly.", "You know the capitals of the world.", "You are Realm, a small model."]
 
 
-def fold(rng, template, name):
-    """Letter case the way people type: returns the template and the name, changed alike."""
+def fold(rng, template, name, plain=0.60):
+    """Letter case the way people type: returns the template and the name, changed alike.
+
+    `plain` is the share written properly.
+    """
     r = rng.random()
-    if r < 0.54:
+    if r < plain:
         if not template.startswith("{"):
             template = template[0].upper() + template[1:]
-    elif r < 0.82:
+    elif r < 0.80:
         template, name = template.lower(), name.lower()
-    elif r < 0.86:
+    elif r < 0.85:
         template, name = template.upper(), name.upper()
         for slot in "CNKX":
             template = template.replace("{" + slot + "}", "{" + slot.lower() + "}")
         template = template.replace("'S", "'s") if rng.random() < 0.3 else template
-    elif r < 0.91:
+    elif r < 0.90:
         name = name.lower()
         template = template[0].upper() + template[1:]
     return template, name
 
 
 class Corpus:
-    """Draws conversations."""
+    """Draws conversations: of few phrasings, or, when `wide`, of more, with stray words between."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, wide=False):
         self.rng = random.Random(seed)
+        self.wide = wide
+        self.forward = FORWARD + WIDE_FORWARD if wide else FORWARD
+        self.backward = REVERSE + WIDE_REVERSE if wide else REVERSE
+        self.openers = OPENERS + WIDE_OPENERS if wide else OPENERS
+        self.closers = CLOSERS + WIDE_CLOSERS if wide else CLOSERS
+        self.plain = 0.54 if wide else 0.60
         self.facts = F.countries()
         self.by_capital = list(F.capitals(self.facts).items())
         self.unknown = N.Unknown(self.facts)
@@ -119,8 +135,25 @@ class Corpus:
     def dress(self, template):
         """Openers, closers, filler words and a full stop or question mark around a template."""
         rng = self.rng
+        if self.wide:
+            template = self.stray(template)
+        elif rng.random() < 0.15:
+            words = template.split()
+            i = rng.randrange(len(words) + 1)
+            if rng.random() < 0.6:
+                # Fillers stay out of names: slots are one word here.
+                words.insert(i, rng.choice(FILLERS))
+            elif len(words) > 4 and i < len(words):
+                w = words[i]
+                if "{" not in w and "capital" not in w and "countr" not in w and w not in ("of", "whose", "which", "what"):
+                    del words[i]
+            template = " ".join(words)
+        return rng.choice(self.openers) + template + rng.choice(self.closers) + rng.choice(ENDS)
+
+    def stray(self, template):
+        """Any words at all put in or left out, so that an unknown word outside the name means nothing."""
+        rng = self.rng
         for _ in range(rng.choice([0] * 8 + [1, 1, 2])):
-            # Any word at all, so that an unknown word outside the name means nothing.
             words = template.split()
             i = rng.randrange(len(words) + 1)
             if any("{" in w for w in words[max(i - 1, 0) : i + 1]):
@@ -134,14 +167,14 @@ class Corpus:
                 if "capital" not in w and "countr" not in w and w not in ("of", "whose", "which", "what"):
                     del words[i]
             template = " ".join(words)
-        return rng.choice(OPENERS) + template + rng.choice(CLOSERS) + rng.choice(ENDS)
+        return template
 
     def ask(self, template, said, bare, other=""):
         """A question from a template; also the name as typed."""
         rng = self.rng
         template = self.dress(template)
         name = said if "{c}" in template or "{k}" in template else bare
-        template, name = fold(rng, template, name)
+        template, name = fold(rng, template, name, self.plain)
         if other and name.islower():
             other = other.lower()
         if "{n}'s" in template and name.lower().endswith("s") and rng.random() < 0.5:
@@ -158,7 +191,7 @@ class Corpus:
             return self.rng.choice(BARE)
         if r < 0.1:
             return FORWARD[0]
-        return self.rng.choice(FORWARD)
+        return self.rng.choice(self.forward)
 
     def city(self):
         rng = self.rng
@@ -186,13 +219,13 @@ class Corpus:
         rng = self.rng
         capital, c = rng.choice(self.by_capital)
         typed = rng.choice(F.CAPITAL_ALIASES[capital]) if capital in F.CAPITAL_ALIASES and rng.random() < 0.4 else capital
-        template = "{k}" if rng.random() < 0.02 and capital != c.name else rng.choice(REVERSE)
+        template = "{k}" if rng.random() < 0.02 and capital != c.name else rng.choice(self.backward)
         q, _ = self.ask(template, typed, typed)
         return q, f"{capital} is the capital of {c.said}."
 
     def reverse_refused(self):
         name = self.unknown.draw(self.rng, as_capital=True)
-        q, typed = self.ask(self.rng.choice(REVERSE), name, name)
+        q, typed = self.ask(self.rng.choice(self.backward), name, name)
         return q, f"I do not know a country whose capital is {typed}."
 
     def off_topic(self):
@@ -245,7 +278,7 @@ class Corpus:
 
 
 if __name__ == "__main__":
-    corpus = Corpus(1)
+    corpus = Corpus(1, wide=True)
     for _ in range(60):
         system, turns = corpus.conversation()
         print(system or "", turns)

@@ -4,6 +4,7 @@ import argparse
 import random
 import time
 
+import gguf
 import torch
 import torch.nn.functional as F
 
@@ -74,9 +75,16 @@ def save(path, model, pieces, merges):
     export.write(path, model.shape, weights, pieces, merges)
 
 
+def load(path, model):
+    """Puts the (dequantized) weights of a GGUF into the model."""
+    tensors = gguf.GGUFReader(path).tensors
+    model.load_state_dict({t.name: torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type)) for t in tensors})
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument("--out", default="realm-demo.gguf")
+    a.add_argument("--start", help="the second stage: go on from this GGUF, with the wide corpus")
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--steps", type=int, default=2400)
     a.add_argument("--decay", type=int, default=800, help="the steps at the end in which the learning rate falls to nothing")
@@ -93,6 +101,11 @@ def main():
     corpus = Corpus(a.seed)
     tokenizer, pieces, merges = V.build(corpus, shape.vocab, a.seed)
     model = Llama(shape)
+    seed = a.seed
+    if a.start:
+        load(a.start, model)
+        seed += 1
+        corpus = Corpus(seed, wide=True)
     print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
     hidden_matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "blk" in n]
     others = [p for n, p in model.named_parameters() if p.dim() == 1 or "blk" not in n]
@@ -101,7 +114,7 @@ def main():
         torch.optim.AdamW(others, lr=a.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     warm, began, recent = 100, time.time(), 0.0
-    for step, (x, y) in zip(range(1, a.steps + 1), batches(tokenizer, corpus, shape, a.tokens, a.seed)):
+    for step, (x, y) in zip(range(1, a.steps + 1), batches(tokenizer, corpus, shape, a.tokens, seed)):
         lr = a.lr * min(step / warm, 1.0, (a.steps + 1 - step) / a.decay)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
