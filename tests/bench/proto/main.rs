@@ -7,9 +7,7 @@
 mod proto;
 
 use realm_sys::graph::kernels::attention::{Attend, KvLayout, attend_row, kv_append_row};
-use realm_sys::graph::kernels::matmul::{
-    MulMat, act_kind, act_row_bytes, mul_mat, prepare_act,
-};
+use realm_sys::graph::kernels::matmul::{MulMat, act_kind, act_row_bytes, mul_mat, prepare_act};
 use realm_sys::num::{FpGuard, cpu};
 use realm_sys::quant::GgmlType;
 use std::hint::black_box;
@@ -18,7 +16,10 @@ use std::time::Instant;
 pub(crate) struct Rng(pub(crate) u64);
 impl Rng {
     pub(crate) fn u32(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 33) as u32 ^ (self.0 >> 11) as u32
     }
     pub(crate) fn unit(&mut self) -> f32 {
@@ -71,7 +72,8 @@ pub(crate) fn best(mut f: impl FnMut()) -> f64 {
 
 /// Random weights with small ordinary scales.
 pub(crate) fn weights(r: &mut Rng, ty: GgmlType, w: &mut [u8]) {
-    w.chunks_mut(4).for_each(|c| c.copy_from_slice(&r.u32().to_le_bytes()[..c.len()]));
+    w.chunks_mut(4)
+        .for_each(|c| c.copy_from_slice(&r.u32().to_le_bytes()[..c.len()]));
     let at: &[usize] = match ty {
         GgmlType::Q4_K | GgmlType::Q5_K | GgmlType::Q4_1 => &[0, 2],
         GgmlType::Q6_K => &[208],
@@ -81,7 +83,8 @@ pub(crate) fn weights(r: &mut Rng, ty: GgmlType, w: &mut [u8]) {
         _ => &[0],
     };
     if matches!(ty, GgmlType::F32 | GgmlType::BF16) {
-        w.chunks_exact_mut(4).for_each(|c| c.copy_from_slice(&r.unit().to_le_bytes()));
+        w.chunks_exact_mut(4)
+            .for_each(|c| c.copy_from_slice(&r.unit().to_le_bytes()));
         return;
     }
     for b in w.chunks_exact_mut(ty.block_bytes()) {
@@ -119,7 +122,17 @@ pub(crate) fn prepared(r: &mut Rng, ty: GgmlType, n: usize) -> Vec<u8> {
 pub(crate) fn product(ty: GgmlType, w: &[u8], act: &[u8], n_tok: usize, dst: &mut [f32]) {
     let m = w.len() / ty.row_bytes(K as u64).unwrap() as usize;
     assert!(dst.len() >= m * n_tok);
-    let a = MulMat { ty, w, k: K, m, act, n_tok, bias: None, dst: dst.as_mut_ptr(), dst_stride: m };
+    let a = MulMat {
+        ty,
+        w,
+        k: K,
+        m,
+        act,
+        n_tok,
+        bias: None,
+        dst: dst.as_mut_ptr(),
+        dst_stride: m,
+    };
     // SAFETY: dst is as large as asserted.
     unsafe { mul_mat(&a, 0..m) };
 }
@@ -131,7 +144,22 @@ fn main() {
     println!("reading {:.1} GB/s", read_bandwidth(big.bytes()));
     use GgmlType as T;
     println!("reference, one thread: decode GB/s from memory (from L2), prefill Gop/s (64 tokens)");
-    for ty in [T::Q4_K, T::Q6_K, T::Q5_K, T::Q3_K, T::Q2_K, T::IQ4_XS, T::Q8_0, T::Q4_0, T::Q5_1, T::IQ4_NL, T::F32, T::F16, T::BF16, T::IQ2_XS] {
+    for ty in [
+        T::Q4_K,
+        T::Q6_K,
+        T::Q5_K,
+        T::Q3_K,
+        T::Q2_K,
+        T::IQ4_XS,
+        T::Q8_0,
+        T::Q4_0,
+        T::Q5_1,
+        T::IQ4_NL,
+        T::F32,
+        T::F16,
+        T::BF16,
+        T::IQ2_XS,
+    ] {
         let row = ty.row_bytes(K as u64).unwrap() as usize;
         let many = (64 << 20) / row;
         let few = (300 << 10) / row;
@@ -159,7 +187,10 @@ fn main() {
     }
     attention(&mut r);
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx512vnni") && std::is_x86_feature_detected!("avx512bw") && std::is_x86_feature_detected!("avx512vl") {
+    if std::is_x86_feature_detected!("avx512vnni")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512vl")
+    {
         // SAFETY: the features are there.
         unsafe { proto::run(&mut r, &mut big) };
     }
@@ -177,9 +208,23 @@ fn attention(r: &mut Rng) {
         let pages: Vec<_> = pages.iter().map(|p| p.as_ptr()).collect();
         let q: Vec<f32> = (0..heads * d).map(|_| r.unit()).collect();
         let mut y = vec![0.0; heads * d];
-        let a = Attend { layout: &layout, n_head: heads, scale: 0.125, window: 0, softcap: 0.0, pages: &pages };
+        let a = Attend {
+            layout: &layout,
+            n_head: heads,
+            scale: 0.125,
+            window: 0,
+            softcap: 0.0,
+            pages: &pages,
+        };
         // SAFETY: the pages above.
-        let t = best(|| (0..20).for_each(|_| unsafe { attend_row(&a, n as u32 - 1, &q, 0..heads, &mut y) })) / 20.0;
-        println!("attention {}: {:.0} us for {heads} heads of {d} over {n} positions, {:.1} Gflop/s", ty.name(), t * 1e6, (4 * heads * d * n) as f64 / t / 1e9);
+        let t = best(|| {
+            (0..20).for_each(|_| unsafe { attend_row(&a, n as u32 - 1, &q, 0..heads, &mut y) })
+        }) / 20.0;
+        println!(
+            "attention {}: {:.0} us for {heads} heads of {d} over {n} positions, {:.1} Gflop/s",
+            ty.name(),
+            t * 1e6,
+            (4 * heads * d * n) as f64 / t / 1e9
+        );
     }
 }

@@ -25,7 +25,12 @@ struct ActK {
 
 impl ActK {
     fn new(row: &[u8]) -> Self {
-        let mut a = Self { mixed: [[0; 256]; SB], plain: [[0; 256]; SB], sums: [[0; 8]; SB], d: [0.0; SB] };
+        let mut a = Self {
+            mixed: [[0; 256]; SB],
+            plain: [[0; 256]; SB],
+            sums: [[0; 8]; SB],
+            d: [0.0; SB],
+        };
         for b in 0..SB {
             for (j, from) in [0, 2, 1, 3, 4, 6, 5, 7].into_iter().enumerate() {
                 for l in 0..32 {
@@ -54,7 +59,11 @@ struct Act32 {
 
 impl Act32 {
     fn new(row: &[u8]) -> Self {
-        let mut a = Self { q: [0; K], d: [0.0; NB], bias: [0; NB] };
+        let mut a = Self {
+            q: [0; K],
+            d: [0.0; NB],
+            bias: [0; NB],
+        };
         for i in 0..K {
             a.q[i] = row[i] as i8;
             a.bias[i / 32] -= 128 * i32::from(row[i] as i8);
@@ -74,7 +83,12 @@ fn six_bits(p: *const u8) -> [u32; 4] {
     let w = |i| unsafe { u32::from_le(p.cast::<u32>().add(i).read_unaligned()) };
     let (a, b, c) = (w(0), w(1), w(2));
     let (six, low, top) = (0x3f3f3f3f, 0x0f0f0f0f, 0x30303030);
-    [a & six, (c & low) | (a >> 2 & top), b & six, (c >> 4 & low) | (b >> 2 & top)]
+    [
+        a & six,
+        (c & low) | (a >> 2 & top),
+        b & six,
+        (c >> 4 & low) | (b >> 2 & top),
+    ]
 }
 
 const fn scale_bytes(base: i8) -> [i8; 64] {
@@ -93,7 +107,10 @@ static SH_B: [i8; 64] = scale_bytes(4);
 unsafe fn q4k_row(w: *const u8, a: &ActK) -> f32 {
     unsafe {
         let m4 = _mm512_set1_epi8(15);
-        let (sha, shb) = (_mm512_loadu_si512(SH_A.as_ptr().cast()), _mm512_loadu_si512(SH_B.as_ptr().cast()));
+        let (sha, shb) = (
+            _mm512_loadu_si512(SH_A.as_ptr().cast()),
+            _mm512_loadu_si512(SH_B.as_ptr().cast()),
+        );
         let z = _mm512_setzero_si512();
         let mut acc = 0.0f32;
         for b0 in (0..SB).step_by(4) {
@@ -113,19 +130,41 @@ unsafe fn q4k_row(w: *const u8, a: &ActK) -> f32 {
                 let y = a.mixed[b0 + i].as_ptr();
                 let act = |n: usize| _mm512_load_si512(y.add(64 * n).cast());
                 let p0 = _mm512_dpbusd_epi32(z, _mm512_and_si512(qa, m4), act(0));
-                let p1 = _mm512_dpbusd_epi32(z, _mm512_and_si512(_mm512_srli_epi16::<4>(qa), m4), act(1));
+                let p1 = _mm512_dpbusd_epi32(
+                    z,
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(qa), m4),
+                    act(1),
+                );
                 let p2 = _mm512_dpbusd_epi32(z, _mm512_and_si512(qb, m4), act(2));
-                let p3 = _mm512_dpbusd_epi32(z, _mm512_and_si512(_mm512_srli_epi16::<4>(qb), m4), act(3));
+                let p3 = _mm512_dpbusd_epi32(
+                    z,
+                    _mm512_and_si512(_mm512_srli_epi16::<4>(qb), m4),
+                    act(3),
+                );
                 // Partial sums of four products fit 16 bits (4 * 15 * 127).
-                let t = _mm512_dpwssd_epi32(z, _mm512_packs_epi32(p0, p1), _mm512_shuffle_epi8(sc, sha));
-                s[i] = _mm512_dpwssd_epi32(t, _mm512_packs_epi32(p2, p3), _mm512_shuffle_epi8(sc, shb));
+                let t = _mm512_dpwssd_epi32(
+                    z,
+                    _mm512_packs_epi32(p0, p1),
+                    _mm512_shuffle_epi8(sc, sha),
+                );
+                s[i] = _mm512_dpwssd_epi32(
+                    t,
+                    _mm512_packs_epi32(p2, p3),
+                    _mm512_shuffle_epi8(sc, shb),
+                );
                 m[i] = _mm_madd_epi16(
                     _mm_cvtepu8_epi16(_mm_unpackhi_epi64(sm, sm)),
                     _mm_loadu_si128(a.sums[b0 + i].as_ptr().cast()),
                 );
             }
-            let t0 = _mm512_add_epi32(_mm512_unpacklo_epi32(s[0], s[1]), _mm512_unpackhi_epi32(s[0], s[1]));
-            let t1 = _mm512_add_epi32(_mm512_unpacklo_epi32(s[2], s[3]), _mm512_unpackhi_epi32(s[2], s[3]));
+            let t0 = _mm512_add_epi32(
+                _mm512_unpacklo_epi32(s[0], s[1]),
+                _mm512_unpackhi_epi32(s[0], s[1]),
+            );
+            let t1 = _mm512_add_epi32(
+                _mm512_unpacklo_epi32(s[2], s[3]),
+                _mm512_unpackhi_epi32(s[2], s[3]),
+            );
             let t = _mm512_add_epi32(_mm512_unpacklo_epi64(t0, t1), _mm512_unpackhi_epi64(t0, t1));
             let h = _mm256_add_epi32(_mm512_castsi512_si256(t), _mm512_extracti64x4_epi64::<1>(t));
             let isum = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256::<1>(h));
@@ -159,7 +198,10 @@ fn sum8(p: &[__m256i; 8]) -> __m256i {
     let g = |a, b| _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
     let lo = g(h(p[0], p[1]), h(p[2], p[3]));
     let hi = g(h(p[4], p[5]), h(p[6], p[7]));
-    _mm256_add_epi32(_mm256_permute2x128_si256::<0x20>(lo, hi), _mm256_permute2x128_si256::<0x31>(lo, hi))
+    _mm256_add_epi32(
+        _mm256_permute2x128_si256::<0x20>(lo, hi),
+        _mm256_permute2x128_si256::<0x31>(lo, hi),
+    )
 }
 
 /// `R` plain rows of Q8_0 at once, so that their chains of additions overlap.
@@ -228,7 +270,12 @@ fn unpack_k(w: &[u8], t: &mut TileK) {
                 t.min[b][j / 2][r][j % 2] = i16::from(s[2 + j / 4][j % 4]);
             }
             for c in 0..4 {
-                for (l, q) in w[16 + 32 * c..48 + 32 * c].as_chunks::<4>().0.iter().enumerate() {
+                for (l, q) in w[16 + 32 * c..48 + 32 * c]
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .enumerate()
+                {
                     let q = u32::from_le_bytes(*q);
                     t.q[b][16 * c + l][r] = (q & 0x0f0f0f0f).to_le_bytes();
                     t.q[b][16 * c + 8 + l][r] = (q >> 4 & 0x0f0f0f0f).to_le_bytes();
@@ -258,7 +305,11 @@ unsafe fn tile_k(t: &TileK, x: &[ActK], out: &mut [[f32; 16]; 8]) {
                 for l in 0..8 {
                     let w = _mm512_load_si512(t.q[b][8 * j + l].as_ptr().cast());
                     for i in 0..8 {
-                        s[i] = _mm512_dpbusd_epi32(s[i], w, word(x[i].plain[b].as_ptr().add(32 * j + 4 * l)));
+                        s[i] = _mm512_dpbusd_epi32(
+                            s[i],
+                            w,
+                            word(x[i].plain[b].as_ptr().add(32 * j + 4 * l)),
+                        );
                     }
                 }
                 let scale = _mm512_load_si512(t.scale[b][j].as_ptr().cast());
@@ -267,13 +318,20 @@ unsafe fn tile_k(t: &TileK, x: &[ActK], out: &mut [[f32; 16]; 8]) {
                     isum[i] = _mm512_add_epi32(isum[i], _mm512_mullo_epi32(s[i], scale));
                 }
             }
-            let (d, dm) = (_mm512_load_ps(t.d[b].as_ptr()), _mm512_load_ps(t.dmin[b].as_ptr()));
+            let (d, dm) = (
+                _mm512_load_ps(t.d[b].as_ptr()),
+                _mm512_load_ps(t.dmin[b].as_ptr()),
+            );
             for i in 0..8 {
                 let da = _mm512_set1_ps(x[i].d[b]);
                 let mut m = z;
                 for c in 0..4 {
                     let min = _mm512_load_si512(t.min[b][c].as_ptr().cast());
-                    m = _mm512_dpwssd_epi32(m, min, word(x[i].sums[b].as_ptr().cast::<i8>().add(4 * c)));
+                    m = _mm512_dpwssd_epi32(
+                        m,
+                        min,
+                        word(x[i].sums[b].as_ptr().cast::<i8>().add(4 * c)),
+                    );
                 }
                 acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(d, da), _mm512_cvtepi32_ps(isum[i]), acc[i]);
                 acc[i] = _mm512_fnmadd_ps(_mm512_mul_ps(dm, da), _mm512_cvtepi32_ps(m), acc[i]);
@@ -332,7 +390,10 @@ unsafe fn tile_8(t: &Tile8, x: &[Act32], out: &mut [[f32; 16]; 8]) {
 /// What the machine can do: independent vpdpbusd from registers, Gop/s.
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn vnni_rate() -> f64 {
-    let (a, b) = (black_box(_mm512_set1_epi8(3)), black_box(_mm512_set1_epi8(5)));
+    let (a, b) = (
+        black_box(_mm512_set1_epi8(3)),
+        black_box(_mm512_set1_epi8(5)),
+    );
     let n = 20_000_000u64;
     let t = best(|| {
         let mut s = [a; 12];
@@ -343,7 +404,11 @@ fn vnni_rate() -> f64 {
             for s in &mut s {
                 // SAFETY: an empty statement, which keeps the value opaque without spilling it.
                 unsafe {
-                    std::arch::asm!("/* {0} */", inout(zmm_reg) *s, options(nomem, nostack, preserves_flags))
+                    std::arch::asm!(
+                        "/* {0} */",
+                        inout(zmm_reg) * s,
+                        options(nomem, nostack, preserves_flags)
+                    )
                 };
             }
         }
@@ -359,8 +424,15 @@ fn boxed<T>() -> Box<T> {
 
 #[track_caller]
 fn check(name: &str, got: &[f32], want: &[f32]) {
-    let bad = got.iter().zip(want).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
-    println!("{name}: {bad} of {} results differ from the reference", want.len());
+    let bad = got
+        .iter()
+        .zip(want)
+        .filter(|(a, b)| a.to_bits() != b.to_bits())
+        .count();
+    println!(
+        "{name}: {bad} of {} results differ from the reference",
+        want.len()
+    );
     assert_eq!(bad, 0);
 }
 
@@ -381,8 +453,16 @@ pub(crate) unsafe fn run(r: &mut Rng, big: &mut Big) {
         let name = ty.name();
         // SAFETY: the caller's promise; rows are whole, and 8 KiB follow for the prefetches.
         unsafe {
-            let ak: Vec<ActK> = if ty == GgmlType::Q4_K { rows.iter().map(|a| ActK::new(a)).collect() } else { vec![] };
-            let a8: Vec<Act32> = if ty == GgmlType::Q8_0 { rows.iter().map(|a| Act32::new(a)).collect() } else { vec![] };
+            let ak: Vec<ActK> = if ty == GgmlType::Q4_K {
+                rows.iter().map(|a| ActK::new(a)).collect()
+            } else {
+                vec![]
+            };
+            let a8: Vec<Act32> = if ty == GgmlType::Q8_0 {
+                rows.iter().map(|a| Act32::new(a)).collect()
+            } else {
+                vec![]
+            };
             let p = w.as_ptr();
             let decode = |m: usize, y: &mut [f32]| {
                 if ty == GgmlType::Q4_K {
@@ -409,7 +489,11 @@ pub(crate) unsafe fn run(r: &mut Rng, big: &mut Big) {
                 let mut out = [[0.0; 16]; 8];
                 for first in (0..few).step_by(16) {
                     let wt = &w[first * row..(first + 16) * row];
-                    if ty == GgmlType::Q4_K { unpack_k(wt, &mut tk) } else { unpack_8(wt, &mut t8) }
+                    if ty == GgmlType::Q4_K {
+                        unpack_k(wt, &mut tk)
+                    } else {
+                        unpack_8(wt, &mut t8)
+                    }
                     for tok in (0..tokens).step_by(8) {
                         if ty == GgmlType::Q4_K {
                             tile_k(&tk, &ak[tok..], &mut out);
@@ -427,7 +511,10 @@ pub(crate) unsafe fn run(r: &mut Rng, big: &mut Big) {
             let t = best(|| (0..10).for_each(|_| prefill(&mut got))) / 10.0;
             let rate = vnni_rate();
             let gops = (2 * few * K * tokens) as f64 / t / 1e9;
-            println!("{name} prefill, AVX-512 prototype: {gops:.0} Gop/s, {:.2} of the VNNI rate of {rate:.0}", gops / rate);
+            println!(
+                "{name} prefill, AVX-512 prototype: {gops:.0} Gop/s, {:.2} of the VNNI rate of {rate:.0}",
+                gops / rate
+            );
         }
     }
 }
