@@ -47,34 +47,30 @@ fn two(b: &[u8]) -> Option<([u8; 2], &[u8])> {
     Some((*head, rest))
 }
 
-/// Both nibbles of 16 bytes, low ones first, through `f`.
-#[inline(always)]
-fn nibbles(b: &[u8], q: &mut [i8; 32], f: impl Fn(u8) -> i8) -> Option<()> {
-    let b = b.first_chunk::<16>()?;
-    let (lo, hi) = q.split_at_mut(16);
-    for ((lo, hi), &b) in lo.iter_mut().zip(hi).zip(b) {
-        (*lo, *hi) = (f(b & 15), f(b >> 4));
-    }
-    Some(())
-}
+const PLAIN: [i8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+const LESS_8: [i8; 16] = [-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7];
 
-/// Adds the fifth bits, then the offset.
+/// Puts the fifth bits on: ors `ONE` onto elements that have theirs set, `ZERO` onto the others.
 #[inline(always)]
-fn fifth(bits: &[u8], q: &mut [i8; 32], offset: i8) -> Option<()> {
-    let bits = u32::from_le_bytes(*bits.first_chunk::<4>()?);
-    for (q, j) in q.iter_mut().zip(0u32..) {
-        *q = (*q | ((bits >> j & 1) << 4) as i8) - offset;
+fn fifth<const ONE: u8, const ZERO: u8>(bits: &[u8; 4], q: &mut [i8; 32]) {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let q: &mut [[u8; 8]; 4] = bytemuck::cast_mut(q);
+    for (q, &bits) in q.iter_mut().zip(bits) {
+        // Bit j of the byte, moved to the top of byte j.
+        let spread = u64::from(bits) * EACH & 0x8040_2010_0804_0201;
+        let top = ((spread & EACH * 0x7f) + EACH * 0x7f | spread) >> 7 & EACH;
+        let with = top * u64::from(ONE) | (top ^ EACH) * u64::from(ZERO);
+        *q = (u64::from_le_bytes(*q) | with).to_le_bytes();
     }
-    Some(())
 }
 
 struct Q4_0;
 impl Format for Q4_0 {
     const BYTES: usize = 18;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
         let (d, b) = two(b)?;
-        nibbles(b, q, |n| n as i8 - 8)?;
+        *q = i.lookup(&LESS_8, b.first_chunk::<16>()?);
         Some((d, [0; 2]))
     }
 }
@@ -84,10 +80,10 @@ impl Format for Q4_1 {
     const BYTES: usize = 20;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
         let (d, b) = two(b)?;
         let (m, b) = two(b)?;
-        nibbles(b, q, |n| n as i8)?;
+        *q = i.lookup(&PLAIN, b.first_chunk::<16>()?);
         Some((d, m))
     }
 }
@@ -96,10 +92,12 @@ struct Q5_0;
 impl Format for Q5_0 {
     const BYTES: usize = 22;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
         let (d, b) = two(b)?;
-        nibbles(b.get(4..)?, q, |n| n as i8)?;
-        fifth(b, q, 16)?;
+        let (bits, b) = b.split_first_chunk::<4>()?;
+        *q = i.lookup(&PLAIN, b.first_chunk::<16>()?);
+        // Minus 16 where the bit is 0, in two's complement.
+        fifth::<0, 0xf0>(bits, q);
         Some((d, [0; 2]))
     }
 }
@@ -109,11 +107,12 @@ impl Format for Q5_1 {
     const BYTES: usize = 24;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
         let (d, b) = two(b)?;
         let (m, b) = two(b)?;
-        nibbles(b.get(4..)?, q, |n| n as i8)?;
-        fifth(b, q, 0)?;
+        let (bits, b) = b.split_first_chunk::<4>()?;
+        *q = i.lookup(&PLAIN, b.first_chunk::<16>()?);
+        fifth::<0x10, 0>(bits, q);
         Some((d, m))
     }
 }
