@@ -42,6 +42,29 @@ pub enum Status {
     Internal = -14,
 }
 
+impl Status {
+    /// The status with this number; anything that is not one of ours is `None`.
+    pub fn from_code(code: i32) -> Option<Self> {
+        const ALL: [Status; 14] = [
+            Status::InvalidArgument,
+            Status::NoMemory,
+            Status::NotFound,
+            Status::IdConflict,
+            Status::Format,
+            Status::Unsupported,
+            Status::Limit,
+            Status::State,
+            Status::Guest,
+            Status::Backend,
+            Status::Cancelled,
+            Status::BufferTooSmall,
+            Status::Io,
+            Status::Internal,
+        ];
+        ALL.into_iter().find(|s| *s as i32 == code)
+    }
+}
+
 /// Bytes of message text kept with an error, the terminating zero of the C side included.
 pub const MESSAGE_BYTES: usize = 240;
 
@@ -73,6 +96,11 @@ impl Error {
     /// The number for C.
     pub fn status(&self) -> Status {
         self.status
+    }
+
+    /// The same message under another status.
+    pub fn set_status(&mut self, status: Status) {
+        self.status = status;
     }
 
     /// The message, without a trailing newline.

@@ -17,11 +17,19 @@
 //! | [`num`]     | arithmetic that gives the same bits everywhere |
 //! | [`error`]   | statuses and messages |
 #![no_std]
+#![allow(
+    non_camel_case_types,
+    reason = "the types of the C interface carry their C names"
+)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing
+)]
+#![allow(
+    clippy::result_large_err,
+    reason = "an error carries its message inline, because nothing may be allocated for it"
 )]
 #![cfg_attr(
     test,
@@ -38,9 +46,15 @@ extern crate alloc;
 #[cfg(any(test, feature = "hosted"))]
 extern crate std;
 
+pub mod backend;
+pub mod capi;
 pub mod error;
 pub mod gguf;
 pub mod graph;
+pub mod guest;
 pub mod num;
+pub mod platform;
 pub mod quant;
+pub mod session;
+pub mod store;
 pub mod vocab;

@@ -1,3 +1,30 @@
-//! Recorded programs. So far: the reference [`kernels`].
+//! Recorded programs, from the guest's bytes to arithmetic.
+//!
+//! | file          | what |
+//! |---------------|------|
+//! | [`op`]        | operation codes, operands, dims: the wire form of `guest/ABI.md` |
+//! | [`program`]   | reading the bytes, sizes checked |
+//! | `validate`    | what operations mean: types, shapes, bounds |
+//! | `plan`        | scratch memory |
+//! | [`prepared`]  | weights bound, operations split over backends |
+//! | [`memory`]    | a session's buffers, KV pages and scratch |
+//! | [`run`]       | one step: registers checked, segments run, sliced by time |
+//! | `stage`       | copies both ways for operations that leave a device |
+//! | [`reference`] | the reference backend: the kernels behind the common table |
+//! | `exec`        | operations as tasks over bound memory |
+//! | [`kernels`]   | the reference kernels, which define the numerics |
 
+mod exec;
 pub mod kernels;
+pub mod memory;
+pub mod op;
+mod plan;
+pub mod prepared;
+pub mod program;
+pub mod reference;
+pub mod run;
+mod stage;
+mod validate;
+
+#[cfg(test)]
+mod tests;

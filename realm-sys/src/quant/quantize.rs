@@ -77,15 +77,11 @@ fn q8_0(x: &[f32; 32], y: &mut [u8; 34]) {
 fn round_i8(v: f32) -> i8 {
     /// Floats from here on are integers, with the last place in the lowest bit.
     const INTEGERS: f32 = 8_388_608.0;
-    let magnitude = f32::from_bits(v.to_bits() & 0x7fff_ffff);
-    // Also turns a NaN into 0, by way of both comparisons being false.
-    let a = if magnitude < 127.0 {
-        magnitude
-    } else if magnitude >= 127.0 {
-        127.0
-    } else {
-        0.0
-    };
+    const LIMIT: u32 = 127.0f32.to_bits();
+    // The bits of magnitudes are in the order of the magnitudes, infinity and then NaN last.
+    let magnitude = v.to_bits() & 0x7fff_ffff;
+    let clamped = if magnitude > LIMIT { LIMIT } else { magnitude };
+    let a = f32::from_bits(if magnitude > 255 << 23 { 0 } else { clamped });
     // The sum rounds halves to even; a half that was rounded down is 0.5 more than the result.
     let shifted = a + INTEGERS;
     let down = a - (shifted - INTEGERS) == 0.5;

@@ -13,7 +13,7 @@ use super::half_at;
 #[inline]
 fn digit(q: u8, power: u8) -> f32 {
     let rest = u16::from(q.wrapping_mul(power));
-    ((rest * 3 >> 8) as i16 - 1).into()
+    (((rest * 3) >> 8) as i16 - 1).into()
 }
 
 /// `[u8; 48] of five digits, [u8; 4] of four digits, f16 d`: `d * (digit - 1)`.

@@ -1,0 +1,78 @@
+#!/bin/sh
+# Builds realm_guest.wasm, byte for byte the same from any directory under the same compiler.
+#
+#   guest/build.sh            build, and replace the checked-in file and its .toolchain
+#   guest/build.sh --check    build, and compare with the checked-in file; exit 1 if they differ.
+#                             Under another compiler the bytes differ for no fault of ours: the
+#                             check then says "skipped" and exits 0
+#
+# Needs a cargo, a rustc that has the standard library's source where -Zbuild-std looks for it
+# (Debian: rustc-web rust-web-src), wasm-ld (lld-19) and wasm-opt (binaryen). Other programs can be
+# named: RUSTC, CARGO, WASM_LD, WASM_OPT.
+set -eu
+
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+mode=${1:-build}
+artifact=$here/realm_guest.wasm
+record=$artifact.toolchain
+
+pick() { # first of the arguments that is a program
+    for p in "$@"; do
+        if command -v "$p" >/dev/null 2>&1; then command -v "$p"; return; fi
+    done
+}
+if [ -z "${RUSTC:-}" ] && [ -x /usr/bin/rustc ]; then RUSTC=/usr/bin/rustc; fi
+RUSTC=${RUSTC:-$(pick rustc)}
+CARGO=${CARGO:-$(pick cargo)}
+WASM_LD=${WASM_LD:-$(pick wasm-ld-19 wasm-ld rust-lld)}
+WASM_OPT=${WASM_OPT:-$(pick wasm-opt)}
+
+skip() {
+    echo "guest/build.sh: skipped: $1" >&2
+    [ "$mode" = --check ] && exit 0
+    exit 1
+}
+[ -n "$RUSTC" ] && [ -n "$CARGO" ] || skip "no rustc or cargo"
+[ -n "$WASM_LD" ] || skip "no wasm-ld (Debian: lld-19)"
+[ -n "$WASM_OPT" ] || skip "no wasm-opt (Debian: binaryen)"
+
+toolchain=$(
+    "$RUSTC" --version
+    "$WASM_LD" --version | sed 's/.*LLD/LLD/' | head -n 1
+    "$WASM_OPT" --version | head -n 1
+)
+if [ "$mode" = --check ] && [ "$toolchain" != "$(cat "$record" 2>/dev/null)" ]; then
+    echo "recorded:" >&2
+    cat "$record" >&2 || true
+    echo "here:" >&2
+    echo "$toolchain" >&2
+    skip "realm_guest.wasm was NOT compared: it was built with another toolchain"
+fi
+
+target=${CARGO_TARGET_DIR:-$here/target}
+# The places of panics' source lines are left out: they hold paths, and nobody could read them.
+RUSTFLAGS="-Zlocation-detail=none -Clink-arg=--stack-first -Clink-arg=-zstack-size=65536"
+export RUSTC RUSTFLAGS RUSTC_BOOTSTRAP=1
+unset CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS || true
+CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$WASM_LD
+export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER
+(cd "$here" && "$CARGO" build --quiet --release --lib --locked --target-dir "$target" \
+    -Zbuild-std=core,alloc --target wasm32-unknown-unknown) || exit 1
+
+out=$target/realm_guest.opt.wasm
+"$WASM_OPT" -O3 --strip-debug --strip-producers --enable-bulk-memory --enable-sign-ext \
+    --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types \
+    --enable-multivalue -o "$out" "$target/wasm32-unknown-unknown/release/realm_guest.wasm"
+
+if [ "$mode" = --check ]; then
+    if cmp -s "$out" "$artifact"; then
+        echo "guest/realm_guest.wasm: the same bytes as a fresh build"
+    else
+        echo "guest/realm_guest.wasm differs from a fresh build: run guest/build.sh and commit" >&2
+        exit 1
+    fi
+else
+    cp "$out" "$artifact"
+    echo "$toolchain" >"$record"
+    echo "guest/realm_guest.wasm: $(wc -c <"$artifact") bytes"
+fi

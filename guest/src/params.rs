@@ -1,0 +1,276 @@
+//! The session's parameters: names, defaults, ranges. The table is in `README.md`.
+//!
+//! Unknown names and malformed values are refused by name: a typing error that silently falls back
+//! to a default costs its author an evening.
+
+use crate::abi::{self, Result};
+use crate::chat::Template;
+use crate::num;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Type of the key/value cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvType {
+    /// f32 for models whose weights are f32, else f16.
+    Auto,
+    /// A ggml type id.
+    Fixed(u32),
+}
+
+/// Everything the host may set, read at OPEN and again at every PROMPT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    /// Tokens to generate per turn; -1: until the context is full.
+    pub n_predict: i32,
+    /// Context size in positions; 0: the model's, at most 4096. Fixed at OPEN.
+    pub ctx: u32,
+    /// Tokens per prefill step. Fixed at OPEN.
+    pub n_batch: u32,
+    /// Cache type. Fixed at OPEN.
+    pub kv_type: KvType,
+    /// Temperature; 0: the most probable token, always.
+    pub temp: f32,
+    /// Keep so many candidates; 0: all.
+    pub top_k: u32,
+    /// Keep the most probable candidates up to this sum of probabilities; 1: all.
+    pub top_p: f32,
+    /// Keep candidates at least this probable relative to the best; 0: all.
+    pub min_p: f32,
+    /// Divide or multiply the logits of recent tokens; 1: off.
+    pub repeat_penalty: f32,
+    /// How many recent tokens the penalties look at; -1: the whole context.
+    pub repeat_last_n: i32,
+    /// Subtract this per occurrence; 0: off.
+    pub frequency_penalty: f32,
+    /// Subtract this once; 0: off.
+    pub presence_penalty: f32,
+    /// Seed of the sampler.
+    pub seed: u32,
+    /// Added to logits: (token, bias).
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Strings that end the turn; not shown.
+    pub stop: Vec<String>,
+    /// System message of a chat.
+    pub system: String,
+    /// Chat template; None: detect from the model.
+    pub chat_template: Option<Template>,
+    /// Go on after an end token.
+    pub ignore_eos: bool,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            n_predict: -1,
+            ctx: 0,
+            n_batch: 128,
+            kv_type: KvType::Auto,
+            temp: 0.0,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            repeat_penalty: 1.0,
+            repeat_last_n: 64,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            seed: 0,
+            logit_bias: Vec::new(),
+            stop: Vec::new(),
+            system: String::new(),
+            chat_template: None,
+            ignore_eos: false,
+        }
+    }
+}
+
+/// Longest context and largest batch that are believed.
+const MAX_CTX: i64 = 1 << 24;
+const MAX_BATCH: i64 = 4096;
+/// More would make every token slow without making any text better.
+const MAX_BIASES: usize = 4096;
+const MAX_STOPS: usize = 64;
+
+impl Params {
+    /// Reads all parameters that are set; the others have their defaults.
+    pub fn read() -> Result<Self> {
+        let mut params = Self::default();
+        let mut index = 0;
+        while let Some(key) = abi::param_key(index)? {
+            let value = abi::param(&key)?.unwrap_or_default();
+            params.set(&key, &value)?;
+            index += 1;
+        }
+        Ok(params)
+    }
+
+    /// Whether what is fixed at OPEN is the same in both.
+    pub fn same_session(&self, other: &Self) -> bool {
+        self.ctx == other.ctx && self.n_batch == other.n_batch && self.kv_type == other.kv_type
+    }
+
+    /// Sets one parameter from text; refuses unknown names and malformed or senseless values.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let int = |min: i64, max: i64| match num::parse_int(value) {
+            Some(n) if n >= min && n <= max => Ok(n),
+            _ => Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter {key} is '{value}', expected an integer from {min} to {max}"
+            )),
+        };
+        let float = |ok: fn(f32) -> bool, what: &str| match num::parse_float(value) {
+            Some(v) if v.is_finite() && ok(v) => Ok(v),
+            _ => Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter {key} is '{value}', expected {what}"
+            )),
+        };
+        let any = |_| true;
+        match key {
+            "n_predict" => self.n_predict = int(-1, i64::from(i32::MAX))? as i32,
+            "ctx" => self.ctx = int(0, MAX_CTX)? as u32,
+            "n_batch" => self.n_batch = int(1, MAX_BATCH)? as u32,
+            "kv_type" => {
+                self.kv_type = match value {
+                    "auto" => KvType::Auto,
+                    "f32" => KvType::Fixed(abi::kind::F32),
+                    "f16" => KvType::Fixed(abi::kind::F16),
+                    "q8_0" => KvType::Fixed(abi::kind::Q8_0),
+                    _ => {
+                        return Err(fail!(
+                            INVALID_ARGUMENT,
+                            "parameter kv_type is '{value}', expected auto, f32, f16 or q8_0"
+                        ));
+                    }
+                }
+            }
+            "temp" => self.temp = float(|v| v >= 0.0, "a number from 0")?,
+            // A k below 1 means all, as people are used to.
+            "top_k" => self.top_k = int(i64::from(i32::MIN), i64::from(i32::MAX))?.max(0) as u32,
+            "top_p" => self.top_p = float(any, "a number")?,
+            "min_p" => self.min_p = float(any, "a number")?,
+            "repeat_penalty" => self.repeat_penalty = float(|v| v > 0.0, "a number above 0")?,
+            "repeat_last_n" => self.repeat_last_n = int(-1, MAX_CTX)? as i32,
+            "frequency_penalty" => self.frequency_penalty = float(any, "a number")?,
+            "presence_penalty" => self.presence_penalty = float(any, "a number")?,
+            "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,
+            "logit_bias" => self.logit_bias = biases(value)?,
+            "stop" => self.stop = stops(value)?,
+            "system" => self.system = String::from(value),
+            "chat_template" => self.chat_template = Template::from_param(value)?,
+            "ignore_eos" => {
+                self.ignore_eos = match value {
+                    "1" | "true" => true,
+                    "0" | "false" => false,
+                    _ => {
+                        return Err(fail!(
+                            INVALID_ARGUMENT,
+                            "parameter ignore_eos is '{value}', expected 0 or 1"
+                        ));
+                    }
+                }
+            }
+            _ => return Err(fail!(INVALID_ARGUMENT, "unknown parameter '{key}'")),
+        }
+        Ok(())
+    }
+}
+
+/// `id:bias,id:bias`; `-inf` bans a token.
+fn biases(value: &str) -> Result<Vec<(u32, f32)>> {
+    let mut out = Vec::new();
+    for item in value.split(',').filter(|item| !item.trim().is_empty()) {
+        let pair = item.split_once(':').and_then(|(id, bias)| {
+            let id = u32::try_from(num::parse_int(id)?)
+                .ok()
+                .filter(|id| *id < 1 << 31)?;
+            Some((id, num::parse_float(bias)?))
+        });
+        let Some(pair) = pair else {
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter logit_bias has '{item}', expected token:bias"
+            ));
+        };
+        if out.len() == MAX_BIASES {
+            return Err(fail!(
+                LIMIT,
+                "parameter logit_bias has more than {MAX_BIASES} tokens"
+            ));
+        }
+        out.push(pair);
+    }
+    Ok(out)
+}
+
+/// One stop string per line; `\n`, `\r`, `\t` and `\\` are escapes, empty lines are ignored.
+fn stops(value: &str) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for line in value.split('\n').filter(|line| !line.is_empty()) {
+        if out.len() == MAX_STOPS {
+            return Err(fail!(
+                LIMIT,
+                "parameter stop has more than {MAX_STOPS} strings"
+            ));
+        }
+        let mut text = String::with_capacity(line.len());
+        let mut chars = line.chars();
+        while let Some(c) = chars.next() {
+            match (c, c == '\\') {
+                (_, false) => text.push(c),
+                _ => match chars.next() {
+                    Some('n') => text.push('\n'),
+                    Some('r') => text.push('\r'),
+                    Some('t') => text.push('\t'),
+                    Some('\\') | None => text.push('\\'),
+                    Some(other) => text.extend(['\\', other]),
+                },
+            }
+        }
+        out.push(text);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::{Fail, status};
+
+    #[test]
+    fn values_are_read_and_refused() {
+        let mut p = Params::default();
+        for (key, value) in [
+            ("temp", "0.8"),
+            ("top_k", "-1"),
+            ("seed", "4294967295"),
+            ("logit_bias", "5:-inf, 7:+1.5"),
+            ("stop", "a\\nb\n\n</s>"),
+            ("chat_template", "chatml"),
+            ("kv_type", "q8_0"),
+            ("ignore_eos", "1"),
+        ] {
+            assert_eq!(p.set(key, value), Ok(()), "{key}");
+        }
+        assert_eq!((p.temp, p.top_k, p.seed), (0.8, 0, u32::MAX));
+        assert_eq!(p.logit_bias, [(5, f32::NEG_INFINITY), (7, 1.5)]);
+        assert_eq!(p.stop, ["a\nb", "</s>"]);
+        for (key, value) in [
+            ("temp", "hot"),
+            ("temp", "-1"),
+            ("temp", "inf"),
+            ("n_predict", "1.5"),
+            ("n_predict", ""),
+            ("logit_bias", "5"),
+            ("logit_bias", "x:1"),
+            ("chat_template", "foo"),
+            ("tmep", "1"),
+        ] {
+            assert_eq!(
+                p.set(key, value),
+                Err(Fail(status::INVALID_ARGUMENT)),
+                "{key} {value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Recording a program: registers, values and operations, then the bytes of `ABI.md`, "Programs".
+//!
+//! Operations are appended as bytes at once; registers and values are few and are put in front at
+//! the end, so the peak is one copy of the program.
+
+use crate::abi::{Result, kind, try_vec};
+use alloc::vec::Vec;
+
+/// A dimension: a constant below 2³¹ or a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dim(pub u32);
+
+/// What an operation reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand(pub u32);
+
+impl Operand {
+    /// No operand.
+    pub const NONE: Self = Self(0);
+
+    /// A tensor of the model.
+    pub const fn weight(handle: u32) -> Self {
+        Self(1 << 28 | handle)
+    }
+
+    /// A session buffer.
+    pub const fn buffer(handle: u32) -> Self {
+        Self(3 << 28 | handle)
+    }
+
+    /// A cache layer.
+    pub const fn kv(handle: u32) -> Self {
+        Self(4 << 28 | handle)
+    }
+}
+
+/// Activations of [`Recorder::glu`].
+pub const SILU: u32 = 2;
+
+/// Rotary embedding, as the ROPE operation takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rope {
+    /// Pairs (i, i + n_dims/2) instead of (2i, 2i+1).
+    pub neox: bool,
+    /// Elements of a head that rotate.
+    pub n_dims: u32,
+    /// Base of the frequencies.
+    pub freq_base: f32,
+    /// 1 / linear scaling factor.
+    pub freq_scale: f32,
+    /// YaRN extrapolation mix; 0 turns YaRN off.
+    pub ext_factor: f32,
+    /// Scale of the rotated values.
+    pub attn_factor: f32,
+    /// YaRN ramp.
+    pub beta_fast: f32,
+    /// YaRN ramp.
+    pub beta_slow: f32,
+    /// Context the model was trained with before scaling.
+    pub n_ctx_orig: u32,
+}
+
+const MAGIC: u32 = 0x4752_5052;
+const VERSION: u32 = 1 << 16; // major 0 in the low half, minor 1 in the high half
+const OP_BYTES: usize = 128;
+
+/// Records one program.
+pub struct Recorder {
+    model: u32,
+    regs: Vec<[u32; 4]>,
+    values: Vec<[u32; 4]>,
+    ops: Vec<u8>,
+}
+
+impl Recorder {
+    /// An empty program for this model, with room for about so many operations.
+    pub fn new(model: u32, ops: usize) -> Result<Self> {
+        Ok(Self {
+            model,
+            regs: try_vec(8)?,
+            values: try_vec(ops)?,
+            // Room for the tables that go in front is taken here, so that `finish` need not move.
+            ops: try_vec(32 + 8 * 16 + ops * (OP_BYTES + 16))?,
+        })
+    }
+
+    /// A register with its bounds.
+    pub fn reg(&mut self, min: u32, max: u32) -> Dim {
+        self.regs.push([min, max, 0, 0]);
+        Dim(0x8000_0000 | (self.regs.len() as u32 - 1))
+    }
+
+    fn value(&mut self, kind: u32, cols: u32, rows: Dim) -> Operand {
+        self.values.push([kind, cols, rows.0, 0]);
+        Operand(2 << 28 | (self.values.len() as u32 - 1))
+    }
+
+    /// An f32 intermediate `[rows, cols]`.
+    pub fn f32(&mut self, cols: u32, rows: Dim) -> Operand {
+        self.value(kind::F32, cols, rows)
+    }
+
+    /// An i32 intermediate `[rows, cols]`.
+    pub fn i32(&mut self, cols: u32, rows: Dim) -> Operand {
+        self.value(kind::I32, cols, rows)
+    }
+
+    fn op(&mut self, code: u16, flags: u16, dst: Operand, src: &[Operand], params: &[u32]) {
+        let start = self.ops.len();
+        let head = u32::from(code) | u32::from(flags) << 16;
+        self.ops.extend_from_slice(&head.to_le_bytes());
+        self.ops.extend_from_slice(&dst.0.to_le_bytes());
+        for i in 0..10 {
+            let operand = src.get(i).copied().unwrap_or(Operand::NONE);
+            self.ops.extend_from_slice(&operand.0.to_le_bytes());
+        }
+        for i in 0..20 {
+            let param = params.get(i).copied().unwrap_or(0);
+            self.ops.extend_from_slice(&param.to_le_bytes());
+        }
+        debug_assert_eq!(self.ops.len() - start, OP_BYTES);
+    }
+
+    /// dst `[n, d]` = rows `ids[first ..]` of a weight.
+    pub fn get_rows(&mut self, dst: Operand, table: Operand, ids: Operand, first: Dim) {
+        self.op(1, 0, dst, &[table, ids], &[first.0]);
+    }
+
+    /// dst = x / rms(x) · w, per row in groups of `group` columns (0: the row).
+    pub fn rms_norm(&mut self, dst: Operand, x: Operand, w: Operand, eps: f32, group: u32) {
+        self.op(2, 0, dst, &[x, w], &[eps.to_bits(), group]);
+    }
+
+    /// dst `[n, m]` = x · Wᵀ + bias.
+    pub fn mul_mat(&mut self, dst: Operand, weight: Operand, x: Operand, bias: Operand) {
+        self.op(4, 0, dst, &[weight, x, bias], &[]);
+    }
+
+    /// Rotates `x` in place; row 0 is at `position`.
+    pub fn rope(&mut self, x: Operand, factors: Operand, position: Dim, head_dim: u32, r: &Rope) {
+        let params = [
+            position.0,
+            head_dim,
+            r.n_dims,
+            r.freq_base.to_bits(),
+            r.freq_scale.to_bits(),
+            r.ext_factor.to_bits(),
+            r.attn_factor.to_bits(),
+            r.beta_fast.to_bits(),
+            r.beta_slow.to_bits(),
+            r.n_ctx_orig,
+        ];
+        self.op(6, u16::from(r.neox), x, &[x, factors], &params);
+    }
+
+    /// dst `[n, h·dv]`: appends k, v to the cache at `position`, then causal attention of q.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call per layer; a struct would say it twice"
+    )]
+    pub fn attention(
+        &mut self,
+        dst: Operand,
+        q: Operand,
+        k: Operand,
+        v: Operand,
+        kv: Operand,
+        position: Dim,
+        n_head: u32,
+        scale: f32,
+        window: u32,
+    ) {
+        let params = [position.0, n_head, scale.to_bits(), window];
+        self.op(7, 0, dst, &[q, k, v, kv], &params);
+    }
+
+    /// dst = act(gate) · up.
+    pub fn glu(&mut self, dst: Operand, gate: Operand, up: Operand, act: u32) {
+        self.op(8, 0, dst, &[gate, up], &[act]);
+    }
+
+    /// dst = a + b.
+    pub fn add(&mut self, dst: Operand, a: Operand, b: Operand) {
+        self.op(10, 0, dst, &[a, b], &[]);
+    }
+
+    /// Copies `rows` rows from row `from` of src to row `to` of dst.
+    pub fn copy(&mut self, dst: Operand, to: Dim, src: Operand, from: Dim, rows: Dim) {
+        self.op(14, 0, dst, &[src], &[from.0, to.0, rows.0]);
+    }
+
+    /// dst i32 `[n, 1]` = index of the largest of each row.
+    pub fn argmax(&mut self, dst: Operand, x: Operand) {
+        self.op(16, 0, dst, &[x], &[]);
+    }
+
+    /// ids i32 and values f32, both `[n, K]` = the k largest of each row, descending.
+    pub fn top_k(&mut self, ids: Operand, values: Operand, x: Operand, k: Dim) {
+        self.op(17, 0, ids, &[x, values], &[k.0]);
+    }
+
+    /// x[ids[i]] += bias[i] for the first `count`, in place.
+    pub fn logit_bias(&mut self, x: Operand, ids: Operand, bias: Operand, count: Dim) {
+        self.op(18, 0, x, &[x, ids, bias], &[count.0]);
+    }
+
+    /// Repetition penalties on the first `count` ids, in place.
+    pub fn penalties(&mut self, x: Operand, ids: Operand, counts: Operand, f: Operand, n: Dim) {
+        self.op(19, 0, x, &[x, ids, counts, f], &[n.0]);
+    }
+
+    /// dst f32 `[n, 1]` = log Σ exp(x · scale).
+    pub fn logsumexp(&mut self, dst: Operand, x: Operand, scale: f32) {
+        self.op(21, 0, dst, &[x], &[scale.to_bits()]);
+    }
+
+    /// The program's bytes.
+    pub fn finish(self) -> Vec<u8> {
+        let Self {
+            model,
+            regs,
+            values,
+            mut ops,
+        } = self;
+        let (op_count, op_bytes) = (ops.len() / OP_BYTES, ops.len());
+        let front = 32 + 16 * (regs.len() + values.len());
+        ops.resize(op_bytes + front, 0);
+        ops.copy_within(..op_bytes, front);
+        let (r, v, o) = (regs.len() as u32, values.len() as u32, op_count as u32);
+        let head = [MAGIC, VERSION, r, v, o, model, 0, 0];
+        let words = head
+            .iter()
+            .chain(regs.iter().flatten())
+            .chain(values.iter().flatten());
+        for (target, word) in ops.chunks_exact_mut(4).zip(words) {
+            target.copy_from_slice(&word.to_le_bytes());
+        }
+        ops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(bytes: &[u8], at: usize) -> u32 {
+        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    }
+
+    #[test]
+    fn bytes_are_as_the_abi_says() {
+        let mut r = Recorder::new(7, 2).unwrap_or_else(|_| unreachable!());
+        let n = r.reg(1, 128);
+        let x = r.f32(64, n);
+        let ids = Operand::buffer(3);
+        r.get_rows(x, Operand::weight(5), ids, Dim(0));
+        r.rms_norm(x, x, Operand::weight(6), 1e-5, 0);
+        let bytes = r.finish();
+        assert_eq!(bytes.len(), 32 + 16 + 16 + 2 * 128);
+        assert_eq!(&bytes[..4], b"RPRG");
+        assert_eq!(&bytes[4..8], &[0, 0, 1, 0]);
+        let counts = [
+            word(&bytes, 8),
+            word(&bytes, 12),
+            word(&bytes, 16),
+            word(&bytes, 20),
+        ];
+        assert_eq!(counts, [1, 1, 2, 7]);
+        assert_eq!([word(&bytes, 32), word(&bytes, 36)], [1, 128]);
+        assert_eq!(
+            [word(&bytes, 48), word(&bytes, 52), word(&bytes, 56)],
+            [0, 64, 0x8000_0000]
+        );
+        let op = 64;
+        assert_eq!(word(&bytes, op), 1);
+        assert_eq!(word(&bytes, op + 4), 2 << 28);
+        assert_eq!(word(&bytes, op + 8), 1 << 28 | 5);
+        assert_eq!(word(&bytes, op + 12), 3 << 28 | 3);
+        let op = op + 128;
+        assert_eq!(word(&bytes, op), 2);
+        assert_eq!(word(&bytes, op + 48), 1e-5f32.to_bits());
+    }
+}

@@ -1,0 +1,516 @@
+//! The event loop: a session's state between events, and what each event does to it.
+//!
+//! A turn is a list of tokens to feed (the prompt, in chunks), then one generated token per step. The
+//! work per STEP is constant: read the token the program chose, make its text, show it, write its id,
+//! submit. Positions count only when their step has succeeded, so a failed or cancelled step is undone
+//! by forgetting everything behind `committed`.
+
+use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
+use crate::arch::{self, Family, Io};
+use crate::chat::{Part, Template};
+use crate::params::{KvType, Params};
+use crate::program::{Dim, Operand, Recorder};
+use crate::sample::{Key, Sampler};
+use crate::stop::Stops;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Context used if neither the parameter nor the model asks for less.
+const DEFAULT_CTX: u32 = 4096;
+
+/// What an event ends with, as the host knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+enum Outcome {
+    /// Idle, or a step was submitted.
+    Continue = 0,
+    /// The model ended its text.
+    Eos = 1,
+    /// A stop string.
+    Stop = 2,
+    /// `n_predict` tokens.
+    Length = 3,
+    /// No room for another token.
+    Context = 4,
+}
+
+/// The kinds of events and inputs.
+const OPEN: i32 = 1;
+const PROMPT: i32 = 2;
+const STEP: i32 = 3;
+const CANCEL: i32 = 4;
+const TEXT: i32 = 0;
+const IDS: i32 = 1;
+const CHAT: i32 = 2;
+
+/// A session: one conversation with one model.
+pub struct Session {
+    model: u32,
+    family: Box<dyn Family>,
+    vocab: Vocab,
+    params: Params,
+    ctx: u32,
+    n_batch: u32,
+    kv: Vec<u32>,
+    tokens: u32,
+    logits: u32,
+    sampler: Sampler,
+    program: Option<(Key, u32)>,
+    stops: Stops,
+    /// Positions whose steps succeeded.
+    committed: u32,
+    turn: Option<Turn>,
+    /// A generated token that was shown but has not entered the context.
+    pending: Option<u32>,
+    /// Chat turns in the context.
+    chats: u32,
+    /// Turns begun, for seeding.
+    turns: u32,
+}
+
+/// The turn in progress.
+struct Turn {
+    /// Tokens to feed; generated ones replace it one at a time.
+    feed: Vec<u32>,
+    /// How many of them have been submitted.
+    fed: usize,
+    /// Tokens of the step under way.
+    in_flight: u32,
+    generated: u32,
+    /// The prompt is in; from here on every step yields a token.
+    decoding: bool,
+    /// The position it began at, the token owed by the turn before, and whether it is a chat turn: a
+    /// turn that ends before its first step has completed never happened.
+    begin: u32,
+    owed: Option<u32>,
+    chat: bool,
+}
+
+/// Handles one event: see `ABI.md`. The session is created by OPEN.
+pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
+    let result = match (kind, slot.as_mut()) {
+        (OPEN, None) => Session::open(a as u32).map(|session| {
+            *slot = Some(session);
+            Outcome::Continue
+        }),
+        (PROMPT, Some(session)) => session.prompt(a, b as u32),
+        (STEP, Some(session)) => session.step(a),
+        (CANCEL, Some(session)) => session.cancel(),
+        _ => Err(fail!(STATE, "event {kind} is not expected now")),
+    };
+    match result {
+        Ok(outcome) => outcome as i32,
+        Err(Fail(status)) => {
+            if let Some(session) = slot.as_mut() {
+                session.abandon();
+            }
+            // An error that is not negative would be taken for success.
+            if status < 0 {
+                status
+            } else {
+                abi::status::INVALID_ARGUMENT
+            }
+        }
+    }
+}
+
+impl Session {
+    fn open(model: u32) -> Result<Self> {
+        let params = Params::read()?;
+        let family = arch::open(model)?;
+        let facts = family.facts();
+        let vocab = abi::vocab(model)?;
+        if vocab.n_tokens > facts.n_vocab {
+            return Err(fail!(
+                FORMAT,
+                "the vocabulary has {} tokens, the embedding table {}",
+                vocab.n_tokens,
+                facts.n_vocab
+            ));
+        }
+        let ctx = match params.ctx {
+            0 => facts.n_ctx_train.min(DEFAULT_CTX),
+            n => n,
+        };
+        if ctx > facts.n_ctx_train {
+            let train = facts.n_ctx_train;
+            abi::log(
+                1,
+                format_args!("context {ctx} is more than the model was trained for ({train})"),
+            );
+        }
+        let n_batch = params.n_batch.min(ctx);
+        let kind = match params.kv_type {
+            KvType::Fixed(kind) => kind,
+            KvType::Auto if facts.f32_weights => abi::kind::F32,
+            KvType::Auto => abi::kind::F16,
+        };
+        let mut kv = try_vec(facts.n_layer as usize)?;
+        for layer in 0..facts.n_layer {
+            let desc = KvDesc {
+                kind,
+                max_positions: ctx,
+                ..family.kv(layer)
+            };
+            kv.push(abi::kv_create(&desc)?);
+        }
+        let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
+        let logits = abi::buffer(abi::kind::F32, facts.n_vocab, 1)?;
+        abi::publish_logits(logits)?;
+        let mut session = Self {
+            model,
+            family,
+            vocab,
+            ctx,
+            n_batch,
+            kv,
+            tokens,
+            logits,
+            sampler: Sampler::new(facts.n_vocab)?,
+            program: None,
+            stops: Stops::default(),
+            committed: 0,
+            turn: None,
+            pending: None,
+            chats: 0,
+            turns: 0,
+            params,
+        };
+        // Recorded now, so that a model this host cannot run is refused at OPEN.
+        session.ready()?;
+        Ok(session)
+    }
+
+    /// Applies the parameters and records the program if they ask for another one.
+    fn ready(&mut self) -> Result<()> {
+        let key = self
+            .sampler
+            .configure(&self.params, self.ctx, self.turns == 0)?;
+        if let Some((old, handle)) = self.program {
+            if old == key {
+                return Ok(());
+            }
+            abi::program_destroy(handle);
+            self.program = None;
+        }
+        let handle = self.record()?;
+        self.program = Some((key, handle));
+        Ok(())
+    }
+
+    fn record(&self) -> Result<u32> {
+        let ops = self.family.op_count() + 1 + Sampler::OPS;
+        let mut r = Recorder::new(self.model, ops)?;
+        let io = Io {
+            tokens: Operand::buffer(self.tokens),
+            n_tok: r.reg(1, self.n_batch),
+            pos: r.reg(0, self.ctx - 1),
+            out_row: r.reg(0, self.n_batch - 1),
+            n_out: r.reg(0, 1),
+        };
+        let regs = self.sampler.declare(&mut r);
+        let logits = self.family.build(&mut r, &io, &self.kv);
+        // The host's copy is taken before any sampler touches the logits.
+        r.copy(
+            Operand::buffer(self.logits),
+            Dim(0),
+            logits,
+            Dim(0),
+            io.n_out,
+        );
+        self.sampler.record(&mut r, &regs, logits, io.n_out);
+        abi::program_create(&r.finish())
+    }
+
+    fn prompt(&mut self, kind: i32, bytes: u32) -> Result<Outcome> {
+        if self.turn.is_some() {
+            return Err(fail!(STATE, "a turn is in progress"));
+        }
+        let params = Params::read()?;
+        if !params.same_session(&self.params) {
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "ctx, n_batch and kv_type are fixed when a session opens"
+            ));
+        }
+        self.params = params;
+        self.ready()?;
+        let chat = kind == CHAT;
+        let feed = self.input(kind, bytes as usize)?;
+        let (count, room) = (feed.len(), self.ctx - self.committed);
+        if count > room as usize {
+            let ctx = self.ctx;
+            return Err(fail!(
+                LIMIT,
+                "the prompt has {count} tokens, but the context of {ctx} has room for {room}"
+            ));
+        }
+        self.stops.set(&self.params.stop);
+        abi::detok_reset();
+        abi::progress(0, count as u32);
+        self.turn = Some(Turn {
+            feed,
+            fed: 0,
+            in_flight: 0,
+            generated: 0,
+            decoding: false,
+            begin: self.committed,
+            owed: self.pending.take(),
+            chat,
+        });
+        self.chats += u32::from(chat);
+        self.turns += 1;
+        self.submit()?;
+        Ok(Outcome::Continue)
+    }
+
+    /// The tokens of the pending input, behind what is owed to the context.
+    fn input(&mut self, kind: i32, bytes: usize) -> Result<Vec<u32>> {
+        let raw = abi::input(bytes)?;
+        let mut feed = match kind {
+            IDS => return self.ids(&raw),
+            TEXT | CHAT => try_vec(1 + raw.len() / 4)?,
+            _ => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "input kind {kind} is not known to this guest"
+                ));
+            }
+        };
+        feed.extend(self.pending);
+        let Ok(text) = String::from_utf8(raw) else {
+            return Err(fail!(INVALID_ARGUMENT, "the prompt is not UTF-8"));
+        };
+        if self.vocab.n_tokens == 0 {
+            return Err(fail!(
+                UNSUPPORTED,
+                "the model has no vocabulary; give token ids"
+            ));
+        }
+        if kind == CHAT {
+            let parts = self
+                .template()?
+                .turn(self.chats == 0, &self.params.system, &text);
+            drop(text);
+            for part in &parts {
+                match part {
+                    Part::Text(text) => self.tokenize(text, &mut feed)?,
+                    Part::Bos => feed.extend(u32::try_from(self.vocab.bos)),
+                    Part::Eos => feed.extend(u32::try_from(self.vocab.eos)),
+                }
+            }
+        } else {
+            self.tokenize(&text, &mut feed)?;
+        }
+        self.never_empty(feed)
+    }
+
+    /// Token ids as the host gave them.
+    fn ids(&mut self, raw: &[u8]) -> Result<Vec<u32>> {
+        if !raw.len().is_multiple_of(4) {
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "token ids are 4 bytes each, not {} bytes",
+                raw.len()
+            ));
+        }
+        let mut feed = try_vec(1 + raw.len() / 4)?;
+        feed.extend(self.pending);
+        let n_vocab = self.family.facts().n_vocab;
+        for chunk in raw.chunks_exact(4) {
+            let id = chunk.try_into().map_or(u32::MAX, u32::from_le_bytes);
+            if id >= n_vocab {
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "token {id} is not in the vocabulary of {n_vocab}"
+                ));
+            }
+            feed.push(id);
+        }
+        self.never_empty(feed)
+    }
+
+    /// An empty input continues: from the last token, evaluated again, or from BOS at the very start.
+    fn never_empty(&mut self, mut feed: Vec<u32>) -> Result<Vec<u32>> {
+        if !feed.is_empty() {
+            return Ok(feed);
+        }
+        if self.committed == 0 {
+            let bos = u32::try_from(self.vocab.bos)
+                .ok()
+                .filter(|_| self.vocab.add_bos);
+            let Some(bos) = bos else {
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "the prompt is empty and nothing came before it"
+                ));
+            };
+            feed.push(bos);
+        } else if let Some(last) = self.sampler.last() {
+            self.committed -= 1;
+            self.sampler.retract(1);
+            abi::kv_truncate(self.committed)?;
+            feed.push(last);
+        } else {
+            return Err(fail!(INVALID_ARGUMENT, "the prompt is empty"));
+        }
+        Ok(feed)
+    }
+
+    /// Appends text; at the start of an empty context with what the vocabulary adds there.
+    fn tokenize(&self, text: &str, feed: &mut Vec<u32>) -> Result<()> {
+        let start = self.committed == 0 && feed.is_empty();
+        let special = if start { abi::ADD_SPECIAL } else { 0 };
+        abi::tokenize(self.model, text, special | abi::PARSE_SPECIAL, feed)?;
+        // A vocabulary that adds EOS would end the text that is to be continued.
+        if start && self.vocab.add_eos && feed.len() > 1 {
+            feed.pop_if(|last| i32::try_from(*last) == Ok(self.vocab.eos));
+        }
+        Ok(())
+    }
+
+    fn template(&self) -> Result<Template> {
+        if let Some(template) = self.params.chat_template {
+            return Ok(template);
+        }
+        let Some(text) = abi::meta_string(self.model, "tokenizer.chat_template")? else {
+            abi::log(
+                1,
+                format_args!("the model has no chat template; messages go in as they stand"),
+            );
+            return Ok(Template::Raw);
+        };
+        Ok(Template::detect(&text).unwrap_or_else(|| {
+            abi::log(
+                1,
+                format_args!("the model's chat template is unknown; messages go in as they stand"),
+            );
+            Template::Raw
+        }))
+    }
+
+    /// Submits the next chunk of the turn's tokens.
+    fn submit(&mut self) -> Result<()> {
+        let (Some(turn), Some((_, program))) = (self.turn.as_mut(), self.program) else {
+            return Err(fail!(STATE, "no turn to continue"));
+        };
+        let rest = turn.feed.get(turn.fed..).unwrap_or_default();
+        let count = rest.len().min(self.n_batch as usize);
+        let chunk = rest.get(..count).unwrap_or_default();
+        let n_out = u32::from(count == rest.len());
+        abi::buffer_write(self.tokens, 0, chunk)?;
+        self.sampler.accept(chunk);
+        turn.fed += count;
+        turn.in_flight = count as u32;
+        if n_out == 1 {
+            self.sampler.prepare()?;
+        }
+        let n = count as u32;
+        let [n_bias, n_penalties] = self.sampler.regs();
+        let regs = [n, self.committed, n - 1, n_out, n_bias, n_penalties];
+        abi::step_submit(program, &regs)
+    }
+
+    fn step(&mut self, status: i32) -> Result<Outcome> {
+        if status < 0 {
+            // The host has the message of what failed; `event` undoes the turn.
+            return Err(Fail(status));
+        }
+        let Some(turn) = self.turn.as_mut() else {
+            return Err(fail!(STATE, "a step ended that was never submitted"));
+        };
+        self.committed += turn.in_flight;
+        turn.in_flight = 0;
+        if !turn.decoding {
+            abi::progress(turn.fed as u32, turn.feed.len() as u32);
+            if turn.fed < turn.feed.len() {
+                self.submit()?;
+                return Ok(Outcome::Continue);
+            }
+            turn.decoding = true;
+            // The prompt's memory goes back; from here on one token is fed at a time.
+            turn.feed = Vec::with_capacity(1);
+            if self.params.n_predict == 0 {
+                return self.finish(Outcome::Length);
+            }
+        }
+        let token = self.sampler.pick()?;
+        if !self.params.ignore_eos && abi::is_eog(self.model, token) {
+            return self.finish(Outcome::Eos);
+        }
+        self.token(token)
+    }
+
+    /// Shows a generated token, and either feeds it or ends the turn.
+    fn token(&mut self, token: u32) -> Result<Outcome> {
+        if self.vocab.n_tokens > 0 {
+            abi::detok(Some(token), self.stops.held())?;
+        }
+        let (show, stopped) = self.stops.advance();
+        let text = self.stops.held().get(..show).unwrap_or_default();
+        abi::emit(i32::try_from(token).unwrap_or(-1), text)?;
+        self.stops.shown(show);
+        if stopped {
+            self.stops.clear();
+            return self.finish(Outcome::Stop);
+        }
+        let Some(turn) = self.turn.as_mut() else {
+            return Err(fail!(STATE, "no turn to continue"));
+        };
+        turn.generated += 1;
+        if u32::try_from(self.params.n_predict).is_ok_and(|n| turn.generated >= n) {
+            self.pending = Some(token);
+            return self.finish(Outcome::Length);
+        }
+        if self.committed >= self.ctx {
+            return self.finish(Outcome::Context);
+        }
+        turn.feed.clear();
+        turn.feed.push(token);
+        turn.fed = 0;
+        self.submit()?;
+        Ok(Outcome::Continue)
+    }
+
+    /// Ends the turn: shows what was held back, unless a stop string followed.
+    fn finish(&mut self, outcome: Outcome) -> Result<Outcome> {
+        if outcome != Outcome::Stop && self.vocab.n_tokens > 0 {
+            abi::detok(None, self.stops.held())?;
+            let (show, stopped) = self.stops.advance();
+            let held = self.stops.held();
+            let text = if stopped {
+                held.get(..show).unwrap_or_default()
+            } else {
+                held.as_slice()
+            };
+            if !text.is_empty() {
+                abi::emit(-1, text)?;
+            }
+        }
+        self.stops.clear();
+        self.turn = None;
+        Ok(outcome)
+    }
+
+    fn cancel(&mut self) -> Result<Outcome> {
+        self.abandon();
+        Ok(Outcome::Continue)
+    }
+
+    /// Forgets the turn; the context keeps the positions of the steps that completed.
+    fn abandon(&mut self) {
+        self.stops.clear();
+        let Some(turn) = self.turn.take() else { return };
+        self.sampler.retract(turn.in_flight);
+        if self.committed == turn.begin {
+            self.pending = turn.owed;
+            self.chats -= u32::from(turn.chat);
+        }
+        // Nothing to tell anybody if this fails: the session has failed with it.
+        let _ = abi::kv_truncate(self.committed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

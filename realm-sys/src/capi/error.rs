@@ -1,0 +1,95 @@
+//! Statuses and messages.
+
+use crate::error::{Error, Status};
+use core::ffi::c_char;
+
+/// The result of a call: 0 (`REALM_STATUS_OK`) or a negative number. Numbers are never reused.
+pub type realm_status = i32;
+
+/// Success.
+pub const REALM_STATUS_OK: i32 = 0;
+/// An argument is NULL, out of range, or inconsistent with another.
+pub const REALM_STATUS_INVALID_ARGUMENT: i32 = -1;
+/// Memory could not be had from the platform.
+pub const REALM_STATUS_NO_MEMORY: i32 = -2;
+/// Nothing has that name, id or index.
+pub const REALM_STATUS_NOT_FOUND: i32 = -3;
+/// The id already names other bytes.
+pub const REALM_STATUS_ID_CONFLICT: i32 = -4;
+/// The bytes are not a well-formed file, module or program of the expected format.
+pub const REALM_STATUS_FORMAT: i32 = -5;
+/// Well-formed, but a version, type, operation or architecture that this build does not know.
+pub const REALM_STATUS_UNSUPPORTED: i32 = -6;
+/// A limit that the caller set would be exceeded.
+pub const REALM_STATUS_LIMIT: i32 = -7;
+/// The call is not allowed in the object's present state.
+pub const REALM_STATUS_STATE: i32 = -8;
+/// The guest trapped or broke the guest ABI; its session is of no more use.
+pub const REALM_STATUS_GUEST: i32 = -9;
+/// A backend reported a failure.
+pub const REALM_STATUS_BACKEND: i32 = -10;
+/// The work was cancelled.
+pub const REALM_STATUS_CANCELLED: i32 = -11;
+/// The caller's buffer is too small; the size needed has been reported.
+pub const REALM_STATUS_BUFFER_TOO_SMALL: i32 = -12;
+/// Reading a file or device failed.
+pub const REALM_STATUS_IO: i32 = -13;
+/// A bug in the library, caught at the boundary.
+pub const REALM_STATUS_INTERNAL: i32 = -14;
+
+/// What went wrong, in a struct of the caller's: nothing is allocated and nothing is global.
+///
+/// Written on failure only. NULL may be passed wherever one is asked for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct realm_error {
+    /// The status that the call returned.
+    pub status: realm_status,
+    /// One line of UTF-8 without a newline, NUL-terminated.
+    pub message: [c_char; 252],
+}
+
+impl realm_error {
+    /// Fills the caller's struct and returns the status.
+    ///
+    /// # Safety
+    /// `this` is NULL or writable.
+    pub(crate) unsafe fn fill(this: *mut Self, e: &Error) -> realm_status {
+        let status = e.status() as i32;
+        if !this.is_null() {
+            let value = Self {
+                status,
+                message: super::fixed(e.message()),
+            };
+            // SAFETY: not NULL, and the caller's promise.
+            unsafe { this.write(value) };
+        }
+        status
+    }
+}
+
+/// The name of a status: `"REALM_STATUS_NO_MEMORY"`; `"REALM_STATUS_UNKNOWN"` for other numbers.
+///
+/// **Valid until** the library is unloaded.
+#[unsafe(no_mangle)]
+pub extern "C" fn realm_status_name(status: realm_status) -> *const c_char {
+    let name = match Status::from_code(status) {
+        None if status == REALM_STATUS_OK => c"REALM_STATUS_OK",
+        None => c"REALM_STATUS_UNKNOWN",
+        Some(Status::InvalidArgument) => c"REALM_STATUS_INVALID_ARGUMENT",
+        Some(Status::NoMemory) => c"REALM_STATUS_NO_MEMORY",
+        Some(Status::NotFound) => c"REALM_STATUS_NOT_FOUND",
+        Some(Status::IdConflict) => c"REALM_STATUS_ID_CONFLICT",
+        Some(Status::Format) => c"REALM_STATUS_FORMAT",
+        Some(Status::Unsupported) => c"REALM_STATUS_UNSUPPORTED",
+        Some(Status::Limit) => c"REALM_STATUS_LIMIT",
+        Some(Status::State) => c"REALM_STATUS_STATE",
+        Some(Status::Guest) => c"REALM_STATUS_GUEST",
+        Some(Status::Backend) => c"REALM_STATUS_BACKEND",
+        Some(Status::Cancelled) => c"REALM_STATUS_CANCELLED",
+        Some(Status::BufferTooSmall) => c"REALM_STATUS_BUFFER_TOO_SMALL",
+        Some(Status::Io) => c"REALM_STATUS_IO",
+        Some(Status::Internal) => c"REALM_STATUS_INTERNAL",
+    };
+    name.as_ptr()
+}

@@ -1,0 +1,142 @@
+//! A bounds-checked cursor over the untrusted bytes, and the spans it hands out.
+
+use crate::error::Result;
+use crate::{bail, err};
+
+/// A range of a file, kept in place of its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+impl Span {
+    /// The bytes, or none if `bytes` is too short to be the file that was parsed.
+    pub fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let range = || {
+            let start = usize::try_from(self.offset).ok()?;
+            let end = start.checked_add(usize::try_from(self.bytes).ok()?)?;
+            bytes.get(start..end)
+        };
+        range().unwrap_or_default()
+    }
+}
+
+/// Reads little-endian fields from the front of a file; nothing past `limit` bytes is touched.
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    pos: usize,
+    /// Whether `bytes` was cut short by the caller's limit, which changes the blame.
+    cut: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8], limit: u64) -> Self {
+        let end = usize::try_from(limit).unwrap_or(usize::MAX);
+        let cut = end < bytes.len();
+        Self {
+            bytes: bytes.get(..end).unwrap_or(bytes),
+            pos: 0,
+            cut,
+        }
+    }
+
+    pub fn position(&self) -> u64 {
+        self.pos as u64
+    }
+
+    pub fn remaining(&self) -> u64 {
+        (self.bytes.len() - self.pos.min(self.bytes.len())) as u64
+    }
+
+    /// The next `n` bytes.
+    pub fn take(&mut self, n: u64, what: &str) -> Result<&'a [u8]> {
+        let range = || {
+            let end = self.pos.checked_add(usize::try_from(n).ok()?)?;
+            Some((self.bytes.get(self.pos..end)?, end))
+        };
+        match range() {
+            Some((taken, end)) => {
+                self.pos = end;
+                Ok(taken)
+            }
+            None if self.cut => bail!(
+                Limit,
+                "{what} at byte {} passes the metadata limit of {} bytes",
+                self.pos,
+                self.bytes.len()
+            ),
+            None => bail!(
+                Format,
+                "{what} at byte {} needs {n} bytes, the file has {} more",
+                self.pos,
+                self.remaining()
+            ),
+        }
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
+        let taken = self.take(N as u64, what)?;
+        taken
+            .first_chunk()
+            .copied()
+            .ok_or_else(|| err!(Internal, "{what}: a short read"))
+    }
+
+    pub fn u32(&mut self, what: &str) -> Result<u32> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    pub fn u64(&mut self, what: &str) -> Result<u64> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    /// A length-prefixed string of at most `limit` bytes.
+    pub fn string(&mut self, limit: u64, what: &str) -> Result<Span> {
+        let len = self.u64(what)?;
+        if len > limit {
+            // A length past the end is the file's fault, whatever the limit is.
+            if len > self.remaining() && !self.cut {
+                self.take(len, what)?;
+            }
+            bail!(
+                Limit,
+                "{what} at byte {} has {len} bytes, over the limit of {limit}",
+                self.pos
+            );
+        }
+        let offset = self.position();
+        self.take(len, what)?;
+        Ok(Span { offset, bytes: len })
+    }
+
+    /// A string that names something: UTF-8 and not empty.
+    pub fn name(&mut self, limit: u64, what: &str) -> Result<(Span, &'a str)> {
+        let span = self.string(limit, what)?;
+        let text = core::str::from_utf8(span.of(self.bytes))
+            .map_err(|_| err!(Format, "{what} at byte {} is not UTF-8", span.offset))?;
+        if text.is_empty() {
+            bail!(Format, "{what} at byte {} is empty", span.offset);
+        }
+        Ok((span, text))
+    }
+
+    /// Checks a claimed count against the caller's limit and against the bytes that are left,
+    /// each item taking at least `min_bytes`.
+    pub fn check_count(&self, count: u64, limit: u64, min_bytes: u64, what: &str) -> Result<usize> {
+        if count > self.remaining() / min_bytes && !self.cut {
+            bail!(
+                Format,
+                "the file claims {count} {what}, more than its {} further bytes can hold",
+                self.remaining()
+            );
+        }
+        if count > limit || count > self.remaining() / min_bytes {
+            bail!(
+                Limit,
+                "{count} {what}, over the limit of {limit} or of the metadata's bytes"
+            );
+        }
+        usize::try_from(count).map_err(|_| err!(Limit, "{count} {what}: too many for this machine"))
+    }
+}

@@ -1,0 +1,391 @@
+//! What a session holds on its backend: buffers, KV pages and scratch, counted against its limits.
+//!
+//! KV pages are 64 positions long and hold the parts of all layers of a group, so that fork, rewind and
+//! prefix sharing are operations on a short table. A page is zeroed when it is made and when it is freed.
+
+use super::kernels::attention::KvLayout;
+use super::op::{TYPE_F16, TYPE_F32, TYPE_I32};
+use super::program::MAX_EXTENT;
+use crate::backend::host::{Buffer, Selected};
+use crate::backend::table::{
+    REALM_KV_PAGE_POSITIONS, realm_buffer, realm_kv_layer, realm_kv_table,
+};
+use crate::error::Result;
+use crate::quant::GgmlType;
+use crate::{bail, err};
+use alloc::vec::Vec;
+use core::ffi::c_void;
+
+/// Most KV groups, KV layers and buffers of a session.
+pub const MAX_KV_GROUPS: u32 = 8;
+const MAX_KV_LAYERS: usize = 4096;
+const MAX_BUFFERS: usize = 1024;
+
+/// What a session may hold, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimits {
+    /// Session buffers.
+    pub buffer_bytes: u64,
+    /// KV pages.
+    pub kv_bytes: u64,
+    /// Scratch and backend workspace.
+    pub scratch_bytes: u64,
+}
+
+/// What a session holds, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Session buffers.
+    pub buffer_bytes: u64,
+    /// KV pages.
+    pub kv_bytes: u64,
+    /// Scratch and backend workspace.
+    pub scratch_bytes: u64,
+    /// Operations run on the reference because the session's backend does not support them.
+    pub fallback_ops: u64,
+}
+
+/// A cache layer as a guest asks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct KvDesc {
+    /// ggml type id: f32, f16 or q8_0.
+    pub ty: u32,
+    /// Heads of K and V.
+    pub n_head_kv: u32,
+    /// Elements of a K head.
+    pub head_dim_k: u32,
+    /// Elements of a V head.
+    pub head_dim_v: u32,
+    /// Most positions.
+    pub max_positions: u32,
+    /// Which layers share pages.
+    pub group: u32,
+    /// Reach of attention, 0 for all.
+    pub window: u32,
+}
+
+struct Group {
+    page_bytes: u64,
+    max_positions: u32,
+    window: u32,
+    pages: Vec<Buffer>,
+    handles: Vec<*mut c_void>,
+}
+
+/// A session's memory.
+pub struct Memory {
+    pub(super) on: Selected,
+    limits: MemoryLimits,
+    usage: Usage,
+    buffers: Vec<Buffer>,
+    buffer_handles: Vec<*mut c_void>,
+    buffer_descs: Vec<realm_buffer>,
+    kv_layers: Vec<realm_kv_layer>,
+    groups: Vec<Option<Group>>,
+    tables: Vec<realm_kv_table>,
+    sealed: bool,
+    scratch: Option<Buffer>,
+    workspace: Option<Buffer>,
+}
+
+// SAFETY: the raw pointers are handles of the buffers beside them.
+unsafe impl Send for Memory {}
+// SAFETY: `&Memory` gives no way to write through them.
+unsafe impl Sync for Memory {}
+
+fn reserve<T>(v: &mut Vec<T>, more: usize, what: &str) -> Result<()> {
+    v.try_reserve(more)
+        .map_err(|_| err!(NoMemory, "no memory for {more} more {what}"))
+}
+
+/// How a layer's part of a page is laid out.
+pub(super) fn layout(ty: u32, heads: u32, dim_k: u32, dim_v: u32) -> Result<KvLayout> {
+    let ty = GgmlType::from_id(ty).ok_or_else(|| err!(Unsupported, "a KV layer of type {ty}"))?;
+    KvLayout::new(ty, heads as usize, dim_k as usize, dim_v as usize)
+}
+
+impl Memory {
+    /// Nothing yet.
+    pub fn new(on: Selected, limits: MemoryLimits) -> Self {
+        Self {
+            on,
+            limits,
+            usage: Usage::default(),
+            buffers: Vec::new(),
+            buffer_handles: Vec::new(),
+            buffer_descs: Vec::new(),
+            kv_layers: Vec::new(),
+            groups: Vec::new(),
+            tables: Vec::new(),
+            sealed: false,
+            scratch: None,
+            workspace: None,
+        }
+    }
+
+    /// What is held.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    pub(super) fn count_fallback(&mut self, ops: u64) {
+        self.usage.fallback_ops = self.usage.fallback_ops.saturating_add(ops);
+    }
+
+    /// A zeroed session buffer `[rows, cols]` of f32, f16 or i32.
+    pub fn buffer_create(&mut self, ty: u32, cols: u32, rows: u32) -> Result<u32> {
+        let size = match ty {
+            TYPE_F32 | TYPE_I32 => 4,
+            TYPE_F16 => 2,
+            _ => bail!(Unsupported, "a buffer of type {ty}"),
+        };
+        if cols == 0 || rows == 0 || cols > MAX_EXTENT || rows > MAX_EXTENT {
+            bail!(InvalidArgument, "a buffer [{rows}, {cols}]");
+        }
+        if self.buffers.len() >= MAX_BUFFERS {
+            bail!(Limit, "more than {MAX_BUFFERS} buffers");
+        }
+        let bytes = u64::from(cols) * u64::from(rows) * size;
+        let total = self.usage.buffer_bytes + bytes;
+        if total > self.limits.buffer_bytes {
+            bail!(
+                Limit,
+                "buffers would take {total} bytes, the session may have {}",
+                self.limits.buffer_bytes
+            );
+        }
+        reserve(&mut self.buffers, 1, "buffers")?;
+        reserve(&mut self.buffer_handles, 1, "buffers")?;
+        reserve(&mut self.buffer_descs, 1, "buffers")?;
+        let buffer = self.on.backend.buffer(bytes, "session buffer")?;
+        let handle = self.buffers.len() as u32;
+        self.buffer_handles.push(buffer.handle());
+        self.buffers.push(buffer);
+        self.buffer_descs.push(realm_buffer {
+            r#type: ty,
+            cols,
+            rows,
+            reserved: 0,
+        });
+        self.usage.buffer_bytes = total;
+        Ok(handle)
+    }
+
+    fn buffer(&self, handle: u32) -> Result<&Buffer> {
+        self.buffers
+            .get(handle as usize)
+            .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))
+    }
+
+    /// Copies bytes into a buffer.
+    pub fn buffer_write(&mut self, handle: u32, offset: u64, data: &[u8]) -> Result<()> {
+        self.buffers
+            .get_mut(handle as usize)
+            .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))?
+            .write(offset, data)
+    }
+
+    /// Copies bytes out of a buffer.
+    pub fn buffer_read(&self, handle: u32, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.buffer(handle)?.read(offset, out)
+    }
+
+    /// A buffer's shape.
+    pub fn buffer_desc(&self, handle: u32) -> Option<realm_buffer> {
+        self.buffer_descs.get(handle as usize).copied()
+    }
+
+    /// All buffers' shapes, by handle.
+    pub fn buffer_descs(&self) -> &[realm_buffer] {
+        &self.buffer_descs
+    }
+
+    /// All KV layers, by handle.
+    pub fn kv_layers(&self) -> &[realm_kv_layer] {
+        &self.kv_layers
+    }
+
+    /// Adds a cache layer; refused once a step has run.
+    pub fn kv_create(&mut self, d: KvDesc) -> Result<u32> {
+        if self.sealed {
+            bail!(State, "KV layers are created before the first step");
+        }
+        let ok = |n: u32, most: u32| n > 0 && n <= most;
+        if !ok(d.n_head_kv, 1 << 16)
+            || !ok(d.head_dim_k, 1 << 16)
+            || !ok(d.head_dim_v, 1 << 16)
+            || !ok(d.max_positions, MAX_EXTENT)
+            || d.group >= MAX_KV_GROUPS
+        {
+            bail!(InvalidArgument, "a KV layer of {d:?}");
+        }
+        if self.kv_layers.len() >= MAX_KV_LAYERS {
+            bail!(Limit, "more than {MAX_KV_LAYERS} KV layers");
+        }
+        let layout = layout(d.ty, d.n_head_kv, d.head_dim_k, d.head_dim_v)?;
+        let (v_offset, bytes) = (layout.values_at() as u64, layout.page_bytes() as u64);
+        reserve(&mut self.kv_layers, 1, "KV layers")?;
+        let missing = (d.group as usize + 1).saturating_sub(self.groups.len());
+        reserve(&mut self.groups, missing, "KV groups")?;
+        reserve(&mut self.tables, missing, "KV groups")?;
+        for _ in 0..missing {
+            self.groups.push(None);
+            self.tables.push(realm_kv_table {
+                pages: core::ptr::null(),
+                page_count: 0,
+                reserved: 0,
+            });
+        }
+        let slot = self
+            .groups
+            .get_mut(d.group as usize)
+            .ok_or_else(|| err!(Internal, "KV group {} is gone", d.group))?;
+        let group = slot.get_or_insert(Group {
+            page_bytes: 0,
+            max_positions: d.max_positions,
+            window: d.window,
+            pages: Vec::new(),
+            handles: Vec::new(),
+        });
+        if group.max_positions != d.max_positions || group.window != d.window {
+            bail!(
+                InvalidArgument,
+                "KV layers of group {} differ in positions or window",
+                d.group
+            );
+        }
+        let offset = group.page_bytes;
+        group.page_bytes = offset
+            .checked_add(bytes.next_multiple_of(64))
+            .ok_or_else(|| err!(Limit, "KV pages too large"))?;
+        self.kv_layers.push(realm_kv_layer {
+            r#type: d.ty,
+            n_head_kv: d.n_head_kv,
+            head_dim_k: d.head_dim_k,
+            head_dim_v: d.head_dim_v,
+            group: d.group,
+            max_positions: d.max_positions,
+            offset,
+            v_offset,
+        });
+        Ok(self.kv_layers.len() as u32 - 1)
+    }
+
+    /// What the layers so far cost for so many positions, in bytes.
+    pub fn kv_bytes_for(&self, positions: u32) -> u64 {
+        let pages = u64::from(positions.div_ceil(REALM_KV_PAGE_POSITIONS));
+        self.groups.iter().flatten().fold(0u64, |sum, g| {
+            sum.saturating_add(pages.saturating_mul(g.page_bytes))
+        })
+    }
+
+    /// Makes pages until a group reaches `positions`. Nothing changes on failure but pages made so far.
+    pub(super) fn kv_reach(&mut self, group: u32, positions: u32) -> Result<()> {
+        self.sealed = true;
+        let Some(Some(g)) = self.groups.get_mut(group as usize) else {
+            bail!(Internal, "KV group {group} does not exist");
+        };
+        let need = positions.div_ceil(REALM_KV_PAGE_POSITIONS) as usize;
+        while g.pages.len() < need {
+            let total = self.usage.kv_bytes.saturating_add(g.page_bytes);
+            if total > self.limits.kv_bytes {
+                bail!(
+                    Limit,
+                    "the KV cache would take {total} bytes, the session may have {}",
+                    self.limits.kv_bytes
+                );
+            }
+            reserve(&mut g.pages, 1, "KV pages")?;
+            reserve(&mut g.handles, 1, "KV pages")?;
+            let page = self.on.backend.buffer(g.page_bytes, "KV page")?;
+            g.handles.push(page.handle());
+            g.pages.push(page);
+            self.usage.kv_bytes = total;
+        }
+        self.refresh(group as usize);
+        Ok(())
+    }
+
+    /// The table a step sees follows the vector, which may have moved.
+    fn refresh(&mut self, group: usize) {
+        if let (Some(Some(g)), Some(t)) = (self.groups.get(group), self.tables.get_mut(group)) {
+            t.pages = g.handles.as_ptr();
+            t.page_count = g.handles.len() as u32;
+        }
+    }
+
+    /// Forgets keys and values at `position` and after: whole pages are zeroed and freed.
+    pub fn kv_truncate(&mut self, position: u32) -> Result<()> {
+        let keep = position.div_ceil(REALM_KV_PAGE_POSITIONS) as usize;
+        for i in 0..self.groups.len() {
+            if let Some(Some(g)) = self.groups.get_mut(i) {
+                let freed = g.pages.len().saturating_sub(keep) as u64;
+                g.pages.truncate(keep);
+                g.handles.truncate(keep);
+                self.usage.kv_bytes = self.usage.kv_bytes.saturating_sub(freed * g.page_bytes);
+            }
+            self.refresh(i);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that scratch and workspace are at least this large.
+    pub(super) fn reserve_scratch(&mut self, scratch: u64, workspace: u64) -> Result<()> {
+        let has = |b: &Option<Buffer>| b.as_ref().map_or(0, Buffer::bytes);
+        let scratch = scratch.max(has(&self.scratch));
+        let workspace = workspace.max(has(&self.workspace));
+        let total = scratch.saturating_add(workspace);
+        if total > self.limits.scratch_bytes {
+            bail!(
+                Limit,
+                "scratch memory would take {total} bytes, the session may have {}",
+                self.limits.scratch_bytes
+            );
+        }
+        if scratch > has(&self.scratch) {
+            self.scratch = None;
+            self.scratch = Some(self.on.backend.buffer(scratch, "scratch")?);
+        }
+        if workspace > has(&self.workspace) {
+            self.workspace = None;
+            self.workspace = Some(self.on.backend.buffer(workspace, "workspace")?);
+        }
+        self.usage.scratch_bytes = has(&self.scratch) + has(&self.workspace);
+        Ok(())
+    }
+
+    pub(super) fn scratch_handle(&self) -> *mut c_void {
+        self.scratch
+            .as_ref()
+            .map_or(core::ptr::null_mut(), Buffer::handle)
+    }
+
+    pub(super) fn workspace_handle(&self) -> *mut c_void {
+        self.workspace
+            .as_ref()
+            .map_or(core::ptr::null_mut(), Buffer::handle)
+    }
+
+    pub(super) fn scratch_mut(&mut self) -> Option<&mut Buffer> {
+        self.scratch.as_mut()
+    }
+
+    pub(super) fn buffer_mut(&mut self, handle: u32) -> Option<&mut Buffer> {
+        self.buffers.get_mut(handle as usize)
+    }
+
+    pub(super) fn pages_mut(&mut self, group: u32) -> &mut [Buffer] {
+        match self.groups.get_mut(group as usize) {
+            Some(Some(g)) => &mut g.pages,
+            _ => &mut [],
+        }
+    }
+
+    pub(super) fn buffer_handles(&self) -> *const *mut c_void {
+        self.buffer_handles.as_ptr()
+    }
+
+    pub(super) fn kv_tables(&self) -> &[realm_kv_table] {
+        &self.tables
+    }
+}

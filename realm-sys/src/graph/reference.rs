@@ -1,0 +1,233 @@
+//! The reference backend: the kernels that define the numerics, behind the same table as any port.
+//!
+//! `prepare` turns operations into tasks, each a number of independent units (rows, or rows times heads).
+//! `query` runs units in slices: over threads if the host gave some, and until the quantum is spent if there
+//! is one. How units are cut never shows in a result, because no kernel mixes rows.
+
+use super::exec::{Bound, Task, tasks};
+use crate::backend::table::{
+    REALM_BACKEND_HOST_MEMORY, REALM_BACKEND_RUNNING, realm_backend, realm_cursor, realm_program,
+    realm_step,
+};
+use crate::error::Status;
+use crate::num::FpGuard;
+use crate::platform::{Platform, REALM_ABI_VERSION};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicI32, Ordering};
+
+/// Work below which a task is not worth spreading over threads, and about what one slice holds when time is
+/// watched, in multiply-adds: some 30 microseconds.
+const GRAIN: u64 = 1 << 16;
+
+struct Plan {
+    program: *const realm_program,
+    tasks: Vec<Task>,
+}
+
+/// The reference as a table. `platform` must stay where it is while the table is in use.
+pub fn table(platform: &Platform) -> realm_backend {
+    realm_backend {
+        struct_size: size_of::<realm_backend>() as u32,
+        abi_version: REALM_ABI_VERSION,
+        next: ptr::null(),
+        ctx: ptr::from_ref(platform).cast_mut().cast(),
+        name: c"reference".as_ptr(),
+        flags: REALM_BACKEND_HOST_MEMORY,
+        reserved: 0,
+        buffer_create: None,
+        buffer_destroy: None,
+        buffer_write: None,
+        buffer_read: None,
+        weight_bind: None,
+        weight_release: None,
+        supports: Some(supports),
+        prepare: Some(prepare),
+        discard: Some(discard),
+        submit: Some(submit),
+        query: Some(query),
+        cancel: None,
+    }
+}
+
+unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
+    // SAFETY: contract of the slot.
+    let bound = unsafe { Bound::program(program) };
+    i32::from(
+        bound
+            .ops
+            .get(op as usize)
+            .is_some_and(super::exec::supports),
+    )
+}
+
+unsafe extern "C" fn prepare(
+    _: *mut c_void,
+    program: *const realm_program,
+    first: u32,
+    count: u32,
+    plan: *mut *mut c_void,
+    workspace_bytes: *mut u64,
+) -> i32 {
+    // SAFETY: contract of the slot.
+    let bound = unsafe { Bound::program(program) };
+    match tasks(&bound, first, count) {
+        Ok((tasks, bytes)) => {
+            let made = Box::new(Plan { program, tasks });
+            // SAFETY: both are valid for writing.
+            unsafe {
+                *plan = Box::into_raw(made).cast();
+                *workspace_bytes = bytes;
+            }
+            0
+        }
+        Err(e) => e.status() as i32,
+    }
+}
+
+unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
+    // SAFETY: made by `prepare`.
+    drop(unsafe { Box::from_raw(plan.cast::<Plan>()) });
+}
+
+unsafe extern "C" fn submit(
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *const realm_step,
+    _: u32,
+    _: *mut realm_cursor,
+) -> i32 {
+    0 // the zeroed cursor is the beginning
+}
+
+/// Where a batch has got to, kept in the cursor's words.
+#[derive(Clone, Copy)]
+struct Place {
+    step: u64,
+    repeat: u64,
+    task: u64,
+    unit: u64,
+}
+
+unsafe extern "C" fn query(
+    ctx: *mut c_void,
+    plan: *mut c_void,
+    steps: *const realm_step,
+    step_count: u32,
+    cursor: *mut realm_cursor,
+    quantum_ns: u64,
+) -> i32 {
+    // SAFETY: contract of the slot; `ctx` is the platform of `table`.
+    let (platform, plan, steps, cursor) = unsafe {
+        (
+            &*ctx.cast::<Platform>(),
+            &*plan.cast::<Plan>(),
+            core::slice::from_raw_parts(steps, step_count as usize),
+            &mut *cursor,
+        )
+    };
+    let [step, repeat, task, unit, ..] = cursor.words;
+    let mut at = Place {
+        step,
+        repeat,
+        task,
+        unit,
+    };
+    let code = advance(platform, plan, steps, &mut at, quantum_ns);
+    let Place {
+        step,
+        repeat,
+        task,
+        unit,
+    } = at;
+    cursor.words = [step, repeat, task, unit, 0, 0, 0, 0];
+    code
+}
+
+fn advance(
+    platform: &Platform,
+    plan: &Plan,
+    steps: &[realm_step],
+    at: &mut Place,
+    quantum: u64,
+) -> i32 {
+    let _fp = FpGuard::new();
+    let deadline = match platform.now_ns() {
+        Some(now) if quantum != 0 => Some(now.saturating_add(quantum)),
+        _ => None,
+    };
+    while let Some(step) = steps.get(at.step as usize) {
+        while at.repeat < u64::from(step.repeat) {
+            // SAFETY: the core binds steps to the program they are submitted for.
+            let bound = unsafe { Bound::step(plan.program, step, at.repeat as u32) };
+            while let Some(task) = plan.tasks.get(at.task as usize) {
+                match run(platform, task, &bound, at, deadline) {
+                    0 => {}
+                    code => return code,
+                }
+                at.task += 1;
+                at.unit = 0;
+            }
+            at.task = 0;
+            at.repeat += 1;
+        }
+        at.repeat = 0;
+        at.step += 1;
+    }
+    0
+}
+
+/// Runs a task from `at.unit` to its end, or until the deadline.
+fn run(
+    platform: &Platform,
+    task: &Task,
+    bound: &Bound<'_>,
+    at: &mut Place,
+    deadline: Option<u64>,
+) -> i32 {
+    let units = task.units(bound);
+    let cost = task.unit_cost(bound).max(1);
+    let threads = u64::from(bound.step.thread_count.min(platform.width()).max(1));
+    let failed = AtomicI32::new(0);
+    while at.unit < units {
+        let rest = units - at.unit;
+        // Without a deadline all that is left is one slice; with one, about a grain for each thread.
+        let slice = match deadline {
+            None => rest,
+            Some(_) => (GRAIN * threads / cost).clamp(1, rest),
+        };
+        let parts = (slice.saturating_mul(cost) / GRAIN + 1)
+            .min(threads)
+            .min(slice);
+        let start = at.unit;
+        let body = |i: u32| {
+            let (i, from) = (u64::from(i), start);
+            let (a, b) = (from + slice * i / parts, from + slice * (i + 1) / parts);
+            let _fp = FpGuard::new();
+            if let Err(e) = task.run(bound, a as usize..b as usize) {
+                failed.store(e as i32, Ordering::Relaxed);
+            }
+        };
+        if parts > 1 {
+            platform.parallel_for(parts as u32, &body);
+        } else {
+            body(0);
+        }
+        at.unit += slice;
+        match failed.load(Ordering::Relaxed) {
+            0 => {}
+            code => return code,
+        }
+        if let (Some(deadline), Some(now)) = (deadline, platform.now_ns())
+            && now >= deadline
+        {
+            return REALM_BACKEND_RUNNING;
+        }
+    }
+    0
+}
+
+/// The status of a task whose data were out of range, e.g. a token id past the vocabulary.
+pub(super) const BAD_DATA: Status = Status::InvalidArgument;
