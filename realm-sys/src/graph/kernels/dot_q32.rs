@@ -57,9 +57,10 @@ fn fifth<const ONE: u8, const ZERO: u8>(bits: &[u8; 4], q: &mut [i8; 32]) {
     let q: &mut [[u8; 8]; 4] = bytemuck::cast_mut(q);
     for (q, &bits) in q.iter_mut().zip(bits) {
         // Bit j of the byte, moved to the top of byte j.
-        let spread = u64::from(bits) * EACH & 0x8040_2010_0804_0201;
-        let top = ((spread & EACH * 0x7f) + EACH * 0x7f | spread) >> 7 & EACH;
-        let with = top * u64::from(ONE) | (top ^ EACH) * u64::from(ZERO);
+        let spread = (u64::from(bits) * EACH) & 0x8040_2010_0804_0201;
+        let low = EACH * 0x7f;
+        let top = ((((spread & low) + low) | spread) >> 7) & EACH;
+        let with = (top * u64::from(ONE)) | ((top ^ EACH) * u64::from(ZERO));
         *q = (u64::from_le_bytes(*q) | with).to_le_bytes();
     }
 }
