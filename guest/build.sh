@@ -7,8 +7,8 @@
 #                             check then says "skipped" and exits 0
 #
 # Needs a cargo, a rustc that has the standard library's source where -Zbuild-std looks for it
-# (Debian: rustc-web rust-web-src) or an installed wasm32-unknown-unknown target of its own version,
-# and optionally wasm-opt (Debian: binaryen). Names can be given: RUSTC, CARGO, WASM_LD, WASM_OPT.
+# (Debian: rustc-web rust-web-src), wasm-ld (lld-19) and wasm-opt (binaryen). Other programs can be
+# named: RUSTC, CARGO, WASM_LD, WASM_OPT.
 set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -50,7 +50,7 @@ if [ "$mode" = --check ] && [ "$toolchain" != "$(cat "$record" 2>/dev/null)" ]; 
 fi
 
 target=${CARGO_TARGET_DIR:-$here/target}
-# Addresses of panics' source lines are left out: they hold paths, and nobody could read them.
+# The places of panics' source lines are left out: they hold paths, and nobody could read them.
 RUSTFLAGS="-Zlocation-detail=none -Clink-arg=--stack-first -Clink-arg=-zstack-size=65536"
 export RUSTC RUSTFLAGS RUSTC_BOOTSTRAP=1
 unset CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS || true

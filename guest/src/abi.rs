@@ -111,7 +111,10 @@ pub struct Line {
 impl Line {
     /// An empty line.
     pub const fn new() -> Self {
-        Self { len: 0, bytes: [0; 232] }
+        Self {
+            len: 0,
+            bytes: [0; 232],
+        }
     }
 
     /// Formats into a new line.
@@ -198,7 +201,10 @@ pub fn try_vec<T>(count: usize) -> Result<Vec<T>> {
     let mut v = Vec::new();
     match v.try_reserve_exact(count) {
         Ok(()) => Ok(v),
-        Err(_) => Err(fail!(NO_MEMORY, "the guest's memory limit is too small for {count} elements")),
+        Err(_) => Err(fail!(
+            NO_MEMORY,
+            "the guest's memory limit is too small for {count} elements"
+        )),
     }
 }
 
@@ -224,7 +230,15 @@ pub fn meta_u32(id: u32, key: &str, index: i32) -> Result<Option<u32>> {
     let mut out = [0u8; 4];
     // SAFETY: all pointers and lengths are those of live objects.
     let result = unsafe {
-        sys::realm_meta_get(id, key.as_ptr(), key.len(), index, kind::META_U32, out.as_mut_ptr(), 4)
+        sys::realm_meta_get(
+            id,
+            key.as_ptr(),
+            key.len(),
+            index,
+            kind::META_U32,
+            out.as_mut_ptr(),
+            4,
+        )
     };
     Ok(optional(result)?.map(|_| u32::from_le_bytes(out)))
 }
@@ -234,7 +248,15 @@ pub fn meta_f32(id: u32, key: &str) -> Result<Option<f32>> {
     let mut out = [0u8; 4];
     // SAFETY: all pointers and lengths are those of live objects.
     let result = unsafe {
-        sys::realm_meta_get(id, key.as_ptr(), key.len(), -1, kind::META_F32, out.as_mut_ptr(), 4)
+        sys::realm_meta_get(
+            id,
+            key.as_ptr(),
+            key.len(),
+            -1,
+            kind::META_F32,
+            out.as_mut_ptr(),
+            4,
+        )
     };
     Ok(optional(result)?.map(|_| f32::from_le_bytes(out)))
 }
@@ -243,7 +265,17 @@ pub fn meta_f32(id: u32, key: &str) -> Result<Option<f32>> {
 pub fn meta_string(id: u32, key: &str) -> Result<Option<String>> {
     let bytes = read_all(|dst, room| {
         // SAFETY: `dst` has `room` bytes, the key is live.
-        unsafe { sys::realm_meta_get(id, key.as_ptr(), key.len(), -1, kind::META_STRING, dst, room) }
+        unsafe {
+            sys::realm_meta_get(
+                id,
+                key.as_ptr(),
+                key.len(),
+                -1,
+                kind::META_STRING,
+                dst,
+                room,
+            )
+        }
     })?;
     Ok(bytes.map(text_of))
 }
@@ -311,7 +343,11 @@ pub fn vocab(id: u32) -> Result<Vocab> {
     let mut raw = [0u8; 28];
     // SAFETY: `raw` has the 28 bytes it is said to have.
     if optional(unsafe { sys::realm_vocab_info(id, raw.as_mut_ptr(), raw.len()) })?.is_none() {
-        return Ok(Vocab { bos: -1, eos: -1, ..Vocab::default() });
+        return Ok(Vocab {
+            bos: -1,
+            eos: -1,
+            ..Vocab::default()
+        });
     }
     let word = |i: usize| {
         let bytes = raw.get(i * 4..i * 4 + 4).and_then(|b| b.try_into().ok());
@@ -338,7 +374,10 @@ pub fn tokenize(id: u32, text: &str, flags: u32, out: &mut Vec<u32>) -> Result<(
     let mut room = text.len() / 2 + 8;
     loop {
         if out.try_reserve_exact(room).is_err() {
-            return Err(fail!(NO_MEMORY, "the guest's memory limit is too small for this prompt"));
+            return Err(fail!(
+                NO_MEMORY,
+                "the guest's memory limit is too small for this prompt"
+            ));
         }
         // SAFETY: `out` has room for `room` more elements behind its length; the text is live.
         let count = check(unsafe {
@@ -461,7 +500,12 @@ pub fn buffer_write<T: Plain>(handle: u32, first: u32, values: &[T]) -> Result<(
     let size = size_of::<T>() as u32;
     // SAFETY: `T` is plain, pointer and byte length are those of a live slice.
     let result = unsafe {
-        sys::realm_buffer_write(handle, first * size, values.as_ptr().cast(), size_of_val(values))
+        sys::realm_buffer_write(
+            handle,
+            first * size,
+            values.as_ptr().cast(),
+            size_of_val(values),
+        )
     };
     check(result).map(drop)
 }
@@ -470,9 +514,8 @@ pub fn buffer_write<T: Plain>(handle: u32, first: u32, values: &[T]) -> Result<(
 pub fn buffer_read<T: Plain>(handle: u32, first: u32, values: &mut [T]) -> Result<()> {
     let (size, len) = (size_of::<T>() as u32, size_of_val(values));
     // SAFETY: `T` is plain, pointer and byte length are those of a live slice.
-    let result = unsafe {
-        sys::realm_buffer_read(handle, first * size, values.as_mut_ptr().cast(), len)
-    };
+    let result =
+        unsafe { sys::realm_buffer_read(handle, first * size, values.as_mut_ptr().cast(), len) };
     check(result).map(drop)
 }
 

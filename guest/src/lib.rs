@@ -5,6 +5,15 @@
 //! [`session`] is the event loop, [`program`] records programs, [`arch`] has one file per model
 //! family, [`sample`] one per sampler, [`chat`] one per template family.
 #![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a panic is how a test fails"
+    )
+)]
 
 extern crate alloc;
 
@@ -23,6 +32,8 @@ pub mod rng;
 pub mod sample;
 pub mod session;
 pub mod stop;
+#[cfg(test)]
+mod testdata;
 
 use core::cell::UnsafeCell;
 use session::Session;

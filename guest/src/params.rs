@@ -120,7 +120,10 @@ impl Params {
         };
         let float = |ok: fn(f32) -> bool, what: &str| match num::parse_float(value) {
             Some(v) if v.is_finite() && ok(v) => Ok(v),
-            _ => Err(fail!(INVALID_ARGUMENT, "parameter {key} is '{value}', expected {what}")),
+            _ => Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter {key} is '{value}', expected {what}"
+            )),
         };
         let any = |_| true;
         match key {
@@ -178,7 +181,9 @@ fn biases(value: &str) -> Result<Vec<(u32, f32)>> {
     let mut out = Vec::new();
     for item in value.split(',').filter(|item| !item.trim().is_empty()) {
         let pair = item.split_once(':').and_then(|(id, bias)| {
-            let id = u32::try_from(num::parse_int(id)?).ok().filter(|id| *id < 1 << 31)?;
+            let id = u32::try_from(num::parse_int(id)?)
+                .ok()
+                .filter(|id| *id < 1 << 31)?;
             Some((id, num::parse_float(bias)?))
         });
         let Some(pair) = pair else {
@@ -188,7 +193,10 @@ fn biases(value: &str) -> Result<Vec<(u32, f32)>> {
             ));
         };
         if out.len() == MAX_BIASES {
-            return Err(fail!(LIMIT, "parameter logit_bias has more than {MAX_BIASES} tokens"));
+            return Err(fail!(
+                LIMIT,
+                "parameter logit_bias has more than {MAX_BIASES} tokens"
+            ));
         }
         out.push(pair);
     }
@@ -200,7 +208,10 @@ fn stops(value: &str) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for line in value.split('\n').filter(|line| !line.is_empty()) {
         if out.len() == MAX_STOPS {
-            return Err(fail!(LIMIT, "parameter stop has more than {MAX_STOPS} strings"));
+            return Err(fail!(
+                LIMIT,
+                "parameter stop has more than {MAX_STOPS} strings"
+            ));
         }
         let mut text = String::with_capacity(line.len());
         let mut chars = line.chars();
@@ -255,7 +266,11 @@ mod tests {
             ("chat_template", "foo"),
             ("tmep", "1"),
         ] {
-            assert_eq!(p.set(key, value), Err(Fail(status::INVALID_ARGUMENT)), "{key} {value}");
+            assert_eq!(
+                p.set(key, value),
+                Err(Fail(status::INVALID_ARGUMENT)),
+                "{key} {value}"
+            );
         }
     }
 }

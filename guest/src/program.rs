@@ -154,7 +154,10 @@ impl Recorder {
     }
 
     /// dst `[n, h·dv]`: appends k, v to the cache at `position`, then causal attention of q.
-    #[allow(clippy::too_many_arguments, reason = "one call per layer; a struct would say it twice")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call per layer; a struct would say it twice"
+    )]
     pub fn attention(
         &mut self,
         dst: Operand,
@@ -213,14 +216,22 @@ impl Recorder {
 
     /// The program's bytes.
     pub fn finish(self) -> Vec<u8> {
-        let Self { model, regs, values, mut ops } = self;
+        let Self {
+            model,
+            regs,
+            values,
+            mut ops,
+        } = self;
         let (op_count, op_bytes) = (ops.len() / OP_BYTES, ops.len());
         let front = 32 + 16 * (regs.len() + values.len());
         ops.resize(op_bytes + front, 0);
         ops.copy_within(..op_bytes, front);
         let (r, v, o) = (regs.len() as u32, values.len() as u32, op_count as u32);
         let head = [MAGIC, VERSION, r, v, o, model, 0, 0];
-        let words = head.iter().chain(regs.iter().flatten()).chain(values.iter().flatten());
+        let words = head
+            .iter()
+            .chain(regs.iter().flatten())
+            .chain(values.iter().flatten());
         for (target, word) in ops.chunks_exact_mut(4).zip(words) {
             target.copy_from_slice(&word.to_le_bytes());
         }
@@ -248,10 +259,18 @@ mod tests {
         assert_eq!(bytes.len(), 32 + 16 + 16 + 2 * 128);
         assert_eq!(&bytes[..4], b"RPRG");
         assert_eq!(&bytes[4..8], &[0, 0, 1, 0]);
-        let counts = [word(&bytes, 8), word(&bytes, 12), word(&bytes, 16), word(&bytes, 20)];
+        let counts = [
+            word(&bytes, 8),
+            word(&bytes, 12),
+            word(&bytes, 16),
+            word(&bytes, 20),
+        ];
         assert_eq!(counts, [1, 1, 2, 7]);
         assert_eq!([word(&bytes, 32), word(&bytes, 36)], [1, 128]);
-        assert_eq!([word(&bytes, 48), word(&bytes, 52), word(&bytes, 56)], [0, 64, 0x8000_0000]);
+        assert_eq!(
+            [word(&bytes, 48), word(&bytes, 52), word(&bytes, 56)],
+            [0, 64, 0x8000_0000]
+        );
         let op = 64;
         assert_eq!(word(&bytes, op), 1);
         assert_eq!(word(&bytes, op + 4), 2 << 28);

@@ -80,6 +80,11 @@ struct Turn {
     generated: u32,
     /// The prompt is in; from here on every step yields a token.
     decoding: bool,
+    /// The position it began at, the token owed by the turn before, and whether it is a chat turn: a
+    /// turn that ends before its first step has completed never happened.
+    begin: u32,
+    owed: Option<u32>,
+    chat: bool,
 }
 
 /// Handles one event: see `ABI.md`. The session is created by OPEN.
@@ -101,7 +106,11 @@ pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
                 session.abandon();
             }
             // An error that is not negative would be taken for success.
-            if status < 0 { status } else { abi::status::INVALID_ARGUMENT }
+            if status < 0 {
+                status
+            } else {
+                abi::status::INVALID_ARGUMENT
+            }
         }
     }
 }
@@ -126,7 +135,10 @@ impl Session {
         };
         if ctx > facts.n_ctx_train {
             let train = facts.n_ctx_train;
-            abi::log(1, format_args!("context {ctx} is more than the model was trained for ({train})"));
+            abi::log(
+                1,
+                format_args!("context {ctx} is more than the model was trained for ({train})"),
+            );
         }
         let n_batch = params.n_batch.min(ctx);
         let kind = match params.kv_type {
@@ -136,7 +148,11 @@ impl Session {
         };
         let mut kv = try_vec(facts.n_layer as usize)?;
         for layer in 0..facts.n_layer {
-            let desc = KvDesc { kind, max_positions: ctx, ..family.kv(layer) };
+            let desc = KvDesc {
+                kind,
+                max_positions: ctx,
+                ..family.kv(layer)
+            };
             kv.push(abi::kv_create(&desc)?);
         }
         let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
@@ -168,7 +184,9 @@ impl Session {
 
     /// Applies the parameters and records the program if they ask for another one.
     fn ready(&mut self) -> Result<()> {
-        let key = self.sampler.configure(&self.params, self.ctx, self.turns == 0)?;
+        let key = self
+            .sampler
+            .configure(&self.params, self.ctx, self.turns == 0)?;
         if let Some((old, handle)) = self.program {
             if old == key {
                 return Ok(());
@@ -194,7 +212,13 @@ impl Session {
         let regs = self.sampler.declare(&mut r);
         let logits = self.family.build(&mut r, &io, &self.kv);
         // The host's copy is taken before any sampler touches the logits.
-        r.copy(Operand::buffer(self.logits), Dim(0), logits, Dim(0), io.n_out);
+        r.copy(
+            Operand::buffer(self.logits),
+            Dim(0),
+            logits,
+            Dim(0),
+            io.n_out,
+        );
         self.sampler.record(&mut r, &regs, logits, io.n_out);
         abi::program_create(&r.finish())
     }
@@ -205,7 +229,10 @@ impl Session {
         }
         let params = Params::read()?;
         if !params.same_session(&self.params) {
-            return Err(fail!(INVALID_ARGUMENT, "ctx, n_batch and kv_type are fixed when a session opens"));
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "ctx, n_batch and kv_type are fixed when a session opens"
+            ));
         }
         self.params = params;
         self.ready()?;
@@ -222,12 +249,19 @@ impl Session {
         self.stops.set(&self.params.stop);
         abi::detok_reset();
         abi::progress(0, count as u32);
-        let turn = Turn { feed, fed: 0, in_flight: 0, generated: 0, decoding: false };
-        self.turn = Some(turn);
-        self.submit()?;
-        self.pending = None;
+        self.turn = Some(Turn {
+            feed,
+            fed: 0,
+            in_flight: 0,
+            generated: 0,
+            decoding: false,
+            begin: self.committed,
+            owed: self.pending.take(),
+            chat,
+        });
         self.chats += u32::from(chat);
         self.turns += 1;
+        self.submit()?;
         Ok(Outcome::Continue)
     }
 
@@ -237,17 +271,27 @@ impl Session {
         let mut feed = match kind {
             IDS => return self.ids(&raw),
             TEXT | CHAT => try_vec(1 + raw.len() / 4)?,
-            _ => return Err(fail!(UNSUPPORTED, "input kind {kind} is not known to this guest")),
+            _ => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "input kind {kind} is not known to this guest"
+                ));
+            }
         };
         feed.extend(self.pending);
         let Ok(text) = String::from_utf8(raw) else {
             return Err(fail!(INVALID_ARGUMENT, "the prompt is not UTF-8"));
         };
         if self.vocab.n_tokens == 0 {
-            return Err(fail!(UNSUPPORTED, "the model has no vocabulary; give token ids"));
+            return Err(fail!(
+                UNSUPPORTED,
+                "the model has no vocabulary; give token ids"
+            ));
         }
         if kind == CHAT {
-            let parts = self.template()?.turn(self.chats == 0, &self.params.system, &text);
+            let parts = self
+                .template()?
+                .turn(self.chats == 0, &self.params.system, &text);
             drop(text);
             for part in &parts {
                 match part {
@@ -265,7 +309,11 @@ impl Session {
     /// Token ids as the host gave them.
     fn ids(&mut self, raw: &[u8]) -> Result<Vec<u32>> {
         if !raw.len().is_multiple_of(4) {
-            return Err(fail!(INVALID_ARGUMENT, "token ids are 4 bytes each, not {} bytes", raw.len()));
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "token ids are 4 bytes each, not {} bytes",
+                raw.len()
+            ));
         }
         let mut feed = try_vec(1 + raw.len() / 4)?;
         feed.extend(self.pending);
@@ -273,7 +321,10 @@ impl Session {
         for chunk in raw.chunks_exact(4) {
             let id = chunk.try_into().map_or(u32::MAX, u32::from_le_bytes);
             if id >= n_vocab {
-                return Err(fail!(INVALID_ARGUMENT, "token {id} is not in the vocabulary of {n_vocab}"));
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "token {id} is not in the vocabulary of {n_vocab}"
+                ));
             }
             feed.push(id);
         }
@@ -286,9 +337,14 @@ impl Session {
             return Ok(feed);
         }
         if self.committed == 0 {
-            let bos = u32::try_from(self.vocab.bos).ok().filter(|_| self.vocab.add_bos);
+            let bos = u32::try_from(self.vocab.bos)
+                .ok()
+                .filter(|_| self.vocab.add_bos);
             let Some(bos) = bos else {
-                return Err(fail!(INVALID_ARGUMENT, "the prompt is empty and nothing came before it"));
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "the prompt is empty and nothing came before it"
+                ));
             };
             feed.push(bos);
         } else if let Some(last) = self.sampler.last() {
@@ -319,11 +375,17 @@ impl Session {
             return Ok(template);
         }
         let Some(text) = abi::meta_string(self.model, "tokenizer.chat_template")? else {
-            abi::log(1, format_args!("the model has no chat template; messages go in as they stand"));
+            abi::log(
+                1,
+                format_args!("the model has no chat template; messages go in as they stand"),
+            );
             return Ok(Template::Raw);
         };
         Ok(Template::detect(&text).unwrap_or_else(|| {
-            abi::log(1, format_args!("the model's chat template is unknown; messages go in as they stand"));
+            abi::log(
+                1,
+                format_args!("the model's chat template is unknown; messages go in as they stand"),
+            );
             Template::Raw
         }))
     }
@@ -417,7 +479,11 @@ impl Session {
             abi::detok(None, self.stops.held())?;
             let (show, stopped) = self.stops.advance();
             let held = self.stops.held();
-            let text = if stopped { held.get(..show).unwrap_or_default() } else { held.as_slice() };
+            let text = if stopped {
+                held.get(..show).unwrap_or_default()
+            } else {
+                held.as_slice()
+            };
             if !text.is_empty() {
                 abi::emit(-1, text)?;
             }
@@ -436,8 +502,11 @@ impl Session {
     fn abandon(&mut self) {
         self.stops.clear();
         let Some(turn) = self.turn.take() else { return };
-        self.pending = None;
         self.sampler.retract(turn.in_flight);
+        if self.committed == turn.begin {
+            self.pending = turn.owed;
+            self.chats -= u32::from(turn.chat);
+        }
         // Nothing to tell anybody if this fails: the session has failed with it.
         let _ = abi::kv_truncate(self.committed);
     }

@@ -29,11 +29,20 @@ impl Stops {
     /// follows right behind that. The caller shows it and calls [`Stops::shown`].
     pub fn advance(&self) -> (usize, bool) {
         let held = self.held.as_slice();
-        let found = self.stops.iter().filter_map(|s| find(held, s.as_bytes())).min();
+        let found = self
+            .stops
+            .iter()
+            .filter_map(|s| find(held, s.as_bytes()))
+            .min();
         if let Some(at) = found {
             return (at, true);
         }
-        let hold = self.stops.iter().map(|s| overlap(held, s.as_bytes())).max().unwrap_or(0);
+        let hold = self
+            .stops
+            .iter()
+            .map(|s| overlap(held, s.as_bytes()))
+            .max()
+            .unwrap_or(0);
         (held.len() - hold, false)
     }
 
@@ -56,7 +65,10 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
 /// The longest proper prefix of `stop` that `text` ends with.
 fn overlap(text: &[u8], stop: &[u8]) -> usize {
     let longest = text.len().min(stop.len().saturating_sub(1));
-    (1..=longest).rev().find(|n| stop.get(..*n).is_some_and(|p| text.ends_with(p))).unwrap_or(0)
+    (1..=longest)
+        .rev()
+        .find(|n| stop.get(..*n).is_some_and(|p| text.ends_with(p)))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -82,11 +94,26 @@ mod tests {
 
     #[test]
     fn holds_back_only_what_may_stop() {
-        assert_eq!(run(&["END"], &["a", "bE", "N", "x"]).0, ["a", "b", "", "ENx"]);
-        assert_eq!(run(&["END"], &["aE", "EN", "D!"]), (["a", "E", ""].map(String::from).to_vec(), true));
-        assert_eq!(run(&[], &["a", "b"]), (["a", "b"].map(String::from).to_vec(), false));
-        assert_eq!(run(&["bc", "abcd"], &["xab", "c"]), (["x", "a"].map(String::from).to_vec(), true));
+        assert_eq!(
+            run(&["END"], &["a", "bE", "N", "x"]).0,
+            ["a", "b", "", "ENx"]
+        );
+        assert_eq!(
+            run(&["END"], &["aE", "EN", "D!"]),
+            (["a", "E", ""].map(String::from).to_vec(), true)
+        );
+        assert_eq!(
+            run(&[], &["a", "b"]),
+            (["a", "b"].map(String::from).to_vec(), false)
+        );
+        assert_eq!(
+            run(&["bc", "abcd"], &["xab", "c"]),
+            (["x", "a"].map(String::from).to_vec(), true)
+        );
         assert_eq!(run(&["\n\n"], &["a\n", "b\n\nc"]).0, ["a", "\nb"]);
-        assert_eq!(run(&["é"], &["aé"]), (["a"].map(String::from).to_vec(), true));
+        assert_eq!(
+            run(&["é"], &["aé"]),
+            (["a"].map(String::from).to_vec(), true)
+        );
     }
 }

@@ -74,8 +74,8 @@ pub fn open(meta: &Meta) -> Result<Llama> {
     Ok(Llama { h, t })
 }
 
-/// More would be a damaged file; the deepest published models have under 200.
-const MAX_LAYERS: u32 = 1024;
+/// More would be a damaged file (the deepest published models have under 200), and a program too long.
+const MAX_LAYERS: u32 = 512;
 /// Keeps every product of two sizes within 2³¹, which the program format asks for.
 const MAX_DIM: u32 = 1 << 24;
 
@@ -90,35 +90,64 @@ fn hparams(meta: &Meta) -> Result<Hparams> {
     let n_layer = meta.need("block_count")?;
     let n_embd = meta.need("embedding_length")?;
     if n_layer > MAX_LAYERS || n_embd > MAX_DIM {
-        return Err(fail!(FORMAT, "{n_layer} layers of width {n_embd} cannot be right"));
+        return Err(fail!(
+            FORMAT,
+            "{n_layer} layers of width {n_embd} cannot be right"
+        ));
     }
     let mut layers = try_vec(n_layer as usize)?;
     for il in 0..n_layer {
         let need = |name: &str, value: Option<u32>| match value {
             Some(n) if n > 0 && n <= MAX_DIM => Ok(n),
-            _ => Err(fail!(FORMAT, "{arch}.{name} is missing or out of range for layer {il}")),
+            _ => Err(fail!(
+                FORMAT,
+                "{arch}.{name} is missing or out of range for layer {il}"
+            )),
         };
-        let n_head = need("attention.head_count", meta.u32_at("attention.head_count", il)?)?;
+        let n_head = need(
+            "attention.head_count",
+            meta.u32_at("attention.head_count", il)?,
+        )?;
         let kv = meta.u32_at("attention.head_count_kv", il)?.or(Some(n_head));
         let n_head_kv = need("attention.head_count_kv", kv)?;
-        let n_ff = need("feed_forward_length", meta.u32_at("feed_forward_length", il)?)?;
+        let n_ff = need(
+            "feed_forward_length",
+            meta.u32_at("feed_forward_length", il)?,
+        )?;
         if !n_head.is_multiple_of(n_head_kv) {
-            return Err(fail!(FORMAT, "{n_head} heads cannot share {n_head_kv} key/value heads"));
+            return Err(fail!(
+                FORMAT,
+                "{n_head} heads cannot share {n_head_kv} key/value heads"
+            ));
         }
-        layers.push(Shape { n_head, n_head_kv, n_ff });
+        layers.push(Shape {
+            n_head,
+            n_head_kv,
+            n_ff,
+        });
     }
     let n_head = layers.first().map_or(1, |l| l.n_head);
     let head_k = meta.u32("attention.key_length")?.unwrap_or(n_embd / n_head);
-    let head_v = meta.u32("attention.value_length")?.unwrap_or(n_embd / n_head);
+    let head_v = meta
+        .u32("attention.value_length")?
+        .unwrap_or(n_embd / n_head);
     let eps = match meta.f32("attention.layer_norm_rms_epsilon")? {
-        Some(eps) if eps >= 0.0 && eps < 1.0 => eps,
-        _ => return Err(fail!(FORMAT, "{arch}.attention.layer_norm_rms_epsilon is missing or bad")),
+        Some(eps) if (0.0..1.0).contains(&eps) => eps,
+        _ => {
+            return Err(fail!(
+                FORMAT,
+                "{arch}.attention.layer_norm_rms_epsilon is missing or bad"
+            ));
+        }
     };
     let n_ctx_train = meta.need("context_length")?;
     let widest = layers.iter().map(|l| l.n_head).max().unwrap_or(1);
     let width = |head: u32| head > 0 && widest.checked_mul(head).is_some_and(|w| w <= MAX_DIM);
     if !width(head_k) || !width(head_v) {
-        return Err(fail!(FORMAT, "{widest} heads of {head_k} and {head_v} cannot be right"));
+        return Err(fail!(
+            FORMAT,
+            "{widest} heads of {head_k} and {head_v} cannot be right"
+        ));
     }
     // Only this member's files mean it: qwen2 writes the key for a window it does not use.
     let window = match arch {
@@ -158,7 +187,10 @@ fn rope(meta: &Meta, head: u32, n_ctx_train: u32) -> Result<Rope> {
     let arch = meta.arch.as_str();
     let n_dims = meta.u32("rope.dimension_count")?.unwrap_or(head);
     if n_dims == 0 || n_dims > head || n_dims % 2 != 0 {
-        return Err(fail!(FORMAT, "{arch}.rope.dimension_count is {n_dims} for heads of {head}"));
+        return Err(fail!(
+            FORMAT,
+            "{arch}.rope.dimension_count is {n_dims} for heads of {head}"
+        ));
     }
     let scaling = meta.string("rope.scaling.type")?;
     let legacy = meta.f32("rope.scale_linear")?;
@@ -169,7 +201,10 @@ fn rope(meta: &Meta, head: u32, n_ctx_train: u32) -> Result<Rope> {
         Some("none" | "") => factor = 1.0,
         Some("yarn") => ext_factor = 1.0,
         Some(other) => {
-            return Err(fail!(UNSUPPORTED, "rope scaling '{other}' is not known to this guest"));
+            return Err(fail!(
+                UNSUPPORTED,
+                "rope scaling '{other}' is not known to this guest"
+            ));
         }
     }
     if factor == 0.0 {
@@ -180,7 +215,10 @@ fn rope(meta: &Meta, head: u32, n_ctx_train: u32) -> Result<Rope> {
         _ => Err(fail!(FORMAT, "{arch}.{name} is not a positive number")),
     };
     if !(factor > 0.0 && factor.is_finite()) {
-        return Err(fail!(FORMAT, "{arch}.rope.scaling.factor is not a positive number"));
+        return Err(fail!(
+            FORMAT,
+            "{arch}.rope.scaling.factor is not a positive number"
+        ));
     }
     Ok(Rope {
         neox: arch != "llama",
@@ -191,7 +229,9 @@ fn rope(meta: &Meta, head: u32, n_ctx_train: u32) -> Result<Rope> {
         attn_factor: positive("rope.scaling.attn_factor", 1.0)?,
         beta_fast: positive("rope.scaling.yarn_beta_fast", 32.0)?,
         beta_slow: positive("rope.scaling.yarn_beta_slow", 1.0)?,
-        n_ctx_orig: meta.u32("rope.scaling.original_context_length")?.unwrap_or(n_ctx_train),
+        n_ctx_orig: meta
+            .u32("rope.scaling.original_context_length")?
+            .unwrap_or(n_ctx_train),
     })
 }
 
@@ -206,10 +246,19 @@ fn tensors(meta: &Meta, h: &Hparams) -> Result<Tensors> {
     let d = h.n_embd;
     let mut layers = try_vec(h.layers.len())?;
     for (il, shape) in h.layers.iter().enumerate() {
-        let Shape { n_head, n_head_kv, n_ff } = *shape;
-        let (q, k, v) = (n_head * h.head_k, n_head_kv * h.head_k, n_head_kv * h.head_v);
+        let Shape {
+            n_head,
+            n_head_kv,
+            n_ff,
+        } = *shape;
+        let (q, k, v) = (
+            n_head * h.head_k,
+            n_head_kv * h.head_k,
+            n_head_kv * h.head_v,
+        );
         let norm = |name: &str, n: u32| meta.vector(format_args!("blk.{il}.{name}.weight"), n);
-        let matrix = |name: &str, k: u32, m: u32| linear(meta, format_args!("blk.{il}.{name}"), k, m);
+        let matrix =
+            |name: &str, k: u32, m: u32| linear(meta, format_args!("blk.{il}.{name}"), k, m);
         let head_norm = |name: &str| match h.qk_norm {
             true => norm(name, h.head_k),
             false => Ok(Operand::NONE),
@@ -230,7 +279,9 @@ fn tensors(meta: &Meta, h: &Hparams) -> Result<Tensors> {
     }
     let table = meta.tensor(format_args!("token_embd.weight"), &[d, h.n_vocab])?;
     // A model without its own output matrix reads the embedding table backwards ("tied").
-    let head = meta.maybe(format_args!("output.weight"), &[d, h.n_vocab])?.unwrap_or(table);
+    let head = meta
+        .maybe(format_args!("output.weight"), &[d, h.n_vocab])?
+        .unwrap_or(table);
     let factors = meta.maybe_vector(format_args!("rope_freqs.weight"), h.rope.n_dims / 2)?;
     if factors != Operand::NONE {
         log(3, format_args!("rotary factors from rope_freqs.weight"));
@@ -283,7 +334,11 @@ impl Family for Llama {
         r.get_rows(x, t.token_embd, io.tokens, Dim(0));
         let layers = h.layers.iter().zip(&t.layers).zip(kv);
         for (il, ((shape, layer), kv)) in layers.enumerate() {
-            let Shape { n_head, n_head_kv, n_ff } = *shape;
+            let Shape {
+                n_head,
+                n_head_kv,
+                n_ff,
+            } = *shape;
             let normed = r.f32(h.n_embd, n);
             r.rms_norm(normed, x, layer.attn_norm, h.eps, 0);
             let q = apply(r, &layer.q, normed, n_head * h.head_k, n); // [n, h·dk]

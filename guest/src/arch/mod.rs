@@ -57,14 +57,18 @@ pub trait Family {
 /// Reads the model's architecture and opens its family.
 pub fn open(model: u32) -> Result<Box<dyn Family>> {
     let Some(arch) = abi::meta_string(model, "general.architecture")? else {
-        return Err(fail!(FORMAT, "the model does not say its general.architecture"));
+        return Err(fail!(
+            FORMAT,
+            "the model does not say its general.architecture"
+        ));
     };
     let meta = Meta { model, arch };
     match meta.arch.as_str() {
         "llama" | "qwen2" | "qwen3" => Ok(Box::new(llama::open(&meta)?)),
-        other => {
-            Err(fail!(UNSUPPORTED, "this guest does not know architecture '{other}' (known: {KNOWN})"))
-        }
+        other => Err(fail!(
+            UNSUPPORTED,
+            "this guest does not know architecture '{other}' (known: {KNOWN})"
+        )),
     }
 }
 
@@ -121,7 +125,11 @@ impl Meta {
     fn explain<T>(&self, name: &str, result: Result<T>) -> Result<T> {
         result.map_err(|e| match e.0 {
             abi::status::INVALID_ARGUMENT => {
-                fail!(FORMAT, "{}.{name} is not of the type it should be", self.arch)
+                fail!(
+                    FORMAT,
+                    "{}.{name} is not of the type it should be",
+                    self.arch
+                )
             }
             _ => e,
         })
@@ -156,9 +164,12 @@ impl Meta {
         match self.find(line.text(), &[n])? {
             None => Ok(Operand::NONE),
             Some(t) if t.kind == kind::F32 => Ok(Operand::weight(t.handle)),
-            Some(t) => {
-                Err(fail!(UNSUPPORTED, "tensor {} has type {}, expected f32", line.text(), t.kind))
-            }
+            Some(t) => Err(fail!(
+                UNSUPPORTED,
+                "tensor {} has type {}, expected f32",
+                line.text(),
+                t.kind
+            )),
         }
     }
 
@@ -174,7 +185,10 @@ impl Meta {
             return Ok(Some(tensor));
         }
         let (has, wants) = (Shape(&tensor.ne), Shape(&expected));
-        Err(fail!(FORMAT, "tensor {name} has shape {has}, expected {wants}"))
+        Err(fail!(
+            FORMAT,
+            "tensor {name} has shape {has}, expected {wants}"
+        ))
     }
 }
 
@@ -183,7 +197,11 @@ struct Shape<'a>(&'a [u64; 4]);
 
 impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let used = self.0.iter().rposition(|n| *n != 1).map_or(1, |last| last + 1);
+        let used = self
+            .0
+            .iter()
+            .rposition(|n| *n != 1)
+            .map_or(1, |last| last + 1);
         for (i, n) in self.0.iter().take(used).enumerate() {
             write!(f, "{}{n}", if i == 0 { "[" } else { ", " })?;
         }

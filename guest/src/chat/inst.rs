@@ -31,7 +31,11 @@ impl Kind {
         let has = |s: &str| text.contains(s);
         if has("[SYSTEM_PROMPT]") {
             let spaced = has("[INST] ") || has("[SYSTEM_PROMPT] ");
-            return if spaced { Self::MistralV7 } else { Self::MistralV7Tekken };
+            return if spaced {
+                Self::MistralV7
+            } else {
+                Self::MistralV7Tekken
+            };
         }
         if has("' [INST] ' + system_message") || has("[AVAILABLE_TOOLS]") {
             return match (has(" [INST]"), has("\"[INST]\"")) {
@@ -55,7 +59,11 @@ impl Kind {
 /// Renders one turn; see [`super::Template::turn`].
 pub fn turn(out: &mut Writer, kind: Kind, first: bool, system: &str, user: &str) {
     let strip = kind == Kind::Llama2SysStrip;
-    let (system, user) = if strip { (system.trim(), user.trim()) } else { (system, user) };
+    let (system, user) = if strip {
+        (system.trim(), user.trim())
+    } else {
+        (system, user)
+    };
     let system = if first { system } else { "" };
     if !first {
         out.eos();

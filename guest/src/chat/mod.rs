@@ -42,13 +42,22 @@ const NAMES: [(&str, Template); 16] = [
     ("llama2", Template::Inst(inst::Kind::Llama2)),
     ("llama2-sys", Template::Inst(inst::Kind::Llama2Sys)),
     ("llama2-sys-bos", Template::Inst(inst::Kind::Llama2SysBos)),
-    ("llama2-sys-strip", Template::Inst(inst::Kind::Llama2SysStrip)),
+    (
+        "llama2-sys-strip",
+        Template::Inst(inst::Kind::Llama2SysStrip),
+    ),
     ("mistral", Template::Inst(inst::Kind::MistralV3)),
     ("mistral-v1", Template::Inst(inst::Kind::MistralV1)),
     ("mistral-v3", Template::Inst(inst::Kind::MistralV3)),
-    ("mistral-v3-tekken", Template::Inst(inst::Kind::MistralV3Tekken)),
+    (
+        "mistral-v3-tekken",
+        Template::Inst(inst::Kind::MistralV3Tekken),
+    ),
     ("mistral-v7", Template::Inst(inst::Kind::MistralV7)),
-    ("mistral-v7-tekken", Template::Inst(inst::Kind::MistralV7Tekken)),
+    (
+        "mistral-v7-tekken",
+        Template::Inst(inst::Kind::MistralV7Tekken),
+    ),
     ("raw", Template::Raw),
     ("none", Template::Raw),
 ];
@@ -59,8 +68,17 @@ impl Template {
         if value.is_empty() || value == "auto" {
             return Ok(None);
         }
-        let named = NAMES.iter().find(|(name, _)| *name == value).map(|(_, t)| *t);
-        match named.or_else(|| if value.contains('{') { Self::detect(value) } else { None }) {
+        let named = NAMES
+            .iter()
+            .find(|(name, _)| *name == value)
+            .map(|(_, t)| *t);
+        match named.or_else(|| {
+            if value.contains('{') {
+                Self::detect(value)
+            } else {
+                None
+            }
+        }) {
             Some(template) => Ok(Some(template)),
             None => Err(fail!(
                 INVALID_ARGUMENT,
@@ -86,7 +104,11 @@ impl Template {
         if has("<|user|>") && has("<|assistant|>") && !has("[gMASK]") {
             // Others close a user's message with a line break only; this one with the end token.
             let user = text.split("<|user|>").skip(1);
-            let closes = |s: &str| s.split("<|").next().is_some_and(|s| s.contains("eos_token"));
+            let closes = |s: &str| {
+                s.split("<|")
+                    .next()
+                    .is_some_and(|s| s.contains("eos_token"))
+            };
             if has("<|endoftext|>") || user.into_iter().any(closes) {
                 return Some(Self::Roles(roles::Kind::Zephyr));
             }

@@ -49,6 +49,11 @@ impl Bias {
 
     /// Appends the operation.
     pub fn record(&self, r: &mut Recorder, logits: Operand, count: Dim) {
-        r.logit_bias(logits, Operand::buffer(self.ids), Operand::buffer(self.values), count);
+        r.logit_bias(
+            logits,
+            Operand::buffer(self.ids),
+            Operand::buffer(self.values),
+            count,
+        );
     }
 }

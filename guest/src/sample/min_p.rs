@@ -2,16 +2,14 @@
 
 use super::candidates::Candidates;
 use crate::abi::Result;
-use crate::num::exp;
 
 /// Keeps candidates with probability ≥ p · best; p ≤ 0 keeps all; at least one is kept.
 pub fn apply(c: &mut Candidates<'_>, p: f32) -> Result<()> {
     if p <= 0.0 {
         return Ok(());
     }
-    let best = f64::from(c.best());
     for rank in 1..c.count() {
-        if exp(f64::from(c.logit(rank)?) - best) < f64::from(p) {
+        if c.weight(rank)? < f64::from(p) {
             c.keep(rank);
             break;
         }

@@ -8,6 +8,7 @@ pub mod candidates;
 pub mod dist;
 pub mod min_p;
 pub mod penalties;
+pub mod temp;
 pub mod top_k;
 pub mod top_p;
 
@@ -64,7 +65,12 @@ impl Sampler {
             penalties: Penalties::default(),
             rng: Rng::new(0),
             seed: 0,
-            key: Key { bias: false, penalties: false, top_k: 0, full: 0.0 },
+            key: Key {
+                bias: false,
+                penalties: false,
+                top_k: 0,
+                full: 0.0,
+            },
             temp: 0.0,
             top_p: 1.0,
             min_p: 0.0,
@@ -81,7 +87,12 @@ impl Sampler {
         (self.temp, self.top_p, self.min_p) = (p.temp, p.top_p, p.min_p);
         let bias = self.bias.configure(&p.logit_bias)?;
         let penalties = self.penalties.configure(p, ctx)?;
-        let mut key = Key { bias, penalties, top_k: 0, full: 0.0 };
+        let mut key = Key {
+            bias,
+            penalties,
+            top_k: 0,
+            full: 0.0,
+        };
         if p.temp > 0.0 {
             let all = p.top_k == 0 || p.top_k >= self.n_vocab;
             key.top_k = if all { self.n_vocab } else { p.top_k };
@@ -99,7 +110,10 @@ impl Sampler {
 
     /// Declares the registers of the sampling part, in the order of [`Sampler::regs`].
     pub fn declare(&self, r: &mut Recorder) -> Regs {
-        Regs { n_bias: r.reg(0, self.bias.capacity()), n_penalties: r.reg(0, self.penalties.capacity()) }
+        Regs {
+            n_bias: r.reg(0, self.bias.capacity()),
+            n_penalties: r.reg(0, self.penalties.capacity()),
+        }
     }
 
     /// Appends the sampling operations to the program; `logits` `[n_out, n_vocab]` may be changed.
@@ -115,7 +129,8 @@ impl Sampler {
             r.argmax(best, logits);
             r.copy(Operand::buffer(self.argmax), Dim(0), best, Dim(0), n_out);
         } else {
-            self.top_k.record(r, logits, n_out, self.key.top_k, self.key.full);
+            self.top_k
+                .record(r, logits, n_out, self.key.top_k, self.key.full);
         }
     }
 
@@ -123,7 +138,11 @@ impl Sampler {
     pub fn regs(&self) -> [u32; 2] {
         [
             if self.key.bias { self.bias.count() } else { 0 },
-            if self.key.penalties { self.penalties.count() } else { 0 },
+            if self.key.penalties {
+                self.penalties.count()
+            } else {
+                0
+            },
         ]
     }
 
@@ -146,7 +165,11 @@ impl Sampler {
 
     /// Writes what the program reads, before a step whose logits are wanted.
     pub fn prepare(&mut self) -> Result<()> {
-        if self.key.penalties { self.penalties.write() } else { Ok(()) }
+        if self.key.penalties {
+            self.penalties.write()
+        } else {
+            Ok(())
+        }
     }
 
     /// Picks the token after a step whose logits were wanted.
@@ -159,11 +182,19 @@ impl Sampler {
         }
         let mut fetch = |first: u32, out: &mut [f32]| self.top_k.values(first, out);
         let mut c = Candidates::new(self.key.top_k, &mut fetch)?;
-        let sums = if self.key.full > 0.0 { Some(self.top_k.sums()?) } else { None };
+        let sums = if self.key.full > 0.0 {
+            Some(self.top_k.sums()?)
+        } else {
+            None
+        };
         top_p::apply(&mut c, self.top_p, sums.map(|s| s.plain))?;
         min_p::apply(&mut c, self.min_p)?;
         let u = self.rng.uniform();
-        let chosen = dist::pick(&mut c, self.temp, sums.map(|s| s.tempered), u)?;
+        temp::apply(&mut c, self.temp);
+        let chosen = dist::pick(&mut c, sums.map(|s| s.tempered), u)?;
         self.top_k.id(chosen)
     }
 }
+
+#[cfg(test)]
+mod tests;

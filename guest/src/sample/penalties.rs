@@ -35,7 +35,10 @@ impl Penalties {
     /// Takes over a turn's parameters. True if any penalty has an effect.
     pub fn configure(&mut self, p: &Params, ctx: u32) -> Result<bool> {
         let factors = [p.repeat_penalty, p.frequency_penalty, p.presence_penalty];
-        let window = u32::try_from(p.repeat_last_n).unwrap_or(ctx).min(ctx).min(MAX_WINDOW) as usize;
+        let window = u32::try_from(p.repeat_last_n)
+            .unwrap_or(ctx)
+            .min(ctx)
+            .min(MAX_WINDOW) as usize;
         self.active = factors != [1.0, 0.0, 0.0] && window > 0;
         self.window = if self.active { window } else { KEEP };
         while self.recent.len() > self.window {
@@ -75,7 +78,10 @@ impl Penalties {
 
     /// Appends the operation.
     pub fn record(&self, r: &mut Recorder, logits: Operand, count: Dim) {
-        let (ids, counts) = (Operand::buffer(self.ids_buffer), Operand::buffer(self.counts_buffer));
+        let (ids, counts) = (
+            Operand::buffer(self.ids_buffer),
+            Operand::buffer(self.counts_buffer),
+        );
         let factors = Operand::buffer(self.factors_buffer.unwrap_or(0));
         r.penalties(logits, ids, counts, factors, count);
     }

@@ -2,29 +2,16 @@
 
 use super::candidates::Candidates;
 use crate::abi::Result;
-use crate::num::exp;
 
-/// Keeps the nucleus. `log_sum` is the log-sum-exp of all candidates if the host computed it; else
-/// they are summed here. p ≥ 1 keeps all; at least one is kept.
+/// Keeps the nucleus; p ≥ 1 keeps all, and at least one is kept. `log_sum`: see [`Candidates::sum`].
 pub fn apply(c: &mut Candidates<'_>, p: f32, log_sum: Option<f32>) -> Result<()> {
     if p >= 1.0 {
         return Ok(());
     }
-    let best = f64::from(c.best());
-    let total = match log_sum.filter(|_| c.complete()) {
-        Some(log_sum) => exp(f64::from(log_sum) - best),
-        None => {
-            let mut sum = 0.0;
-            for rank in 0..c.count() {
-                sum += exp(f64::from(c.logit(rank)?) - best);
-            }
-            sum
-        }
-    };
-    let target = f64::from(p) * total;
+    let target = f64::from(p) * c.sum(log_sum)?;
     let mut sum = 0.0;
     for rank in 0..c.count() {
-        sum += exp(f64::from(c.logit(rank)?) - best);
+        sum += c.weight(rank)?;
         if sum >= target {
             c.keep(rank + 1);
             break;

@@ -1,1 +1,296 @@
+//! Whole turns against the fake host: which tokens are fed where, what is shown, how turns end.
 
+use super::*;
+use crate::fake::{BOS, EOS, Host, host};
+
+struct Chat(Option<Session>);
+
+impl Chat {
+    fn open(h: Host) -> Result<Self> {
+        host(|slot| *slot = h);
+        let mut chat = Self(None);
+        match event(&mut chat.0, OPEN, 1, 0) {
+            0 => Ok(chat),
+            status => Err(Fail(status)),
+        }
+    }
+
+    /// Begins a turn and runs it until it ends or `steps` steps are done.
+    fn run(&mut self, kind: i32, input: &[u8], script: &[u32], steps: usize) -> i32 {
+        host(|h| {
+            (h.input, h.script) = (input.to_vec(), script.to_vec());
+            h.emits.clear();
+        });
+        let mut rc = event(&mut self.0, PROMPT, kind, input.len() as i32);
+        for _ in 0..steps {
+            if rc != 0 || host(|h| h.submitted.is_none()) {
+                return rc;
+            }
+            host(Host::complete);
+            rc = event(&mut self.0, STEP, 0, 0);
+        }
+        rc
+    }
+}
+
+fn shown() -> String {
+    host(|h| h.emits.iter().map(|(_, text)| text.as_str()).collect())
+}
+
+fn ids(text: &str) -> Vec<u32> {
+    text.bytes().map(u32::from).collect()
+}
+
+fn context() -> Vec<u32> {
+    host(|h| h.context.clone())
+}
+
+fn tiny(params: &[(&str, &str)]) -> Host {
+    let mut h = Host::tiny("llama");
+    for (key, value) in params {
+        h.set(key, value);
+    }
+    h
+}
+
+#[test]
+fn a_text_turn_ends_at_the_end_token_and_the_next_continues() {
+    let mut c = Chat::open(tiny(&[("n_batch", "3")])).unwrap();
+    assert_eq!(c.run(TEXT, b"hello", &ids("xyz"), 99), Outcome::Eos as i32);
+    assert_eq!(shown(), "xyz");
+    let mut expected = vec![BOS];
+    expected.extend(ids("helloxyz"));
+    assert_eq!(context(), expected);
+    assert_eq!(host(|h| h.steps), 2 + 3); // BOS + 5 in chunks of 3, then three tokens
+    assert_eq!(c.run(TEXT, b"!", &ids("q"), 99), Outcome::Eos as i32);
+    expected.extend(ids("!q"));
+    assert_eq!(context(), expected);
+}
+
+#[test]
+fn n_predict_leaves_the_last_token_owed() {
+    let mut c = Chat::open(tiny(&[("n_predict", "2")])).unwrap();
+    assert_eq!(
+        c.run(IDS, &7u32.to_le_bytes(), &ids("abc"), 99),
+        Outcome::Length as i32
+    );
+    assert_eq!(
+        host(|h| h.emits.clone()),
+        [(97, "a".into()), (98, "b".into())]
+    );
+    assert_eq!(context(), [7, 97]);
+    assert_eq!(
+        c.run(IDS, &9u32.to_le_bytes(), &ids("c"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(context(), [7, 97, 98, 9, 99]);
+    // Nothing but what is owed, and nothing at all: both go on from where the text is.
+    host(|h| h.set("n_predict", "1"));
+    assert_eq!(c.run(IDS, b"", &ids("d"), 99), Outcome::Length as i32);
+    assert_eq!(context(), [7, 97, 98, 9, 99]);
+    assert_eq!(c.run(IDS, b"", &ids("e"), 99), Outcome::Length as i32);
+    assert_eq!(context(), [7, 97, 98, 9, 99, 100]);
+    host(|h| h.set("n_predict", "0"));
+    assert_eq!(c.run(TEXT, b"f", &ids("x"), 99), Outcome::Length as i32);
+    assert_eq!(shown(), "");
+    assert_eq!(context(), [7, 97, 98, 9, 99, 100, 101, 102]);
+}
+
+#[test]
+fn stop_strings_are_not_shown_and_held_text_comes_at_the_end() {
+    let mut c = Chat::open(tiny(&[("stop", "END\n\\n\\n")])).unwrap();
+    assert_eq!(c.run(TEXT, b"p", &ids("abEND"), 99), Outcome::Stop as i32);
+    assert_eq!(shown(), "ab");
+    assert_eq!(host(|h| h.emits.len()), 5);
+    assert_eq!(c.run(TEXT, b"p", &ids("abEN"), 99), Outcome::Eos as i32);
+    assert_eq!(shown(), "abEN");
+    assert_eq!(host(|h| h.emits.last().cloned()), Some((-1, "EN".into())));
+}
+
+#[test]
+fn the_context_fills_and_no_further() {
+    let mut c = Chat::open(tiny(&[("ignore_eos", "1"), ("ctx", "6")])).unwrap();
+    assert_eq!(c.run(TEXT, b"hi", &[], 99), Outcome::Context as i32);
+    assert_eq!(context().len(), 6);
+    assert_eq!(host(|h| h.emits.len()), 4); // the last one is shown, but has no room
+    assert_eq!(c.run(TEXT, b"more", &[], 99), abi::status::LIMIT);
+    assert!(host(|h| h.message.clone()).contains("room for 0"));
+    let mut c = Chat::open(tiny(&[("ctx", "6")])).unwrap();
+    assert_eq!(
+        c.run(TEXT, b"hello", &ids("x"), 99),
+        Outcome::Context as i32
+    );
+    assert_eq!((shown(), context().len()), ("x".into(), 6));
+}
+
+#[test]
+fn cancelled_and_failed_steps_leave_the_completed_positions() {
+    let mut c = Chat::open(tiny(&[("n_batch", "2")])).unwrap();
+    assert_eq!(
+        c.run(
+            IDS,
+            &[1u32, 2, 3, 4, 5].map(u32::to_le_bytes).concat(),
+            &[],
+            1
+        ),
+        0
+    );
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(context(), [1, 2]);
+    assert_eq!(c.run(TEXT, b"a", &ids("b"), 1), 0);
+    host(|h| h.submitted = None);
+    assert_eq!(
+        event(&mut c.0, STEP, abi::status::LIMIT, 0),
+        abi::status::LIMIT
+    );
+    assert_eq!(context(), [1, 2, 97]);
+    assert_eq!(c.run(TEXT, b"c", &ids("d"), 99), Outcome::Eos as i32);
+    assert_eq!(context(), [1, 2, 97, 99, 100]);
+}
+
+#[test]
+fn a_turn_cancelled_at_once_never_happened() {
+    let mut c = Chat::open(tiny(&[
+        ("n_predict", "1"),
+        ("chat_template", "chatml"),
+        ("ctx", "99"),
+    ]))
+    .unwrap();
+    assert_eq!(
+        c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 99),
+        Outcome::Length as i32
+    );
+    assert_eq!(c.run(CHAT, b"x", &[], 0), 0);
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(c.run(CHAT, b"y", &ids("b"), 99), Outcome::Length as i32);
+    let mut expected = vec![7];
+    expected.extend(ids(
+        "a<|im_start|>user\ny<|im_end|>\n<|im_start|>assistant\n",
+    ));
+    assert_eq!(context(), expected);
+}
+
+#[test]
+fn chat_turns_are_rendered_once_and_continue() {
+    let mut c = Chat::open(tiny(&[
+        ("chat_template", "zephyr"),
+        ("system", "S"),
+        ("ctx", "200"),
+    ]))
+    .unwrap();
+    assert_eq!(c.run(CHAT, b"hi", &ids("yo"), 99), Outcome::Eos as i32);
+    let mut expected = vec![BOS];
+    expected.extend(ids("<|system|>\nS"));
+    expected.push(EOS);
+    expected.extend(ids("\n<|user|>\nhi"));
+    expected.push(EOS);
+    expected.extend(ids("\n<|assistant|>\nyo"));
+    assert_eq!(context(), expected);
+    assert_eq!(c.run(CHAT, b"q", &ids("z"), 99), Outcome::Eos as i32);
+    expected.push(EOS);
+    expected.extend(ids("\n<|user|>\nq"));
+    expected.push(EOS);
+    expected.extend(ids("\n<|assistant|>\nz"));
+    assert_eq!(context(), expected);
+}
+
+#[test]
+fn penalties_see_the_recent_tokens() {
+    let params = [
+        ("repeat_penalty", "1.5"),
+        ("repeat_last_n", "3"),
+        ("logit_bias", "5:-inf"),
+    ];
+    let mut c = Chat::open(tiny(&params)).unwrap();
+    assert_eq!(
+        c.run(IDS, &[1u32, 2, 2, 3].map(u32::to_le_bytes).concat(), &[], 0),
+        0
+    );
+    // Of the last three, 2, 2, 3, two are distinct; one bias.
+    assert_eq!(host(|h| h.submitted.clone()).unwrap().0, [4, 0, 3, 1, 1, 2]);
+    host(|h| h.script = vec![7]);
+    host(Host::complete);
+    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(host(|h| h.submitted.clone()).unwrap().0, [1, 4, 0, 1, 1, 3]);
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+}
+
+#[test]
+fn what_cannot_work_is_refused_in_a_sentence() {
+    let refused = |h: Host, what: &str| {
+        let error = Chat::open(h).err();
+        let message = host(|h| h.message.clone());
+        assert!(
+            error.is_some() && message.contains(what),
+            "{error:?}: {message}"
+        );
+    };
+    refused(Host::tiny("mamba"), "'mamba' (known: llama, qwen2, qwen3)");
+    let mut h = Host::tiny("llama");
+    h.tensors[3].2 = vec![8, 9];
+    refused(
+        h,
+        "tensor blk.0.attn_q.weight has shape [8, 9], expected [8, 8]",
+    );
+    let mut h = Host::tiny("llama");
+    h.tensors[2].1 = 1;
+    refused(h, "tensor blk.0.attn_norm.weight has type 1, expected f32");
+    let mut h = Host::tiny("llama");
+    h.meta
+        .insert("llama.expert_count".into(), crate::fake::Meta::U32(8));
+    refused(h, "mixture-of-experts");
+    refused(Host::tiny("qwen3"), "no tensor blk.0.attn_q_norm.weight");
+    let mut h = Host::tiny("llama");
+    h.meta.remove("llama.block_count");
+    refused(h, "no llama.block_count");
+    refused(tiny(&[("tmep", "1")]), "unknown parameter 'tmep'");
+    let mut c = Chat::open(tiny(&[("n_batch", "2")])).unwrap();
+    host(|h| h.set("n_batch", "3"));
+    assert_eq!(c.run(TEXT, b"x", &[], 0), abi::status::INVALID_ARGUMENT);
+    host(|h| h.set("n_batch", "2"));
+    assert_eq!(c.run(IDS, b"xyz", &[], 0), abi::status::INVALID_ARGUMENT);
+    assert_eq!(
+        c.run(IDS, &300u32.to_le_bytes(), &[], 0),
+        abi::status::INVALID_ARGUMENT
+    );
+    assert_eq!(
+        c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(event(&mut c.0, STEP, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, 99, 0, 0), abi::status::STATE);
+}
+
+#[test]
+fn a_model_without_a_vocabulary_takes_ids() {
+    let mut h = tiny(&[("n_predict", "2")]);
+    h.no_vocab = true;
+    let mut c = Chat::open(h).unwrap();
+    assert_eq!(c.run(TEXT, b"x", &[], 0), abi::status::UNSUPPORTED);
+    assert_eq!(
+        c.run(IDS, &7u32.to_le_bytes(), &[1, 2, 3], 99),
+        Outcome::Length as i32
+    );
+    assert_eq!(
+        host(|h| h.emits.clone()),
+        [(1, String::new()), (2, String::new())]
+    );
+}
+
+#[test]
+fn cache_and_window_follow_the_model_and_the_parameters() {
+    let mut h = tiny(&[("ctx", "16")]);
+    h.meta.insert(
+        "llama.attention.sliding_window".into(),
+        crate::fake::Meta::U32(4),
+    );
+    Chat::open(h).unwrap();
+    assert_eq!(host(|h| h.kv.clone()), [[0, 1, 4, 4, 16, 0, 4]]);
+    let mut h = tiny(&[]);
+    h.tensors[0].1 = 12; // some quantized type
+    Chat::open(h).unwrap();
+    assert_eq!(host(|h| h.kv.clone()), [[1, 1, 4, 4, 32, 0, 0]]);
+}

@@ -62,7 +62,12 @@ impl Backend {
         let text = core::str::from_utf8(bytes)
             .ok()
             .filter(|n| !n.is_empty() && n.len() <= 64)
-            .ok_or_else(|| err!(InvalidArgument, "realm_backend: a name is 1 to 64 bytes of UTF-8"))?;
+            .ok_or_else(|| {
+                err!(
+                    InvalidArgument,
+                    "realm_backend: a name is 1 to 64 bytes of UTF-8"
+                )
+            })?;
         let mut name = String::new();
         name.try_reserve_exact(text.len())
             .map_err(|_| err!(NoMemory, "no memory for a backend's name"))?;
@@ -189,7 +194,10 @@ impl Buffer {
     }
 
     fn check(&self, offset: u64, len: usize) -> Result<()> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.bytes) {
+        if offset
+            .checked_add(len as u64)
+            .is_none_or(|end| end > self.bytes)
+        {
             bail!(
                 InvalidArgument,
                 "{len} bytes at {offset} of a buffer of {}",
@@ -214,7 +222,13 @@ impl Buffer {
         let code = match t.buffer_write {
             // SAFETY: contract of the table; bounds checked.
             Some(f) => unsafe {
-                f(t.ctx, self.handle, offset, data.as_ptr().cast(), data.len() as u64)
+                f(
+                    t.ctx,
+                    self.handle,
+                    offset,
+                    data.as_ptr().cast(),
+                    data.len() as u64,
+                )
             },
             None => -1,
         };
@@ -240,7 +254,13 @@ impl Buffer {
         let code = match t.buffer_read {
             // SAFETY: contract of the table; bounds checked.
             Some(f) => unsafe {
-                f(t.ctx, self.handle, offset, out.as_mut_ptr().cast(), out.len() as u64)
+                f(
+                    t.ctx,
+                    self.handle,
+                    offset,
+                    out.as_mut_ptr().cast(),
+                    out.len() as u64,
+                )
             },
             None => -1,
         };
@@ -343,7 +363,11 @@ impl Backends {
 
     /// Adds a kernel, which is preferred over earlier ones and over every backend.
     pub fn add_kernel(&mut self, kernel: Kernel) -> Result<()> {
-        if u16::try_from(kernel.op).ok().and_then(crate::graph::op::Code::from_u16).is_none() {
+        if u16::try_from(kernel.op)
+            .ok()
+            .and_then(crate::graph::op::Code::from_u16)
+            .is_none()
+        {
             bail!(Unsupported, "there is no operation {}", kernel.op);
         }
         if kernel.call.is_none() {

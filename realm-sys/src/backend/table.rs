@@ -109,8 +109,9 @@ pub struct realm_buffer {
 ///
 /// For each group a page is one buffer per 64 positions, which holds the parts of all the group's layers.
 /// A layer's part at `offset` holds K then V (`v_offset` bytes after K). For f32 and f16 K is
-/// `[n_head_kv][head_dim_k][64]` (transposed: lanes run over positions) and V is `[n_head_kv][64][head_dim_v]`;
-/// for q8_0 both are `[n_head_kv][64][row]`, rows of `block_q8_0`.
+/// `[n_head_kv][head_dim_k][64]` (transposed: lanes run over positions) and V is `[n_head_kv][64][head_dim_v]`.
+/// For q8_0 K is `[n_head_kv][head_dim_k / 32]` of `{ f16 scale[64]; i8 quant[32][64]; }` and V is
+/// `[n_head_kv][64]` rows of `block_q8_0`. All numbers are little-endian.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct realm_kv_layer {

@@ -4,7 +4,7 @@
 //! used because threads write to disjoint rows and columns of the same operand at the same time.
 
 use super::kernels::act::{self, Act};
-use super::kernels::attention::{self, Heads};
+use super::kernels::attention::{Attend, KvLayout, attend_row, kv_append_row};
 use super::kernels::matmul::{self, ActKind, MulMat};
 use super::kernels::rope::{RopeParams, rope_rates, rope_row, rope_table};
 use super::kernels::{basic, norm, select};
@@ -20,6 +20,9 @@ use crate::{bail, err};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
+
+/// Positions in a KV page.
+const PAGE: usize = crate::backend::table::REALM_KV_PAGE_POSITIONS as usize;
 
 /// A program's tables, and the step they are bound to.
 pub(super) struct Bound<'a> {
@@ -181,7 +184,10 @@ impl<'a> Bound<'a> {
     ///
     /// # Safety
     /// As [`Self::row`], and no other reference to the row is in use.
-    #[allow(clippy::mut_from_ref, reason = "threads own disjoint rows of a shared operand")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "threads own disjoint rows of a shared operand"
+    )]
     unsafe fn row_mut<T>(&self, operand: Operand, i: usize) -> &'a mut [T] {
         let (cols, _) = self.shape(operand);
         // SAFETY: as above.
@@ -200,7 +206,9 @@ impl<'a> Bound<'a> {
         let dst = Operand::of(op.dst);
         match code {
             Some(Code::Cpy) => param_dim(op, 2, &self.registers) as usize,
-            Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => self.shape(dst).1,
+            Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => {
+                self.shape(dst).1
+            }
             _ => {
                 let all = [dst, src(op, 0), src(op, 1), src(op, 2)];
                 let exact = all.into_iter().find(|o| matches!(o, Operand::Value(_)));
@@ -299,7 +307,11 @@ pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Ta
             }),
         }
         // Whatever else writes to the input makes what the workspace holds stale.
-        let second = op.src.get(1).copied().filter(|_| op.code == Code::TopK as u16);
+        let second = op
+            .src
+            .get(1)
+            .copied()
+            .filter(|_| op.code == Code::TopK as u16);
         if held.is_some_and(|(input, _)| op.dst == input || second == Some(input)) {
             held = None;
         }
@@ -354,6 +366,7 @@ impl Task {
         match self.kind {
             Kind::Multiply(_) if rows > 0 => bound.weight(src(op, 0)).map_or(0, |w| w.ne[1]),
             Kind::Multiply(_) => 0,
+            Kind::Append => rows.min(1),
             Kind::Attend => rows * u64::from(param(op, 1)),
             _ => rows,
         }
@@ -378,6 +391,7 @@ impl Task {
                     window => keys.min(window) * dim,
                 }
             }
+            Kind::Append => cols * bound.rows(op) as u64,
             // exp and friends cost some ten times a multiply-add.
             _ => cols * 8,
         }
@@ -413,7 +427,7 @@ impl Task {
                 Ok(())
             }
             Kind::Multiply(kind) => multiply(bound, op, *kind, units),
-            Kind::Append => append(bound, op, units),
+            Kind::Append => append(bound, op),
             Kind::Attend => attend(bound, op, units),
         }
     }
@@ -453,69 +467,83 @@ fn multiply(
     Ok(())
 }
 
-/// The memory of a layer's part of a page.
+/// The memory of a layer's part of a page; null where a window has left it behind.
+///
+/// # Safety
+/// The step has a page of this index.
 unsafe fn page(bound: &Bound<'_>, layer: &realm_kv_layer, index: usize) -> *mut u8 {
     // SAFETY: the core has made every page that a step's positions reach.
     unsafe {
         let table = &*bound.step.kv_tables.add(layer.group as usize);
-        let page = *table.pages.add(index);
-        page.cast::<u8>().add(layer.offset as usize)
+        let page = (*table.pages.add(index)).cast::<u8>();
+        if page.is_null() {
+            return page;
+        }
+        page.add(layer.offset as usize)
     }
 }
 
-fn heads(layer: &realm_kv_layer) -> Option<Heads> {
-    Some(Heads {
-        ty: GgmlType::from_id(layer.r#type)?,
-        n_head_kv: layer.n_head_kv as usize,
-        dim_k: layer.head_dim_k as usize,
-        dim_v: layer.head_dim_v as usize,
-    })
+fn layout(layer: &realm_kv_layer) -> core::result::Result<KvLayout, Status> {
+    let (k, v) = (layer.head_dim_k, layer.head_dim_v);
+    super::memory::layout(layer.r#type, layer.n_head_kv, k, v).map_err(|e| e.status())
 }
 
-fn append(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::Result<(), Status> {
+/// Appends all rows: one unit, because rows of a page are not apart in memory.
+fn append(bound: &Bound<'_>, op: &realm_op) -> core::result::Result<(), Status> {
     let layer = bound.kv_layer(src(op, 3)).ok_or(Status::Internal)?;
-    let heads = heads(layer).ok_or(Status::Internal)?;
+    let layout = layout(layer)?;
     let first = param_dim(op, 0, &bound.registers) as usize;
-    for i in units {
+    for i in 0..bound.rows(op) {
         let position = first + i;
-        // SAFETY: unit `i` owns slot `position % 64` of the page.
+        // SAFETY: this task alone writes the layer's part of the page.
         unsafe {
-            let page = page(bound, layer, position / 64);
+            let page = page(bound, layer, position / PAGE);
+            if page.is_null() {
+                return Err(Status::Internal);
+            }
+            let page = from_raw_parts_mut(page, layout.page_bytes());
             let (k, v) = (bound.row(src(op, 1), i), bound.row(src(op, 2), i));
-            attention::append(&heads, page, position % 64, k, v);
+            kv_append_row(&layout, page, position % PAGE, k, v);
         }
     }
     Ok(())
 }
 
-fn attend(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::Result<(), Status> {
+fn attend(
+    bound: &Bound<'_>,
+    op: &realm_op,
+    units: Range<usize>,
+) -> core::result::Result<(), Status> {
     let layer = bound.kv_layer(src(op, 3)).ok_or(Status::Internal)?;
-    let heads = heads(layer).ok_or(Status::Internal)?;
+    let layout = layout(layer)?;
     let n_head = param(op, 1) as usize;
     let first = param_dim(op, 0, &bound.registers) as usize;
-    let args = attention::Attend {
-        heads,
+    let count = (first + bound.rows(op)).div_ceil(PAGE);
+    let mut pages = try_vec(count, "page addresses").map_err(|e| e.status())?;
+    // SAFETY: pages up to the last position exist.
+    pages.extend((0..count).map(|i| unsafe { page(bound, layer, i) }.cast_const()));
+    let args = Attend {
+        layout: &layout,
+        n_head,
         scale: param_f32(op, 2),
-        window: param(op, 3) as usize,
+        window: param(op, 3),
         softcap: param_f32(op, 4),
+        pages: &pages,
     };
-    let (q, dst) = (src(op, 0), Operand::of(op.dst));
-    let group = n_head / heads.n_head_kv.max(1);
-    for unit in units {
-        let (i, h) = (unit / n_head, unit % n_head);
-        // SAFETY: unit (i, h) owns head `h` of row `i` of the destination; pages up to the position exist.
+    let dim_v = layout.head_dims().1;
+    let (mut unit, end) = (units.start, units.end);
+    while unit < end {
+        // As many heads of one row as there are.
+        let (i, head) = (unit / n_head, unit % n_head);
+        let heads = head..n_head.min(head + (end - unit));
+        unit += heads.len();
+        // SAFETY: these units own these heads of row `i` of the destination; nobody writes pages or queries now.
         unsafe {
-            let q = from_raw_parts(
-                bound.row::<f32>(q, i).as_ptr().add(h * heads.dim_k),
-                heads.dim_k,
-            );
-            let out = bound.base(dst).cast::<f32>();
-            let out = from_raw_parts_mut(
-                out.add(i * n_head * heads.dim_v + h * heads.dim_v),
-                heads.dim_v,
-            );
-            let pages = |index: usize| page(bound, layer, index).cast_const();
-            attention::attend(&args, &pages, h / group.max(1), first + i, q, out);
+            let out = bound.base(Operand::of(op.dst)).cast::<f32>();
+            let out = out.add((i * n_head + head) * dim_v);
+            let out = from_raw_parts_mut(out, heads.len() * dim_v);
+            let q = bound.row(src(op, 0), i);
+            attend_row(&args, (first + i) as u32, q, heads, out);
         }
     }
     Ok(())
@@ -533,7 +561,10 @@ fn rows(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::
                     0 => bound.shape(dst).0,
                     g => g,
                 };
-                let (w, b) = (bound.weight_bytes(src(op, 1)), bound.weight_bytes(src(op, 2)));
+                let (w, b) = (
+                    bound.weight_bytes(src(op, 1)),
+                    bound.weight_bytes(src(op, 2)),
+                );
                 let x = moved(bound, op, i);
                 if code == Code::RmsNorm {
                     norm::rms_norm(x, w, group, param_f32(op, 0));
@@ -544,7 +575,9 @@ fn rows(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::
             Code::Glu => {
                 let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
                 // SAFETY: source 1 is not the destination.
-                act::glu(kind, moved(bound, op, i), unsafe { bound.row(src(op, 1), i) });
+                act::glu(kind, moved(bound, op, i), unsafe {
+                    bound.row(src(op, 1), i)
+                });
             }
             Code::Unary => {
                 let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
@@ -567,7 +600,10 @@ fn rows(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::ViewCols => unsafe {
                 let to = bound.row_mut::<f32>(dst, i);
-                let from = bound.row::<f32>(src(op, 0), i).iter().skip(param(op, 0) as usize);
+                let from = bound
+                    .row::<f32>(src(op, 0), i)
+                    .iter()
+                    .skip(param(op, 0) as usize);
                 to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
             },
             // SAFETY: the operands differ; unit `i` owns row `i`.
@@ -631,7 +667,9 @@ fn get_row(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Result<(
     let bytes = ty.row_bytes(w.ne[0]).ok_or(Status::Internal)?;
     let table = bound.weight_bytes(src(op, 0)).ok_or(Status::Internal)?;
     let start = (id * bytes) as usize;
-    let row = table.get(start..start + bytes as usize).ok_or(Status::Internal)?;
+    let row = table
+        .get(start..start + bytes as usize)
+        .ok_or(Status::Internal)?;
     // SAFETY: unit `i` owns row `i` of the destination.
     let to = unsafe { bound.row_mut(Operand::of(op.dst), i) };
     quant::dequantize_row(ty, row, to).map_err(|e| e.status())
@@ -640,7 +678,14 @@ fn get_row(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Result<(
 fn cpy(bound: &Bound<'_>, op: &realm_op, i: usize) {
     let (from, to) = (src(op, 0), Operand::of(op.dst));
     let size = match from {
-        Operand::Buffer(b) if bound.buffers.get(b as usize).is_some_and(|b| b.r#type == TYPE_F16) => 2,
+        Operand::Buffer(b)
+            if bound
+                .buffers
+                .get(b as usize)
+                .is_some_and(|b| b.r#type == TYPE_F16) =>
+        {
+            2
+        }
         _ => 4,
     };
     let row = bound.shape(from).0 * size;

@@ -3,8 +3,8 @@
 //! KV pages are 64 positions long and hold the parts of all layers of a group, so that fork, rewind and
 //! prefix sharing are operations on a short table. A page is zeroed when it is made and when it is freed.
 
-use super::kernels::attention::page_bytes;
-use super::op::{TYPE_F16, TYPE_F32, TYPE_I32, TYPE_Q8_0};
+use super::kernels::attention::KvLayout;
+use super::op::{TYPE_F16, TYPE_F32, TYPE_I32};
 use super::program::MAX_EXTENT;
 use crate::backend::host::{Buffer, Selected};
 use crate::backend::table::{
@@ -96,6 +96,12 @@ unsafe impl Sync for Memory {}
 fn reserve<T>(v: &mut Vec<T>, more: usize, what: &str) -> Result<()> {
     v.try_reserve(more)
         .map_err(|_| err!(NoMemory, "no memory for {more} more {what}"))
+}
+
+/// How a layer's part of a page is laid out.
+pub(super) fn layout(ty: u32, heads: u32, dim_k: u32, dim_v: u32) -> Result<KvLayout> {
+    let ty = GgmlType::from_id(ty).ok_or_else(|| err!(Unsupported, "a KV layer of type {ty}"))?;
+    KvLayout::new(ty, heads as usize, dim_k as usize, dim_v as usize)
 }
 
 impl Memory {
@@ -204,10 +210,6 @@ impl Memory {
         if self.sealed {
             bail!(State, "KV layers are created before the first step");
         }
-        let ty = GgmlType::from_id(d.ty);
-        if !matches!(d.ty, TYPE_F32 | TYPE_F16 | TYPE_Q8_0) {
-            bail!(Unsupported, "a KV layer of type {}", d.ty);
-        }
         let ok = |n: u32, most: u32| n > 0 && n <= most;
         if !ok(d.n_head_kv, 1 << 16)
             || !ok(d.head_dim_k, 1 << 16)
@@ -217,20 +219,11 @@ impl Memory {
         {
             bail!(InvalidArgument, "a KV layer of {d:?}");
         }
-        if d.ty == TYPE_Q8_0 && !(d.head_dim_k | d.head_dim_v).is_multiple_of(32) {
-            bail!(
-                InvalidArgument,
-                "q8_0 KV needs heads of a multiple of 32, not {}/{}",
-                d.head_dim_k,
-                d.head_dim_v
-            );
-        }
         if self.kv_layers.len() >= MAX_KV_LAYERS {
             bail!(Limit, "more than {MAX_KV_LAYERS} KV layers");
         }
-        let (v_offset, bytes) = ty
-            .and_then(|ty| page_bytes(ty, d.n_head_kv, d.head_dim_k, d.head_dim_v))
-            .ok_or_else(|| err!(InvalidArgument, "a KV layer of {d:?}"))?;
+        let layout = layout(d.ty, d.n_head_kv, d.head_dim_k, d.head_dim_v)?;
+        let (v_offset, bytes) = (layout.values_at() as u64, layout.page_bytes() as u64);
         reserve(&mut self.kv_layers, 1, "KV layers")?;
         let missing = (d.group as usize + 1).saturating_sub(self.groups.len());
         reserve(&mut self.groups, missing, "KV groups")?;
@@ -281,10 +274,9 @@ impl Memory {
     /// What the layers so far cost for so many positions, in bytes.
     pub fn kv_bytes_for(&self, positions: u32) -> u64 {
         let pages = u64::from(positions.div_ceil(REALM_KV_PAGE_POSITIONS));
-        self.groups
-            .iter()
-            .flatten()
-            .fold(0u64, |sum, g| sum.saturating_add(pages.saturating_mul(g.page_bytes)))
+        self.groups.iter().flatten().fold(0u64, |sum, g| {
+            sum.saturating_add(pages.saturating_mul(g.page_bytes))
+        })
     }
 
     /// Makes pages until a group reaches `positions`. Nothing changes on failure but pages made so far.

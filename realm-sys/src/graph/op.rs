@@ -4,8 +4,8 @@ use crate::backend::table::{
     REALM_OPERAND_BUFFER, REALM_OPERAND_KV, REALM_OPERAND_NONE, REALM_OPERAND_VALUE,
     REALM_OPERAND_WEIGHT, realm_op,
 };
-use crate::error::Result;
 use crate::err;
+use crate::error::Result;
 
 /// Bytes of an operation on the wire.
 pub const OP_BYTES: usize = size_of::<realm_op>();

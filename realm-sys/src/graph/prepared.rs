@@ -164,7 +164,14 @@ impl Prepared {
             let code = match t.prepare {
                 // SAFETY: the view points into `self.program`, whose vectors live and stay put until `discard`.
                 Some(f) => unsafe {
-                    f(t.ctx, &raw const *self.view, s.first, s.count, plan, &raw mut bytes)
+                    f(
+                        t.ctx,
+                        &raw const *self.view,
+                        s.first,
+                        s.count,
+                        plan,
+                        &raw mut bytes,
+                    )
                 },
                 None => -1,
             };
@@ -182,7 +189,11 @@ impl Prepared {
             Worker::Plan { backend, .. } => !Arc::ptr_eq(backend, &self.on.backend),
             Worker::Kernel(_) => false,
         };
-        self.segments.iter().filter(away).map(|s| u64::from(s.count)).sum()
+        self.segments
+            .iter()
+            .filter(away)
+            .map(|s| u64::from(s.count))
+            .sum()
     }
 }
 
@@ -225,7 +236,8 @@ fn push(segments: &mut Vec<Segment>, worker: Worker, first: u32, staged: bool) -
 fn runs(backend: &Backend, view: &realm_program, op: u32) -> bool {
     let t = &backend.table;
     // SAFETY: contract of the table; the view is whole.
-    t.supports.is_some_and(|f| unsafe { f(t.ctx, view, op) } == 1)
+    t.supports
+        .is_some_and(|f| unsafe { f(t.ctx, view, op) } == 1)
 }
 
 fn view(p: &Program) -> realm_program {

@@ -124,7 +124,11 @@ impl Program {
             + value_count * VALUE_BYTES
             + op_count * OP_BYTES;
         if bytes.len() != need {
-            bail!(Format, "program: {} bytes, its header says {need}", bytes.len());
+            bail!(
+                Format,
+                "program: {} bytes, its header says {need}",
+                bytes.len()
+            );
         }
         let mut registers = try_vec(reg_count, "registers")?;
         for i in 0..reg_count {
@@ -135,7 +139,12 @@ impl Program {
                 reserved: w.u32()?,
             };
             if r.min > r.max || r.max > MAX_EXTENT || r.reserved != 0 {
-                bail!(Format, "program: register {i} has bounds {}..{}", r.min, r.max);
+                bail!(
+                    Format,
+                    "program: register {i} has bounds {}..{}",
+                    r.min,
+                    r.max
+                );
             }
             registers.push(r);
         }

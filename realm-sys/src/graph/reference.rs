@@ -55,7 +55,12 @@ pub fn table(platform: &Platform) -> realm_backend {
 unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
     // SAFETY: contract of the slot.
     let bound = unsafe { Bound::program(program) };
-    i32::from(bound.ops.get(op as usize).is_some_and(super::exec::supports))
+    i32::from(
+        bound
+            .ops
+            .get(op as usize)
+            .is_some_and(super::exec::supports),
+    )
 }
 
 unsafe extern "C" fn prepare(
@@ -141,7 +146,13 @@ unsafe extern "C" fn query(
     code
 }
 
-fn advance(platform: &Platform, plan: &Plan, steps: &[realm_step], at: &mut Place, quantum: u64) -> i32 {
+fn advance(
+    platform: &Platform,
+    plan: &Plan,
+    steps: &[realm_step],
+    at: &mut Place,
+    quantum: u64,
+) -> i32 {
     let _fp = FpGuard::new();
     let deadline = match platform.now_ns() {
         Some(now) if quantum != 0 => Some(now.saturating_add(quantum)),
@@ -169,7 +180,13 @@ fn advance(platform: &Platform, plan: &Plan, steps: &[realm_step], at: &mut Plac
 }
 
 /// Runs a task from `at.unit` to its end, or until the deadline.
-fn run(platform: &Platform, task: &Task, bound: &Bound<'_>, at: &mut Place, deadline: Option<u64>) -> i32 {
+fn run(
+    platform: &Platform,
+    task: &Task,
+    bound: &Bound<'_>,
+    at: &mut Place,
+    deadline: Option<u64>,
+) -> i32 {
     let units = task.units(bound);
     let cost = task.unit_cost(bound).max(1);
     let threads = u64::from(bound.step.thread_count.min(platform.width()).max(1));
@@ -181,7 +198,9 @@ fn run(platform: &Platform, task: &Task, bound: &Bound<'_>, at: &mut Place, dead
             None => rest,
             Some(_) => (GRAIN * threads / cost).clamp(1, rest),
         };
-        let parts = (slice.saturating_mul(cost) / GRAIN + 1).min(threads).min(slice);
+        let parts = (slice.saturating_mul(cost) / GRAIN + 1)
+            .min(threads)
+            .min(slice);
         let start = at.unit;
         let body = |i: u32| {
             let (i, from) = (u64::from(i), start);

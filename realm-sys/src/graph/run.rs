@@ -70,7 +70,8 @@ impl Run {
         }
         // Registers change linearly, so a sum of two is largest at one of the ends.
         for s in &p.spans {
-            let end = |regs: &[u32]| u64::from(s.start.value(regs)) + u64::from(s.count.value(regs));
+            let end =
+                |regs: &[u32]| u64::from(s.start.value(regs)) + u64::from(s.count.value(regs));
             let most = end(registers).max(end(&last));
             if most > u64::from(s.limit) {
                 bail!(
@@ -154,7 +155,8 @@ impl Run {
     }
 
     fn segment_advance(&mut self, s: &Segment, memory: &mut Memory, quantum: u64) -> Result<bool> {
-        if !self.started && s.staged
+        if !self.started
+            && s.staged
             && let Some(stage) = &mut self.stage
         {
             stage.load(&self.prepared, s, memory, &self.step)?;
@@ -200,7 +202,8 @@ impl Run {
                 }
             }
         };
-        if done && s.staged
+        if done
+            && s.staged
             && let Some(stage) = &mut self.stage
         {
             stage.store(&self.prepared, s, memory)?;
@@ -226,7 +229,9 @@ impl Run {
             registers: self.registers.as_ptr(),
         };
         // SAFETY: contract of `realm_kernel_fn`.
-        let code = kernel.call.map_or(-1, |f| unsafe { f(kernel.ctx, &raw const args) });
+        let code = kernel
+            .call
+            .map_or(-1, |f| unsafe { f(kernel.ctx, &raw const args) });
         if code == 0 {
             Ok(())
         } else {

@@ -92,7 +92,13 @@ impl Stage {
     }
 
     /// Brings in what the segment reads.
-    pub fn load(&mut self, prepared: &Prepared, s: &Segment, memory: &mut Memory, of: &realm_step) -> Result<()> {
+    pub fn load(
+        &mut self,
+        prepared: &Prepared,
+        s: &Segment,
+        memory: &mut Memory,
+        of: &realm_step,
+    ) -> Result<()> {
         self.step = realm_step {
             scratch: self.scratch.as_ptr().cast(),
             workspace: self.workspace.as_ptr().cast(),
@@ -109,7 +115,13 @@ impl Stage {
         self.each(prepared, s, memory, Way::Out)
     }
 
-    fn each(&mut self, prepared: &Prepared, s: &Segment, memory: &mut Memory, way: Way) -> Result<()> {
+    fn each(
+        &mut self,
+        prepared: &Prepared,
+        s: &Segment,
+        memory: &mut Memory,
+        way: Way,
+    ) -> Result<()> {
         let p = &prepared.program;
         let ops = p.ops.iter().skip(s.first as usize).take(s.count as usize);
         for op in ops {
@@ -122,15 +134,22 @@ impl Stage {
                     Operand::Value(i) => {
                         let bytes = p.value_bytes(i) as usize;
                         let offset = p.values.get(i as usize).map_or(0, |v| v.offset);
-                        let Some(device) = memory.scratch_mut() else { continue };
+                        let Some(device) = memory.scratch_mut() else {
+                            continue;
+                        };
                         // SAFETY: the plan put the value inside scratch, whose mirror is as large.
                         let host = unsafe {
-                            core::slice::from_raw_parts_mut(self.scratch.as_ptr().add(offset as usize), bytes)
+                            core::slice::from_raw_parts_mut(
+                                self.scratch.as_ptr().add(offset as usize),
+                                bytes,
+                            )
                         };
                         way.copy(device, offset, host)?;
                     }
                     Operand::Buffer(i) => {
-                        if let (Some(block), Some(device)) = (self.buffers.get(i as usize), memory.buffer_mut(i)) {
+                        if let (Some(block), Some(device)) =
+                            (self.buffers.get(i as usize), memory.buffer_mut(i))
+                        {
                             whole(way, device, block)?;
                         }
                     }
@@ -155,7 +174,10 @@ impl Drop for Stage {
     fn drop(&mut self) {
         // Mirrors hold what the device held: leave nothing behind in the platform's memory.
         let pages = self.pages.iter().flatten();
-        for b in pages.chain(&self.buffers).chain([&self.scratch, &self.workspace]) {
+        for b in pages
+            .chain(&self.buffers)
+            .chain([&self.scratch, &self.workspace])
+        {
             // SAFETY: the block is ours and this long.
             unsafe { ptr::write_bytes(b.as_ptr(), 0, b.len()) }
         }
@@ -170,7 +192,12 @@ enum Way {
 }
 
 impl Way {
-    fn copy(self, device: &mut crate::backend::host::Buffer, offset: u64, host: &mut [u8]) -> Result<()> {
+    fn copy(
+        self,
+        device: &mut crate::backend::host::Buffer,
+        offset: u64,
+        host: &mut [u8],
+    ) -> Result<()> {
         match self {
             Self::In => device.read(offset, host),
             Self::Out => device.write(offset, host),

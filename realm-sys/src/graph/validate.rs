@@ -67,7 +67,12 @@ pub fn validate(program: &mut Program, model: &Model) -> Result<()> {
 }
 
 fn at(index: usize, code: Code, e: &Error) -> Error {
-    let mut placed = err!(Format, "operation {index} ({}): {}", code.name(), e.message());
+    let mut placed = err!(
+        Format,
+        "operation {index} ({}): {}",
+        code.name(),
+        e.message()
+    );
     placed.set_status(e.status());
     placed
 }
@@ -153,9 +158,10 @@ impl Check<'_> {
                 Shape {
                     ty: w.r#type,
                     cols,
-                    rows: Dim::Const(u32::try_from(rows).map_err(|_| {
-                        err!(Limit, "a weight with {rows} rows")
-                    })?),
+                    rows: Dim::Const(
+                        u32::try_from(rows)
+                            .map_err(|_| err!(Limit, "a weight with {rows} rows"))?,
+                    ),
                     exact: false,
                 }
             }
@@ -413,9 +419,16 @@ impl Check<'_> {
         let cols = self.same_cols(&[dst, x])?;
         self.dim(0)?;
         let (head_dim, n_dims) = (u64::from(param(self.op, 1)), u64::from(param(self.op, 2)));
-        if head_dim == 0 || cols % head_dim != 0 || n_dims == 0 || n_dims % 2 != 0 || n_dims > head_dim
+        if head_dim == 0
+            || cols % head_dim != 0
+            || n_dims == 0
+            || n_dims % 2 != 0
+            || n_dims > head_dim
         {
-            bail!(Format, "{cols} columns, heads of {head_dim}, {n_dims} rotated");
+            bail!(
+                Format,
+                "{cols} columns, heads of {head_dim}, {n_dims} rotated"
+            );
         }
         for (i, what) in [
             (3, "freq_base"),
@@ -638,7 +651,12 @@ impl Check<'_> {
         let x = self.in_place()?;
         let bits = self.source(1, TYPE_I32)?;
         if bits.cols != x.cols.div_ceil(32) || self.max(bits.rows)? < 1 {
-            bail!(Format, "a mask of {} words for {} columns", bits.cols, x.cols);
+            bail!(
+                Format,
+                "a mask of {} words for {} columns",
+                bits.cols,
+                x.cols
+            );
         }
         Ok(())
     }

@@ -118,8 +118,8 @@ impl KvLayout {
         (self.dk, self.dv)
     }
 
-    /// Where the values of the first head begin.
-    fn values_at(&self) -> usize {
+    /// Where the values of the first head begin, in bytes.
+    pub fn values_at(&self) -> usize {
         self.n_head_kv * self.key_bytes
     }
 }

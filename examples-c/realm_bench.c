@@ -1,0 +1,330 @@
+/* realm_bench.c - realm-bench: how fast a model reads and writes.
+ *
+ * Columns and protocol are those of llama-bench, so that the two can be compared: `ppN` reads a
+ * prompt of N random tokens into an empty context, `tgN` makes N tokens after the begin token. Each
+ * test runs once to warm up and then -r times; opening a session is not counted.
+ */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tool.h"
+
+#define MODEL_ID 1u
+#define REPETITIONS_MAX 1000u
+
+static const char help[] =
+    "-m MODEL.gguf [-p N,...] [-n N,...] [-t N,...] [-r N] [--backend NAME] [-o md|json]\n"
+    "\n"
+    "  -m, --model FILE      a GGUF file; FILE-00001-of-0000N.gguf stands for all N parts\n"
+    "  -p, --n-prompt N,...  tokens to read (default 512; 0: no such test)\n"
+    "  -n, --n-gen N,...     tokens to make (default 128; 0: no such test)\n"
+    "  -t, --threads N,...   threads (default 1)\n"
+    "  -r, --repetitions N   measured runs of each test (default 5)\n"
+    "      --backend NAME    which backend computes (default: the best there is)\n"
+    "  -o, --output FORMAT   md (default) or json\n"
+    "  -h, --help   --version\n";
+
+static const char *model_path, *backend, *output = "md";
+static tool_counts prompts = {{512}, 1}, gens = {{128}, 1}, threads = {{1}, 1};
+static uint32_t repetitions = 5;
+
+static const tool_option options[] = {
+    {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
+    {"--n-prompt", "-p", TOOL_COUNTS, &prompts, 0, 1 << 24},
+    {"--n-gen", "-n", TOOL_COUNTS, &gens, 0, 1 << 24},
+    {"--threads", "-t", TOOL_COUNTS, &threads, 1, 1024},
+    {"--repetitions", "-r", TOOL_COUNT, &repetitions, 1, REPETITIONS_MAX},
+    {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
+    {"--output", "-o", TOOL_TEXT, &output, 0, 0},
+};
+
+/* ---- the model ---- */
+
+static struct {
+    char type[192]; /* "llama 1.1B Q4_K - Medium", as llama-bench names it */
+    uint64_t bytes, parameters;
+    uint32_t vocab_count, first_token;
+} model;
+
+static int meta_int(const char *key, int64_t *value) {
+    return realm_model_meta_int(NULL, MODEL_ID, key, strlen(key), -1, value, NULL) ==
+           REALM_STATUS_OK;
+}
+
+/* The names that go with general.file_type. */
+static const char *file_type_name(void) {
+    static const struct {
+        int64_t number;
+        const char *name;
+    } names[] = {{0, "all F32"},        {1, "F16"},           {2, "Q4_0"},
+                 {3, "Q4_1"},           {7, "Q8_0"},          {8, "Q5_0"},
+                 {9, "Q5_1"},           {10, "Q2_K - Medium"}, {11, "Q3_K - Small"},
+                 {12, "Q3_K - Medium"}, {13, "Q3_K - Large"}, {14, "Q4_K - Small"},
+                 {15, "Q4_K - Medium"}, {16, "Q5_K - Small"}, {17, "Q5_K - Medium"},
+                 {18, "Q6_K"},          {25, "IQ4_NL - 4.5 bpw"}, {30, "IQ4_XS - 4.25 bpw"},
+                 {32, "BF16"},          {38, "MXFP4 MoE"}};
+    int64_t type = -1;
+    if (meta_int("general.file_type", &type)) {
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            if (names[i].number == type) {
+                return names[i].name;
+            }
+        }
+    }
+    return "unknown type";
+}
+
+static void read_model(void) {
+    realm_model_info info = REALM_MODEL_INFO_INIT;
+    realm_tensor_info tensor = REALM_TENSOR_INFO_INIT;
+    realm_error error = {0, ""};
+    char label[32] = "?B";
+    size_t label_bytes = 0;
+    int64_t bos = 0;
+    uint32_t embedding = 0;
+    tool_check(realm_model_get_info(NULL, MODEL_ID, &info, &error), &error);
+    if (realm_model_meta_string(NULL, MODEL_ID, "general.size_label", 18, -1, label,
+                                sizeof label - 1, &label_bytes, NULL) == REALM_STATUS_OK) {
+        label[label_bytes] = '\0';
+    }
+    (void)snprintf(model.type, sizeof model.type, "%s %s %s", info.architecture, label,
+                   file_type_name());
+    model.parameters = info.parameter_count;
+    for (uint32_t i = 0; i < info.tensor_count; i++) {
+        tool_check(realm_model_tensor_info(NULL, MODEL_ID, i, &tensor, &error), &error);
+        model.bytes += tensor.bytes;
+    }
+    tool_check(realm_model_tensor_find(NULL, MODEL_ID, "token_embd.weight", 17, &embedding,
+                                       &error),
+               &error);
+    tool_check(realm_model_tensor_info(NULL, MODEL_ID, embedding, &tensor, &error), &error);
+    model.vocab_count = (uint32_t)tensor.ne[1];
+    if (model.vocab_count == 0) {
+        tool_die("the model has no vocabulary");
+    }
+    if (meta_int("tokenizer.ggml.bos_token_id", &bos) && bos >= 0 && bos < model.vocab_count) {
+        model.first_token = (uint32_t)bos;
+    }
+}
+
+/* ---- one test ---- */
+
+typedef struct test {
+    uint32_t thread_count, n_prompt, n_gen;
+    char backend[64];
+    uint64_t ns[REPETITIONS_MAX];
+    time_t started;
+} test;
+
+/* Always the same "random" tokens: what is read does not change the work, but results should be
+ * repeatable. */
+static uint32_t next_random(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static realm_session *open_session(realm_runtime *runtime, const test *t) {
+    char n_predict[16], ctx[16];
+    const realm_param params[] = {
+        {"ignore_eos", "1"}, {"n_predict", n_predict}, {"ctx", ctx}, {"temp", "0"}};
+    realm_session_options session_options = REALM_SESSION_OPTIONS_INIT;
+    realm_session *session = NULL;
+    realm_error error = {0, ""};
+    (void)snprintf(n_predict, sizeof n_predict, "%" PRIu32, t->n_gen);
+    (void)snprintf(ctx, sizeof ctx, "%" PRIu32, t->n_prompt + t->n_gen + 1);
+    session_options.params = params;
+    session_options.param_count = sizeof params / sizeof params[0];
+    session_options.backend = backend;
+    session_options.thread_count = t->thread_count;
+    tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
+    return session;
+}
+
+/* Runs the test once and returns the nanoseconds from the prompt to the end of the turn. */
+static uint64_t run_once(realm_runtime *runtime, const test *t) {
+    const uint32_t count = t->n_prompt > 0 ? t->n_prompt : 1;
+    uint32_t *ids = (uint32_t *)calloc(count, sizeof *ids), state = 1, made = 0;
+    realm_session *session = open_session(runtime, t);
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    if (ids == NULL) {
+        tool_die("no memory for %" PRIu32 " tokens", count);
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        ids[i] = next_random(&state) % model.vocab_count;
+    }
+    ids[0] = model.first_token;
+    const double start = tool_now_ms();
+    tool_check(realm_session_prompt(session, REALM_INPUT_IDS, ids, count * sizeof *ids, &error),
+               &error);
+    while (event.kind != REALM_EVENT_DONE) {
+        tool_check(realm_session_poll(session, 0, &event, &error), &error);
+        made += event.kind == REALM_EVENT_TOKEN && event.token >= 0;
+    }
+    const double ms = tool_now_ms() - start;
+    realm_session_close(session);
+    free(ids);
+    if (made < t->n_gen) {
+        tool_die("the model made %" PRIu32 " tokens of %" PRIu32, made, t->n_gen);
+    }
+    return (uint64_t)(ms * 1e6);
+}
+
+static void run_test(realm_runtime *runtime, test *t) {
+    const char *name = realm_runtime_backend_name(runtime, 0);
+    test warm_up = *t;
+    (void)snprintf(t->backend, sizeof t->backend, "%s", backend != NULL ? backend : name);
+    t->started = time(NULL);
+    if (warm_up.n_gen > 1) {
+        warm_up.n_gen = 1;
+    }
+    (void)run_once(runtime, &warm_up);
+    for (uint32_t i = 0; i < repetitions; i++) {
+        tool_bar(t->n_prompt > 0 ? "pp" : "tg", i, repetitions);
+        t->ns[i] = run_once(runtime, t);
+    }
+    tool_bar("", 1, 1);
+}
+
+/* ---- results ---- */
+
+typedef struct spread {
+    double mean, deviation;
+} spread;
+
+/* Mean and sample standard deviation, of nanoseconds or (tokens > 0) of tokens per second. */
+static spread spread_of(const test *t, uint32_t tokens) {
+    spread s = {0, 0};
+    double squares = 0;
+    for (uint32_t i = 0; i < repetitions; i++) {
+        const double ns = (double)t->ns[i], x = tokens > 0 ? tokens * 1e9 / ns : ns;
+        s.mean += x / repetitions;
+        squares += x * x;
+    }
+    if (repetitions > 1) {
+        const double n = repetitions, rest = squares / (n - 1) - s.mean * s.mean * n / (n - 1);
+        s.deviation = rest > 0 ? sqrt(rest) : 0;
+    }
+    return s;
+}
+
+static void print_samples(const char *name, const test *t, uint32_t tokens) {
+    printf("    \"%s\": [", name);
+    for (uint32_t i = 0; i < repetitions; i++) {
+        const double ns = (double)t->ns[i];
+        printf(tokens > 0 ? "%s %.6g" : "%s %.0f", i > 0 ? "," : "", tokens > 0 ? tokens * 1e9 / ns : ns);
+    }
+    printf(" ]");
+}
+
+static void print_json(const test *t, int first) {
+    const uint32_t tokens = t->n_prompt + t->n_gen;
+    const spread ns = spread_of(t, 0), ts = spread_of(t, tokens);
+    char when[32] = "";
+    struct tm utc;
+    if (gmtime_r(&t->started, &utc) != NULL) {
+        (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    }
+    printf("%s  {\n    \"build_version\": \"%s\",\n    \"backends\": ", first ? "[\n" : ",\n",
+           realm_version());
+    tool_json_string(stdout, t->backend);
+    printf(",\n    \"model_filename\": ");
+    tool_json_string(stdout, model_path);
+    printf(",\n    \"model_type\": ");
+    tool_json_string(stdout, model.type);
+    printf(",\n    \"model_size\": %" PRIu64 ",\n    \"model_n_params\": %" PRIu64
+           ",\n    \"n_threads\": %" PRIu32 ",\n    \"use_mmap\": true"
+           ",\n    \"n_prompt\": %" PRIu32 ",\n    \"n_gen\": %" PRIu32
+           ",\n    \"test_time\": \"%s\",\n    \"avg_ns\": %.0f,\n    \"stddev_ns\": %.0f"
+           ",\n    \"avg_ts\": %.6f,\n    \"stddev_ts\": %.6f,\n",
+           model.bytes, model.parameters, t->thread_count, t->n_prompt, t->n_gen, when, ns.mean,
+           ns.deviation, ts.mean, ts.deviation);
+    print_samples("samples_ns", t, 0);
+    printf(",\n");
+    print_samples("samples_ts", t, tokens);
+    printf("\n  }");
+}
+
+static void print_row(const test *t, int first) {
+    const spread ts = spread_of(t, t->n_prompt + t->n_gen);
+    char size[32], params[32], name[32], speed[64];
+    const double gib = 1024.0 * 1024.0 * 1024.0, bytes = (double)model.bytes;
+    const double parameters = (double)model.parameters;
+    if (first) {
+        printf("| %-30s | %10s | %10s | %-10s | %7s | %13s | %20s |\n", "model", "size", "params",
+               "backend", "threads", "test", "t/s");
+        printf("| ------------------------------ | ---------: | ---------: | ---------- | "
+               "------: | ------------: | -------------------: |\n");
+    }
+    if (bytes < gib) {
+        (void)snprintf(size, sizeof size, "%.2f MiB", bytes / 1024.0 / 1024.0);
+    } else {
+        (void)snprintf(size, sizeof size, "%.2f GiB", bytes / gib);
+    }
+    if (parameters < 1e9) {
+        (void)snprintf(params, sizeof params, "%.2f M", parameters / 1e6);
+    } else {
+        (void)snprintf(params, sizeof params, "%.2f B", parameters / 1e9);
+    }
+    (void)snprintf(name, sizeof name, "%s%" PRIu32, t->n_prompt > 0 ? "pp" : "tg",
+                   t->n_prompt + t->n_gen);
+    (void)snprintf(speed, sizeof speed, "%.2f ± %.2f", ts.mean, ts.deviation);
+    /* The sign ± is one column and two bytes. */
+    printf("| %-30s | %10s | %10s | %-10s | %7" PRIu32 " | %13s | %21s |\n", model.type, size,
+           params, t->backend, t->thread_count, name, speed);
+}
+
+static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t n_prompt,
+                         uint32_t n_gen, int first) {
+    static test t;
+    if (n_prompt == 0 && n_gen == 0) {
+        return first;
+    }
+    t.thread_count = thread_count;
+    t.n_prompt = n_prompt;
+    t.n_gen = n_gen;
+    run_test(runtime, &t);
+    if (strcmp(output, "json") == 0) {
+        print_json(&t, first);
+    } else {
+        print_row(&t, first);
+    }
+    (void)fflush(stdout);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    int first = 1;
+    tool_parse(argc, argv, "realm-bench", help, options, sizeof options / sizeof options[0]);
+    if (model_path == NULL) {
+        tool_misuse("no model: give -m");
+    }
+    if (strcmp(output, "md") != 0 && strcmp(output, "json") != 0) {
+        tool_misuse("--output: '%s' is not a format, 'md' and 'json' are", output);
+    }
+    tool_model_load(model_path, MODEL_ID);
+    read_model();
+    for (size_t t = 0; t < threads.count; t++) {
+        realm_runtime *runtime = tool_runtime(threads.value[t]);
+        for (size_t i = 0; i < prompts.count; i++) {
+            first = run_and_print(runtime, threads.value[t], prompts.value[i], 0, first);
+        }
+        for (size_t i = 0; i < gens.count; i++) {
+            first = run_and_print(runtime, threads.value[t], 0, gens.value[i], first);
+        }
+        realm_runtime_destroy(runtime);
+    }
+    if (strcmp(output, "json") == 0) {
+        printf(first ? "[]\n" : "\n]\n");
+    }
+    (void)realm_model_remove(NULL, MODEL_ID, NULL);
+    return fflush(stdout) == 0 ? 0 : 1;
+}

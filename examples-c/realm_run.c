@@ -1,0 +1,422 @@
+/* realm_run.c - realm-run: a model answers a prompt.
+ *
+ * The text goes to stdout as it is made, and nothing else does. Every session needs the same six
+ * calls as in 01_hello.c; the rest of this file is options, measurements and manners.
+ */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+/* Naming the id ourselves spares the library from hashing the file to find one. */
+#define MODEL_ID 1u
+
+/* How often the progress bar moves while a long prompt is read. */
+#define BAR_BUDGET_US 100000u
+
+static const char help[] =
+    "[-m MODEL.gguf] [-p TEXT | -f FILE | --ids \"1 2 3\"] [options]\n"
+    "Without -m the built-in demo model answers, without a prompt the question\n"
+    "\"What is the capital of France?\".\n"
+    "\n"
+    "  -m, --model FILE         a GGUF file; FILE-00001-of-0000N.gguf stands for all N parts\n"
+    "  -p, --prompt TEXT        the prompt\n"
+    "  -f, --file FILE          the prompt is the content of FILE, byte for byte (-: stdin)\n"
+    "      --ids \"1 2 3\"        the prompt as token ids, taken as they are\n"
+    "      --raw                the prompt is text to be continued\n"
+    "      --chat               the prompt is a user's message in the model's chat format\n"
+    "                           (the default where the model has a chat template, else --raw)\n"
+    "  -n, --n-predict N        at most N tokens (0: only read the prompt, -1: no limit)\n"
+    "  -c, --ctx N              room for N tokens, prompt included (default: the guest's)\n"
+    "  -t, --threads N          threads to use (default 1)\n"
+    "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
+    "      --top-k K  --top-p P  --min-p P  --repeat-penalty R  --seed S\n"
+    "      --ignore-eos         do not stop at the end token\n"
+    "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
+    "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
+    "      --backend NAME       which backend computes (default: the best there is)\n"
+    "      --guest FILE         a guest module in place of the built-in one\n"
+    "      --budget-us N        return from each poll after about N microseconds\n"
+    "      --hash               print the model's SHA-256 and derived id to stderr\n"
+    "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
+    "      --ids-out            print the generated token ids instead of text\n"
+    "      --stats json         measurements as the last line on stderr\n"
+    "  -h, --help   --version\n";
+
+static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path;
+static const char *logits_path, *stats_format, *kv_type;
+static int raw, chat, ignore_eos, ids_out, hash;
+static uint32_t thread_count = 1, budget_us = 0;
+
+static const tool_option options[] = {
+    {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
+    {"--prompt", "-p", TOOL_TEXT, &prompt_text, 0, 0},
+    {"--file", "-f", TOOL_TEXT, &prompt_file, 0, 0},
+    {"--ids", NULL, TOOL_TEXT, &prompt_ids, 0, 0},
+    {"--raw", NULL, TOOL_FLAG, &raw, 0, 0},
+    {"--chat", NULL, TOOL_FLAG, &chat, 0, 0},
+    {"--n-predict", "-n", TOOL_WHOLE_PARAM, "n_predict", -1, 2147483647},
+    {"--ctx", "-c", TOOL_WHOLE_PARAM, "ctx", 1, 2147483647},
+    {"--threads", "-t", TOOL_COUNT, &thread_count, 1, 1024},
+    {"--temp", NULL, TOOL_PARAM, "temp", 0, 1000},
+    {"--top-k", NULL, TOOL_WHOLE_PARAM, "top_k", 0, 2147483647},
+    {"--top-p", NULL, TOOL_PARAM, "top_p", 0, 1},
+    {"--min-p", NULL, TOOL_PARAM, "min_p", 0, 1},
+    {"--repeat-penalty", NULL, TOOL_PARAM, "repeat_penalty", 0.001, 1000},
+    {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", 0, 4294967295.0},
+    {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
+    {"--kv-type", NULL, TOOL_TEXT, &kv_type, 0, 0},
+    {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
+    {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
+    {"--guest", NULL, TOOL_TEXT, &guest_path, 0, 0},
+    {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
+    {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
+    {"--logits-out", NULL, TOOL_TEXT, &logits_path, 0, 0},
+    {"--ids-out", NULL, TOOL_FLAG, &ids_out, 0, 0},
+    {"--stats", NULL, TOOL_TEXT, &stats_format, 0, 0},
+};
+
+/* What --stats reports and the library does not count. */
+static struct {
+    double load_ms, hash_ms;
+    uint64_t first_token_guest_ns; /* guest time up to the first token: opening and prefill */
+    uint64_t tokens;               /* events that carried a token */
+} measured;
+
+/* ---- Ctrl-C ---- */
+
+static realm_session *volatile running;
+
+static void on_interrupt(int signal_number) {
+    realm_session *session = running;
+    (void)signal(signal_number, SIG_DFL); /* the second Ctrl-C ends the program */
+    if (session != NULL) {
+        realm_session_cancel(session);
+    }
+}
+
+/* ---- the prompt ---- */
+
+typedef struct prompt {
+    uint32_t kind;
+    const void *data;
+    size_t bytes;
+} prompt;
+
+/* "1 2 3", and also "[1, 2, 3]", because that is how other tools print ids. */
+static prompt parse_ids(const char *text) {
+    prompt p = {REALM_INPUT_IDS, NULL, 0};
+    uint32_t *ids = (uint32_t *)calloc(strlen(text) / 2 + 1, sizeof *ids);
+    size_t count = 0;
+    if (ids == NULL) {
+        tool_die("no memory for the token ids");
+    }
+    for (text += strspn(text, " \t\n,[]"); *text != '\0'; text += strspn(text, " \t\n,[]")) {
+        char *end = NULL;
+        errno = 0;
+        const unsigned long long id = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+        if (end == NULL || errno != 0 || id > UINT32_MAX || strchr(" \t\n,[]", *end) == NULL) {
+            tool_misuse("--ids: '%.20s' is not a token id", text);
+        }
+        ids[count++] = (uint32_t)id;
+        text = end;
+    }
+    if (count == 0) {
+        tool_misuse("--ids: there is no token id");
+    }
+    p.data = ids;
+    p.bytes = count * sizeof *ids;
+    return p;
+}
+
+static int has_chat_template(void) {
+    static const char key[] = "tokenizer.chat_template";
+    size_t bytes = 0;
+    const realm_status status =
+        realm_model_meta_string(NULL, MODEL_ID, key, sizeof key - 1, -1, NULL, 0, &bytes, NULL);
+    return status == REALM_STATUS_OK || status == REALM_STATUS_BUFFER_TOO_SMALL;
+}
+
+static prompt read_prompt(void) {
+    prompt p = {REALM_INPUT_TEXT, NULL, 0};
+    if (prompt_ids != NULL) {
+        return parse_ids(prompt_ids);
+    }
+    if (prompt_file != NULL) {
+        p.data = tool_read_file(prompt_file, &p.bytes);
+    } else {
+        p.data = prompt_text != NULL ? prompt_text : "What is the capital of France?";
+        p.bytes = strlen((const char *)p.data);
+    }
+    if (chat || (!raw && has_chat_template())) {
+        p.kind = REALM_INPUT_CHAT;
+    }
+    return p;
+}
+
+/* ---- the parts of a run ---- */
+
+static void check_options(void) {
+    const int prompts = (prompt_text != NULL) + (prompt_file != NULL) + (prompt_ids != NULL);
+    if (prompts > 1) {
+        tool_misuse("-p, -f and --ids exclude each other");
+    }
+    if (prompts == 0 && model_path != NULL) {
+        tool_misuse("no prompt: give -p, -f or --ids");
+    }
+    if (raw && chat) {
+        tool_misuse("--raw and --chat exclude each other");
+    }
+    if (stats_format != NULL && strcmp(stats_format, "json") != 0) {
+        tool_misuse("--stats: '%s' is not a format, 'json' is", stats_format);
+    }
+    if (ignore_eos) {
+        tool_param_set("ignore_eos", "1");
+    }
+    if (kv_type != NULL) {
+        tool_param_set("kv_type", kv_type);
+    }
+}
+
+static void register_demo(void) {
+    realm_model_source source = REALM_MODEL_SOURCE_INIT;
+    realm_error error = {0, ""};
+    const realm_bytes demo = tool_demo_model();
+    uint32_t id = MODEL_ID;
+    if (demo.bytes == 0) {
+        tool_die("this build has no demo model: name a model with -m");
+    }
+    source.parts = &demo;
+    source.part_count = 1;
+    source.id = id;
+    tool_check(realm_model_register(NULL, &source, &id, &error), &error);
+}
+
+static void print_hash(void) {
+    uint8_t sha256[32];
+    realm_error error = {0, ""};
+    const double start = tool_now_ms();
+    if (tool_bar_visible()) {
+        fputs("hashing ...", stderr);
+    }
+    const realm_status status = realm_model_digest(NULL, MODEL_ID, sha256, &error);
+    if (tool_bar_visible()) {
+        fputs("\r\033[K", stderr);
+    }
+    tool_check(status, &error);
+    measured.hash_ms = tool_now_ms() - start;
+    fputs("sha256 ", stderr);
+    for (size_t i = 0; i < sizeof sha256; i++) {
+        fprintf(stderr, "%02x", sha256[i]);
+    }
+    uint32_t id = (uint32_t)sha256[0] | (uint32_t)sha256[1] << 8 | (uint32_t)sha256[2] << 16 |
+                  (uint32_t)sha256[3] << 24;
+    fprintf(stderr, " id %" PRIu32 "\n", id != 0 ? id : 1u);
+}
+
+static realm_guest *load_guest(void) {
+    realm_guest *guest = NULL;
+    realm_error error = {0, ""};
+    if (guest_path != NULL) {
+        size_t bytes = 0;
+        char *wasm = tool_read_file(guest_path, &bytes);
+        tool_check(realm_guest_load(wasm, bytes, &guest, &error), &error);
+        free(wasm);
+    }
+    return guest;
+}
+
+static realm_session *open_session(realm_runtime *runtime, const realm_guest *guest) {
+    realm_session_options session_options = REALM_SESSION_OPTIONS_INIT;
+    realm_session *session = NULL;
+    realm_error error = {0, ""};
+    session_options.guest = guest;
+    session_options.backend = backend;
+    session_options.params = tool_params;
+    session_options.param_count = tool_param_count;
+    session_options.thread_count = thread_count;
+    tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
+    return session;
+}
+
+static void write_logits(realm_session *session) {
+    size_t count = 0;
+    realm_error error = {0, ""};
+    realm_status status = realm_session_logits(session, NULL, 0, &count, &error);
+    if (status != REALM_STATUS_BUFFER_TOO_SMALL) {
+        tool_check(status, &error);
+    }
+    float *values = (float *)calloc(count > 0 ? count : 1, sizeof *values);
+    if (values == NULL) {
+        tool_die("no memory for %zu logits", count);
+    }
+    tool_check(realm_session_logits(session, values, count, &count, &error), &error);
+    FILE *file = fopen(logits_path, "wb");
+    if (file == NULL) {
+        tool_die("cannot open %s: %s", logits_path, strerror(errno));
+    }
+    size_t written = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        const uint8_t bytes[4] = {(uint8_t)bits, (uint8_t)(bits >> 8), (uint8_t)(bits >> 16),
+                                  (uint8_t)(bits >> 24)};
+        written += fwrite(bytes, sizeof bytes, 1, file);
+    }
+    if (fclose(file) != 0 || written != count) {
+        tool_die("cannot write %s", logits_path);
+    }
+    free(values);
+}
+
+/* The first token, or the end if there is none: the last prompt position was evaluated, and
+ * nothing after it. */
+static void at_end_of_prompt(realm_session *session) {
+    realm_session_stats stats = REALM_SESSION_STATS_INIT;
+    tool_bar("prompt", 1, 1);
+    if (logits_path != NULL) {
+        write_logits(session);
+    }
+    if (realm_session_get_stats(session, &stats) == REALM_STATUS_OK) {
+        measured.first_token_guest_ns = stats.guest_ns;
+    }
+}
+
+static void print_token(const realm_event *event) {
+    if (event->token >= 0) {
+        if (ids_out) {
+            printf(measured.tokens > 0 ? " %" PRId32 : "%" PRId32, event->token);
+        }
+        measured.tokens++;
+    }
+    if (!ids_out && event->text_bytes > 0) {
+        (void)fwrite(event->text, 1, event->text_bytes, stdout);
+    }
+    if (fflush(stdout) != 0) {
+        tool_die("cannot write to stdout: %s", strerror(errno));
+    }
+}
+
+/* Polls until the turn ends and returns the reason. */
+static uint32_t run_turn(realm_session *session) {
+    int prompt_done = 0;
+    for (;;) {
+        realm_event event = REALM_EVENT_INIT;
+        realm_error error = {0, ""};
+        uint64_t budget = budget_us;
+        if (budget == 0 && !prompt_done && tool_bar_visible()) {
+            budget = BAR_BUDGET_US;
+        }
+        tool_check(realm_session_poll(session, budget, &event, &error), &error);
+        if (event.kind == REALM_EVENT_AGAIN) {
+            if (!prompt_done) {
+                tool_bar("prompt", event.progress_done, event.progress_total);
+            }
+            continue;
+        }
+        if (!prompt_done && event.reason != REALM_DONE_CANCELLED) {
+            at_end_of_prompt(session);
+            prompt_done = 1;
+        }
+        print_token(&event);
+        if (event.kind == REALM_EVENT_DONE) {
+            return event.reason;
+        }
+    }
+}
+
+static double per_second(uint64_t count, uint64_t ns) {
+    return ns > 0 ? (double)count * 1e9 / (double)ns : 0;
+}
+
+static void print_stats(const realm_session *session) {
+    realm_session_stats stats = REALM_SESSION_STATS_INIT;
+    const realm_status status = realm_session_get_stats(session, &stats);
+    if (status < 0) {
+        tool_die("no statistics: %s", realm_status_name(status));
+    }
+    /* The guest's work for the second and each later token, so that neither opening the model nor
+     * reading the prompt is spread over the tokens. */
+    const uint64_t later = stats.generated_tokens > 1 ? stats.generated_tokens - 1 : 1;
+    const uint64_t guest_ns = stats.guest_ns > measured.first_token_guest_ns
+                                  ? stats.guest_ns - measured.first_token_guest_ns
+                                  : 0;
+    fprintf(stderr,
+            "{\"load_ms\": %.3f, \"hash_ms\": %.3f, \"prompt_tokens\": %" PRIu64
+            ", \"prefill_tok_s\": %.3f, \"generated_tokens\": %" PRIu64
+            ", \"decode_tok_s\": %.3f, \"guest_linear_memory_bytes\": %" PRIu64
+            ", \"guest_engine_bytes\": %" PRIu64 ", \"kv_bytes\": %" PRIu64
+            ", \"scratch_bytes\": %" PRIu64 ", \"buffer_bytes\": %" PRIu64
+            ", \"peak_rss_bytes\": %" PRIu64 ", \"interpreter_us_per_token\": %.3f"
+            ", \"guest_events\": %" PRIu64 ", \"fallback_ops\": %" PRIu64 "}\n",
+            measured.load_ms, measured.hash_ms, stats.prompt_tokens,
+            per_second(stats.prompt_tokens, stats.prefill_ns), stats.generated_tokens,
+            per_second(stats.generated_tokens, stats.decode_ns), stats.guest_linear_memory_bytes,
+            stats.guest_engine_bytes, stats.kv_bytes, stats.scratch_bytes, stats.buffer_bytes,
+            tool_peak_rss_bytes(), (double)guest_ns / 1e3 / (double)later, stats.guest_events,
+            stats.fallback_ops);
+}
+
+/* Text rarely ends with a line feed. On a terminal the shell's prompt should start a new line all
+ * the same; a file or pipe gets the text and nothing else. */
+static void end_output(void) {
+    if (ids_out) {
+        putchar('\n');
+    } else if (isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)) {
+        (void)fflush(stdout);
+        fputc('\n', stderr);
+    }
+    if (fflush(stdout) != 0) {
+        tool_die("cannot write to stdout: %s", strerror(errno));
+    }
+}
+
+int main(int argc, char **argv) {
+    realm_error error = {0, ""};
+    tool_parse(argc, argv, "realm-run", help, options, sizeof options / sizeof options[0]);
+    check_options();
+    /* A reader that goes away is an error to report, not a signal to die of. */
+    (void)signal(SIGPIPE, SIG_IGN);
+
+    const double start = tool_now_ms();
+    if (model_path != NULL) {
+        tool_model_load(model_path, MODEL_ID);
+    } else {
+        register_demo();
+    }
+    measured.load_ms = tool_now_ms() - start;
+    if (hash) {
+        print_hash();
+    }
+    const prompt p = read_prompt();
+    realm_runtime *runtime = tool_runtime(thread_count);
+    realm_guest *guest = load_guest();
+    realm_session *session = open_session(runtime, guest);
+    running = session;
+    (void)signal(SIGINT, on_interrupt);
+
+    tool_check(realm_session_prompt(session, p.kind, p.data, p.bytes, &error), &error);
+    const uint32_t reason = run_turn(session);
+    end_output();
+    if (reason == REALM_DONE_CONTEXT) {
+        fputs("realm-run: the context is full (-c gives more room)\n", stderr);
+    }
+    if (stats_format != NULL) {
+        print_stats(session);
+    }
+    running = NULL;
+    realm_session_close(session);
+    realm_guest_unload(guest);
+    realm_runtime_destroy(runtime);
+    (void)realm_model_remove(NULL, MODEL_ID, NULL);
+    return reason == REALM_DONE_CANCELLED ? 130 : 0;
+}

@@ -1,0 +1,404 @@
+/* tool.c - see tool.h. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#ifdef __APPLE__
+#define _DARWIN_C_SOURCE 1
+#endif
+
+#include "tool.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static const char *tool_name = "realm";
+static int bar_drawn = 0;
+
+/* ---- messages ---- */
+
+static void say(const char *format, va_list args) {
+    char line[1024];
+    (void)vsnprintf(line, sizeof line, format, args);
+    for (char *c = line; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            *c = '?'; /* one line, whatever a file name contains */
+        }
+    }
+    tool_bar("", 1, 1);
+    (void)fflush(stdout);
+    fprintf(stderr, "%s: %s\n", tool_name, line);
+}
+
+void tool_die(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    exit(1);
+}
+
+void tool_misuse(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    exit(2);
+}
+
+void tool_check(realm_status status, const realm_error *error) {
+    if (status < 0) {
+        if (error->message[0] != '\0') {
+            tool_die("%s (%s)", error->message, realm_status_name(status));
+        }
+        tool_die("%s", realm_status_name(status));
+    }
+}
+
+/* ---- options ---- */
+
+realm_param tool_params[64];
+size_t tool_param_count = 0;
+
+void tool_param_set(const char *key, const char *value) {
+    for (size_t i = 0; i < tool_param_count; i++) {
+        if (strcmp(tool_params[i].key, key) == 0) {
+            tool_params[i].value = value;
+            return;
+        }
+    }
+    if (tool_param_count == sizeof tool_params / sizeof tool_params[0]) {
+        tool_misuse("too many parameters");
+    }
+    tool_params[tool_param_count].key = key;
+    tool_params[tool_param_count].value = value;
+    tool_param_count++;
+}
+
+static double read_number(const tool_option *o, const char *text, char **end) {
+    double value;
+    /* strtod also knows blanks, hexadecimal and "nan", which here would be slips of the hand. */
+    if (text[0] == '\0' || strspn(text, "+-.0123456789eE,") != strlen(text)) {
+        tool_misuse("%s: '%s' is not a number", o->name, text);
+    }
+    errno = 0;
+    value = strtod(text, end);
+    if (*end == text || errno != 0 || !isfinite(value)) {
+        tool_misuse("%s: '%s' is not a number", o->name, text);
+    }
+    if (value < o->low || value > o->high) {
+        tool_misuse("%s: %s is not between %.10g and %.10g", o->name, text, o->low, o->high);
+    }
+    return value;
+}
+
+static double read_whole_number(const tool_option *o, const char *text, char **end) {
+    const double value = read_number(o, text, end);
+    if (value != floor(value)) {
+        tool_misuse("%s: '%s' is not a whole number", o->name, text);
+    }
+    return value;
+}
+
+static void set_counts(const tool_option *o, const char *text) {
+    tool_counts *counts = (tool_counts *)(uintptr_t)o->target;
+    counts->count = 0;
+    for (;;) {
+        char *end = NULL;
+        if (counts->count == TOOL_COUNTS_MAX) {
+            tool_misuse("%s: at most %d numbers", o->name, TOOL_COUNTS_MAX);
+        }
+        counts->value[counts->count++] = (uint32_t)read_whole_number(o, text, &end);
+        if (*end == '\0') {
+            return;
+        }
+        if (*end != ',') {
+            tool_misuse("%s: '%s' is not a list of numbers", o->name, text);
+        }
+        text = end + 1;
+    }
+}
+
+static void set_pair(const tool_option *o, const char *text) {
+    const char *equals = strchr(text, '=');
+    char *key;
+    if (equals == NULL || equals == text) {
+        tool_misuse("%s: '%s' is not KEY=VALUE", o->name, text);
+    }
+    key = strdup(text);
+    if (key == NULL) {
+        tool_die("no memory for %s", o->name);
+    }
+    key[equals - text] = '\0';
+    tool_param_set(key, equals + 1);
+}
+
+static void set_option(const tool_option *o, const char *text) {
+    char *end = NULL;
+    double value;
+    switch (o->kind) {
+    case TOOL_FLAG:
+        *(int *)(uintptr_t)o->target = 1;
+        return;
+    case TOOL_TEXT:
+        *(const char **)(uintptr_t)o->target = text;
+        return;
+    case TOOL_COUNTS:
+        set_counts(o, text);
+        return;
+    case TOOL_PAIR:
+        set_pair(o, text);
+        return;
+    case TOOL_COUNT:
+    case TOOL_WHOLE_PARAM:
+        value = read_whole_number(o, text, &end);
+        break;
+    default:
+        value = read_number(o, text, &end);
+        break;
+    }
+    if (*end != '\0') {
+        tool_misuse("%s: '%s' is not a number", o->name, text);
+    }
+    if (o->kind == TOOL_COUNT) {
+        *(uint32_t *)(uintptr_t)o->target = (uint32_t)value;
+    } else {
+        tool_param_set((const char *)o->target, text);
+    }
+}
+
+static const tool_option *find_option(const char *arg, size_t name_bytes,
+                                      const tool_option *options, size_t option_count) {
+    for (size_t i = 0; i < option_count; i++) {
+        const tool_option *o = &options[i];
+        if (strlen(o->name) == name_bytes && memcmp(o->name, arg, name_bytes) == 0) {
+            return o;
+        }
+        if (o->alias != NULL && strcmp(o->alias, arg) == 0) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+void tool_parse(int argc, char **argv, const char *name, const char *help,
+                const tool_option *options, size_t option_count) {
+    tool_name = name;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        const char *equals = strncmp(arg, "--", 2) == 0 ? strchr(arg, '=') : NULL;
+        const size_t name_bytes = equals != NULL ? (size_t)(equals - arg) : strlen(arg);
+        const tool_option *o;
+        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+            printf("usage: %s %s", name, help);
+            exit(0);
+        }
+        if (strcmp(arg, "--version") == 0) {
+            printf("%s %s\n", name, realm_version());
+            exit(0);
+        }
+        o = find_option(arg, name_bytes, options, option_count);
+        if (o == NULL) {
+            tool_misuse("unknown option '%s' (see --help)", arg);
+        }
+        if (o->kind == TOOL_FLAG) {
+            if (equals != NULL) {
+                tool_misuse("%s takes no value", o->name);
+            }
+            set_option(o, NULL);
+        } else if (equals != NULL) {
+            set_option(o, equals + 1);
+        } else if (i + 1 < argc) {
+            set_option(o, argv[++i]);
+        } else {
+            tool_misuse("%s needs a value", arg);
+        }
+    }
+}
+
+/* ---- files and models ---- */
+
+char *tool_read_file(const char *path, size_t *bytes) {
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    size_t capacity = 1 << 16, used = 0;
+    char *data = (char *)malloc(capacity);
+    if (file == NULL) {
+        tool_die("cannot open %s: %s", path, strerror(errno));
+    }
+    while (data != NULL) {
+        const size_t n = fread(data + used, 1, capacity - used - 1, file);
+        used += n;
+        if (n == 0) {
+            break;
+        }
+        if (used == capacity - 1) {
+            char *more = capacity > SIZE_MAX / 2 ? NULL : (char *)realloc(data, capacity * 2);
+            if (more == NULL) {
+                free(data);
+            }
+            data = more;
+            capacity *= 2;
+        }
+    }
+    if (data == NULL) {
+        tool_die("no memory for %s", path);
+    }
+    if (ferror(file)) {
+        tool_die("cannot read %s: %s", path, strerror(errno));
+    }
+    if (file != stdin) {
+        (void)fclose(file);
+    }
+    data[used] = '\0';
+    *bytes = used;
+    return data;
+}
+
+/* The number of parts that "…-00001-of-00004.gguf" names; 1 for any other path. */
+static uint32_t split_count(const char *path) {
+    static const char pattern[] = "-#####-of-#####.gguf";
+    const size_t pattern_bytes = sizeof pattern - 1, bytes = strlen(path);
+    const char *tail = path + (bytes >= pattern_bytes ? bytes - pattern_bytes : bytes);
+    for (size_t i = 0; i < pattern_bytes; i++) {
+        const int digit = tail[i] >= '0' && tail[i] <= '9';
+        if (pattern[i] == '#' ? !digit : tail[i] != pattern[i]) {
+            return 1;
+        }
+    }
+    if (strtoul(tail + 1, NULL, 10) != 1) {
+        tool_die("%s is a later part of a split model: name the first", path);
+    }
+    const unsigned long count = strtoul(tail + 10, NULL, 10);
+    if (count == 0) {
+        tool_die("%s: a model has at least one part", path);
+    }
+    return (uint32_t)count;
+}
+
+/* Reading one byte of each page brings the file into memory, so that the bar shows something
+ * true. Without a terminal to show it on, the pages come when they are used. */
+static void page_in(const realm_posix_map *map, uint64_t before, uint64_t total) {
+    const volatile unsigned char *data = (const volatile unsigned char *)map->data;
+    for (size_t at = 0; tool_bar_visible() && at < map->bytes; at += 4096) {
+        (void)data[at];
+        if (at % (8u << 20) == 0) {
+            tool_bar("load", before + at, total);
+        }
+    }
+}
+
+static void register_parts(const realm_bytes *parts, size_t count, realm_release_fn release,
+                           uint32_t id) {
+    realm_model_source source = REALM_MODEL_SOURCE_INIT;
+    realm_error error = {0, ""};
+    source.parts = parts;
+    source.part_count = count;
+    source.id = id;
+    source.release = release;
+    tool_check(realm_model_register(NULL, &source, &id, &error), &error);
+}
+
+void tool_model_load(const char *path, uint32_t id) {
+    realm_error error = {0, ""};
+    const uint32_t count = split_count(path);
+    realm_bytes *parts = (realm_bytes *)calloc(count, sizeof *parts);
+    char *name = (char *)malloc(strlen(path) + 1);
+    uint64_t total = 0, before = 0;
+    if (parts == NULL || name == NULL) {
+        tool_die("no memory for %s", path);
+    }
+    strcpy(name, path);
+    for (uint32_t i = 0; i < count; i++) {
+        realm_posix_map map = {NULL, 0};
+        if (count > 1) {
+            char number[16];
+            (void)snprintf(number, sizeof number, "%05u", (unsigned)(i + 1));
+            memcpy(name + strlen(name) - 19, number, 5);
+        }
+        tool_check(realm_posix_map_file(name, &map, &error), &error);
+        parts[i].data = map.data;
+        parts[i].bytes = map.bytes;
+        total += map.bytes;
+    }
+    for (uint32_t i = 0; i < count && total >= (64u << 20); i++) {
+        const realm_posix_map map = {parts[i].data, parts[i].bytes};
+        page_in(&map, before, total);
+        before += map.bytes;
+    }
+    tool_bar("load", 1, 1);
+    /* From here on the library owns the mappings, also when it refuses them. */
+    register_parts(parts, count, realm_posix_release, id);
+    free(name);
+    free(parts);
+}
+
+/* ---- the rest ---- */
+
+realm_runtime *tool_runtime(uint32_t thread_count) {
+    realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
+    realm_runtime *runtime = NULL;
+    realm_error error = {0, ""};
+    options.platform = realm_posix_platform();
+    if (thread_count > 1) {
+        /* Lives as long as the process: the threads sleep when there is nothing to do. */
+        realm_posix_pool *pool = NULL;
+        tool_check(realm_posix_pool_create(thread_count, &pool, &error), &error);
+        options.platform = realm_posix_pool_platform(pool);
+    }
+    tool_check(realm_runtime_create(&options, &runtime, &error), &error);
+    return runtime;
+}
+
+double tool_now_ms(void) {
+    const realm_platform *platform = realm_posix_platform();
+    return (double)platform->clock_ns(platform->ctx) / 1e6;
+}
+
+uint64_t tool_peak_rss_bytes(void) {
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) {
+        return 0;
+    }
+#ifdef __APPLE__
+    return (uint64_t)usage.ru_maxrss;
+#else
+    return (uint64_t)usage.ru_maxrss * 1024u;
+#endif
+}
+
+int tool_bar_visible(void) { return isatty(STDERR_FILENO); }
+
+void tool_bar(const char *what, uint64_t done, uint64_t total) {
+    static const char full[] = "########################################";
+    if (done >= total || !tool_bar_visible()) {
+        if (bar_drawn) {
+            fputs("\r\033[K", stderr);
+            bar_drawn = 0;
+        }
+        return;
+    }
+    const double part = (double)done / (double)total;
+    const int width = (int)sizeof full - 1, filled = (int)(part * width);
+    fprintf(stderr, "\r%-8s [%.*s%*s] %3d %%", what, filled, full, width - filled, "",
+            (int)(part * 100));
+    bar_drawn = 1;
+}
+
+void tool_json_string(FILE *out, const char *text) {
+    fputc('"', out);
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+        if (*c == '"' || *c == '\\') {
+            fprintf(out, "\\%c", *c);
+        } else if (*c < 0x20) {
+            fprintf(out, "\\u%04x", *c);
+        } else {
+            fputc(*c, out);
+        }
+    }
+    fputc('"', out);
+}

@@ -1,0 +1,30 @@
+//! Compiles `posix.c` into a static library that travels inside this crate's rlib.
+
+/// The functions that `lib.rs` forwards to.
+const FUNCTIONS: [&str; 7] = [
+    "realm_posix_platform",
+    "realm_posix_pool_create",
+    "realm_posix_pool_destroy",
+    "realm_posix_pool_platform",
+    "realm_posix_map_file",
+    "realm_posix_unmap",
+    "realm_posix_release",
+];
+
+fn main() {
+    println!("cargo:rerun-if-changed=posix.c");
+    println!("cargo:rerun-if-changed=../../include");
+    let mut build = cc::Build::new();
+    for name in FUNCTIONS {
+        build.define(name, Some(format!("{name}_c").as_str()));
+    }
+    build
+        .file("posix.c")
+        .include("../../include")
+        .std("c99")
+        .warnings(true)
+        .extra_warnings(true)
+        .compile("realm_posix");
+    // pthread_create lives in libpthread before glibc 2.34.
+    println!("cargo:rustc-link-lib=pthread");
+}

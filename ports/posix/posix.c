@@ -1,0 +1,399 @@
+/* posix.c - the hosted port (include/realm_posix.h), C99 and POSIX.1-2008.
+ *
+ * The pool is the only part with a story. A job is published by writing its fields and then
+ * `open = 1`; whoever wants to work on it first counts itself into `active` and only then looks at
+ * `open`. The caller closes the job (`open = 0`) when no index is left and waits for `active` to
+ * fall to 0. Both sides store one variable and then load the other, sequentially consistent, so a
+ * thread that wakes late either is seen by the caller and waited for, or sees the job closed and
+ * touches none of its fields. A sleeping thread thus never delays a job that others can finish.
+ */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE 1 /* madvise */
+#endif
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#ifdef __APPLE__
+#define _DARWIN_C_SOURCE 1
+#endif
+
+#include "realm_posix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_THREADS 1024u
+
+/* About 20 to 80 microseconds: longer than the gap between two operations of a step, shorter than
+ * what anyone would notice on a battery. */
+#define SPIN_TURNS 2000u
+
+/* Workers run kernels, which keep their rows in memory that the core planned. */
+#define WORKER_STACK_BYTES (512u * 1024u)
+
+/* C99 has no atomics; gcc's built-ins are what both compilers in question have. */
+#define LOAD(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+#define ADD(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+#define SUB(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST)
+
+static realm_status fail(realm_error *error, realm_status status, const char *format, ...) {
+    if (error != NULL) {
+        va_list args;
+        va_start(args, format);
+        error->status = status;
+        (void)vsnprintf(error->message, sizeof error->message, format, args);
+        va_end(args);
+        /* A message is one line, whatever bytes a file name has. */
+        for (char *c = error->message; *c != '\0'; c++) {
+            if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+                *c = '?';
+            }
+        }
+    }
+    return status;
+}
+
+/* ---- memory, clock, log ------------------------------------------------------------------- */
+
+static void *platform_alloc(void *ctx, size_t bytes, size_t align) {
+    void *p = NULL;
+    (void)ctx;
+    if (align < sizeof(void *)) {
+        align = sizeof(void *);
+    }
+    if (posix_memalign(&p, align, bytes > 0 ? bytes : 1) != 0) {
+        return NULL;
+    }
+    return p;
+}
+
+static void platform_free(void *ctx, void *p, size_t bytes, size_t align) {
+    (void)ctx;
+    (void)bytes;
+    (void)align;
+    free(p);
+}
+
+static uint64_t platform_clock_ns(void *ctx) {
+    struct timespec t;
+    (void)ctx;
+    if (clock_gettime(CLOCK_MONOTONIC, &t) != 0) {
+        return 0;
+    }
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void platform_log(void *ctx, int32_t level, const char *text, size_t bytes) {
+    (void)ctx;
+    if (level <= 1) {
+        const int width = bytes > 4096 ? 4096 : (int)bytes;
+        fprintf(stderr, "realm: %s: %.*s\n", level <= 0 ? "error" : "warning", width, text);
+    }
+}
+
+static const realm_platform posix_platform = {
+    .struct_size = (uint32_t)sizeof(realm_platform),
+    .abi_version = REALM_ABI_VERSION,
+    .alloc = platform_alloc,
+    .free = platform_free,
+    .clock_ns = platform_clock_ns,
+    .log = platform_log,
+};
+
+const realm_platform *realm_posix_platform(void) { return &posix_platform; }
+
+/* ---- threads ------------------------------------------------------------------------------ */
+
+struct realm_posix_pool {
+    realm_platform platform;
+    uint32_t width;   /* threads that work at once, the caller included */
+    uint32_t started; /* entries of `threads` to join */
+    uint32_t spin_turns;
+    pthread_t *threads;
+
+    pthread_mutex_t turn; /* held by the one caller whose job it is */
+
+    /* The job: written while `open` is 0, read only after `open` was seen to be 1. */
+    realm_task_fn fn;
+    void *task;
+    uint32_t count;
+
+    uint32_t next;   /* atomic: first index nobody has claimed */
+    uint32_t open;   /* atomic: there is a job to look at */
+    uint32_t active; /* atomic: threads that may be looking at it */
+    uint32_t epoch;  /* atomic: changes with each job */
+    uint32_t stop;   /* atomic */
+
+    pthread_mutex_t sleep;  /* guards the two conditions */
+    pthread_cond_t work;    /* epoch or stop changed */
+    pthread_cond_t drained; /* active fell to 0 */
+    uint32_t sleepers;      /* atomic: threads in, or about to be in, `work` */
+    uint32_t caller_waits;  /* atomic: the caller is in, or about to be in, `drained` */
+};
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static void run_tasks(realm_posix_pool *pool) {
+    /* Claiming first and comparing afterwards leaves `next` at most `width` past `count`. */
+    uint32_t index = ADD(&pool->next, 1u);
+    while (index < pool->count) {
+        pool->fn(pool->task, index);
+        index = ADD(&pool->next, 1u);
+    }
+}
+
+static void join_job(realm_posix_pool *pool) {
+    (void)ADD(&pool->active, 1u);
+    if (LOAD(&pool->open) != 0) {
+        run_tasks(pool);
+    }
+    if (SUB(&pool->active, 1u) == 1u && LOAD(&pool->caller_waits) != 0) {
+        (void)pthread_mutex_lock(&pool->sleep);
+        (void)pthread_cond_signal(&pool->drained);
+        (void)pthread_mutex_unlock(&pool->sleep);
+    }
+}
+
+static void *worker(void *arg) {
+    realm_posix_pool *pool = (realm_posix_pool *)arg;
+    uint32_t seen = 0;
+    for (;;) {
+        uint32_t turns = pool->spin_turns;
+        while (turns > 0 && LOAD(&pool->epoch) == seen && LOAD(&pool->stop) == 0) {
+            relax();
+            turns--;
+        }
+        if (LOAD(&pool->epoch) == seen && LOAD(&pool->stop) == 0) {
+            (void)pthread_mutex_lock(&pool->sleep);
+            (void)ADD(&pool->sleepers, 1u);
+            while (LOAD(&pool->epoch) == seen && LOAD(&pool->stop) == 0) {
+                (void)pthread_cond_wait(&pool->work, &pool->sleep);
+            }
+            (void)SUB(&pool->sleepers, 1u);
+            (void)pthread_mutex_unlock(&pool->sleep);
+        }
+        if (LOAD(&pool->stop) != 0) {
+            return NULL;
+        }
+        seen = LOAD(&pool->epoch);
+        join_job(pool);
+    }
+}
+
+static void wake_workers(realm_posix_pool *pool) {
+    if (LOAD(&pool->sleepers) != 0) {
+        (void)pthread_mutex_lock(&pool->sleep);
+        (void)pthread_cond_broadcast(&pool->work);
+        (void)pthread_mutex_unlock(&pool->sleep);
+    }
+}
+
+static void wait_until_drained(realm_posix_pool *pool) {
+    uint32_t turns = pool->spin_turns;
+    while (turns > 0 && LOAD(&pool->active) != 0) {
+        relax();
+        turns--;
+    }
+    if (LOAD(&pool->active) == 0) {
+        return;
+    }
+    (void)pthread_mutex_lock(&pool->sleep);
+    STORE(&pool->caller_waits, 1u);
+    while (LOAD(&pool->active) != 0) {
+        (void)pthread_cond_wait(&pool->drained, &pool->sleep);
+    }
+    STORE(&pool->caller_waits, 0u);
+    (void)pthread_mutex_unlock(&pool->sleep);
+}
+
+static void pool_parallel_for(void *ctx, uint32_t count, realm_task_fn fn, void *task) {
+    realm_posix_pool *pool = (realm_posix_pool *)ctx;
+    if (count <= 1 || pool->started == 0) {
+        for (uint32_t i = 0; i < count; i++) {
+            fn(task, i);
+        }
+        return;
+    }
+    (void)pthread_mutex_lock(&pool->turn);
+    pool->fn = fn;
+    pool->task = task;
+    pool->count = count;
+    STORE(&pool->next, 0u);
+    STORE(&pool->open, 1u);
+    (void)ADD(&pool->epoch, 1u);
+    wake_workers(pool);
+    run_tasks(pool);
+    STORE(&pool->open, 0u);
+    wait_until_drained(pool);
+    (void)pthread_mutex_unlock(&pool->turn);
+}
+
+static uint32_t pool_parallel_width(void *ctx) { return ((const realm_posix_pool *)ctx)->width; }
+
+static int start_thread(realm_posix_pool *pool, const pthread_attr_t *attributes) {
+    const int e = pthread_create(&pool->threads[pool->started], attributes, worker, pool);
+    if (e == 0) {
+        pool->started++;
+    }
+    return e;
+}
+
+/* New threads inherit the creator's signal mask: signals are for the program's own threads. */
+static int start_threads(realm_posix_pool *pool) {
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    int e = pthread_attr_init(&attributes);
+    if (e != 0) {
+        return e;
+    }
+    (void)pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (e == 0 && pool->started + 1 < pool->width) {
+        e = start_thread(pool, &attributes);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&attributes);
+    return e;
+}
+
+realm_status realm_posix_pool_create(uint32_t thread_count, realm_posix_pool **out,
+                                     realm_error *error) {
+    realm_posix_pool *pool;
+    int e;
+    if (out == NULL || thread_count == 0 || thread_count > MAX_THREADS) {
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "a pool has 1 to %u threads, not %u",
+                    (unsigned)MAX_THREADS, (unsigned)thread_count);
+    }
+    pool = (realm_posix_pool *)calloc(1, sizeof *pool);
+    if (pool == NULL) {
+        return fail(error, REALM_STATUS_NO_MEMORY, "no memory for a thread pool");
+    }
+    pool->width = thread_count;
+    pool->spin_turns = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN_TURNS : 0;
+    pool->platform = posix_platform;
+    pool->platform.ctx = pool;
+    pool->platform.parallel_for = pool_parallel_for;
+    pool->platform.parallel_width = pool_parallel_width;
+    (void)pthread_mutex_init(&pool->turn, NULL);
+    (void)pthread_mutex_init(&pool->sleep, NULL);
+    (void)pthread_cond_init(&pool->work, NULL);
+    (void)pthread_cond_init(&pool->drained, NULL);
+    pool->threads = (pthread_t *)calloc(thread_count, sizeof *pool->threads);
+    e = pool->threads == NULL ? ENOMEM : start_threads(pool);
+    if (e != 0) {
+        realm_posix_pool_destroy(pool);
+        return fail(error, REALM_STATUS_NO_MEMORY, "cannot start %u threads: %s",
+                    (unsigned)thread_count, strerror(e));
+    }
+    *out = pool;
+    return REALM_STATUS_OK;
+}
+
+void realm_posix_pool_destroy(realm_posix_pool *pool) {
+    if (pool == NULL) {
+        return;
+    }
+    STORE(&pool->stop, 1u);
+    wake_workers(pool);
+    for (uint32_t i = 0; i < pool->started; i++) {
+        (void)pthread_join(pool->threads[i], NULL);
+    }
+    (void)pthread_cond_destroy(&pool->drained);
+    (void)pthread_cond_destroy(&pool->work);
+    (void)pthread_mutex_destroy(&pool->sleep);
+    (void)pthread_mutex_destroy(&pool->turn);
+    free(pool->threads);
+    free(pool);
+}
+
+const realm_platform *realm_posix_pool_platform(realm_posix_pool *pool) {
+    return pool == NULL ? &posix_platform : &pool->platform;
+}
+
+/* ---- files -------------------------------------------------------------------------------- */
+
+static realm_status map_open_file(int fd, const char *path, realm_posix_map *out,
+                                  realm_error *error) {
+    struct stat info;
+    void *data;
+    if (fstat(fd, &info) != 0) {
+        return fail(error, REALM_STATUS_IO, "cannot read %s: %s", path, strerror(errno));
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return fail(error, REALM_STATUS_IO, "cannot read %s: it is a directory", path);
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return fail(error, REALM_STATUS_IO, "cannot map %s: it is not a regular file", path);
+    }
+    if (info.st_size <= 0) {
+        return fail(error, REALM_STATUS_IO, "cannot map %s: it is empty", path);
+    }
+    if ((uint64_t)info.st_size > (uint64_t)SIZE_MAX / 2) {
+        return fail(error, REALM_STATUS_NO_MEMORY, "cannot map %s: it is too large", path);
+    }
+    data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+        return fail(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO,
+                    "cannot map %s: %s", path, strerror(errno));
+    }
+    /* Hints: a system that refuses them maps the file all the same. */
+#ifdef MADV_WILLNEED
+    (void)madvise(data, (size_t)info.st_size, MADV_WILLNEED);
+#endif
+#ifdef MADV_HUGEPAGE
+    (void)madvise(data, (size_t)info.st_size, MADV_HUGEPAGE);
+#endif
+    out->data = data;
+    out->bytes = (size_t)info.st_size;
+    return REALM_STATUS_OK;
+}
+
+realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error) {
+    realm_status status;
+    int fd;
+    if (path == NULL || out == NULL) {
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
+    }
+    /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return fail(error, errno == ENOENT ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO,
+                    "cannot open %s: %s", path, strerror(errno));
+    }
+    status = map_open_file(fd, path, out, error);
+    (void)close(fd);
+    return status;
+}
+
+void realm_posix_unmap(realm_posix_map *map) {
+    if (map != NULL && map->data != NULL) {
+        realm_posix_release(NULL, map->data, map->bytes);
+        map->data = NULL;
+        map->bytes = 0;
+    }
+}
+
+void realm_posix_release(void *ctx, const void *data, size_t bytes) {
+    (void)ctx;
+    if (data != NULL && bytes > 0) {
+        (void)munmap((void *)(uintptr_t)data, bytes);
+    }
+}

@@ -1,0 +1,110 @@
+/* posix.c - the hosted port: every index runs exactly once, whoever calls and however often. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "realm_posix.h"
+
+#define INDICES 257u
+
+typedef struct job {
+    uint32_t runs[INDICES]; /* one byte per index would hide lost updates of neighbours */
+} job;
+
+static void count_run(void *task, uint32_t index) {
+    job *j = (job *)task;
+    (void)__atomic_fetch_add(&j->runs[index], 1u, __ATOMIC_RELAXED);
+}
+
+static void run_jobs(const realm_platform *platform, uint32_t jobs) {
+    static const uint32_t counts[] = {0, 1, 2, 3, 16, INDICES};
+    for (uint32_t i = 0; i < jobs; i++) {
+        job j;
+        const uint32_t count = counts[i % (sizeof counts / sizeof counts[0])];
+        memset(&j, 0, sizeof j);
+        platform->parallel_for(platform->ctx, count, count_run, &j);
+        for (uint32_t k = 0; k < INDICES; k++) {
+            CHECK(j.runs[k] == (k < count ? 1u : 0u));
+        }
+        if (i % 500 == 499) {
+            /* Long enough for the workers to fall asleep. */
+            const struct timespec nap = {0, 2000000};
+            (void)nanosleep(&nap, NULL);
+        }
+    }
+}
+
+static void *run_jobs_thread(void *platform) {
+    run_jobs((const realm_platform *)platform, 3000);
+    return NULL;
+}
+
+static void test_pool(uint32_t width) {
+    realm_posix_pool *pool = NULL;
+    realm_error error = {0, ""};
+    pthread_t other;
+    CHECK_OK(realm_posix_pool_create(width, &pool, &error));
+    const realm_platform *platform = realm_posix_pool_platform(pool);
+    CHECK(platform->parallel_width(platform->ctx) == width);
+    run_jobs(platform, 3000);
+    CHECK(pthread_create(&other, NULL, run_jobs_thread, (void *)(uintptr_t)platform) == 0);
+    run_jobs(platform, 3000);
+    CHECK(pthread_join(other, NULL) == 0);
+    realm_posix_pool_destroy(pool);
+}
+
+static void test_platform(void) {
+    const realm_platform *platform = realm_posix_platform();
+    CHECK(platform->struct_size == sizeof *platform);
+    CHECK(platform->abi_version == REALM_ABI_VERSION);
+    CHECK(platform->parallel_for == NULL);
+    for (size_t align = 1; align <= 4096; align *= 2) {
+        void *p = platform->alloc(platform->ctx, align * 3 + 1, align);
+        CHECK(p != NULL && (uintptr_t)p % align == 0);
+        memset(p, 0xaa, align * 3 + 1);
+        platform->free(platform->ctx, p, align * 3 + 1, align);
+    }
+    CHECK(platform->alloc(platform->ctx, SIZE_MAX / 2, 64) == NULL);
+    const uint64_t first = platform->clock_ns(platform->ctx);
+    CHECK(first > 0 && platform->clock_ns(platform->ctx) >= first);
+}
+
+static void test_files(const char *self) {
+    realm_posix_map map = {NULL, 0};
+    realm_error error = {0, ""};
+    CHECK_OK(realm_posix_map_file(self, &map, &error));
+    CHECK(map.bytes > 4 && memcmp(map.data, "\177ELF", 4) == 0);
+    realm_posix_unmap(&map);
+    CHECK(map.data == NULL && map.bytes == 0);
+    realm_posix_unmap(&map);
+    realm_posix_unmap(NULL);
+    CHECK(realm_posix_map_file("/no/such\nfile", &map, &error) == REALM_STATUS_NOT_FOUND);
+    CHECK(error.status == REALM_STATUS_NOT_FOUND && strchr(error.message, '\n') == NULL);
+    CHECK(realm_posix_map_file("/", &map, &error) == REALM_STATUS_IO);
+    CHECK(realm_posix_map_file("/dev/null", &map, NULL) == REALM_STATUS_IO);
+    CHECK(realm_posix_map_file(NULL, &map, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(map.data == NULL);
+}
+
+int main(int argc, char **argv) {
+    realm_posix_pool *pool = NULL;
+    (void)argc;
+    (void)alarm(120); /* a lost wake-up must fail, not hang */
+    test_platform();
+    test_files(argv[0]);
+    CHECK(realm_posix_pool_create(0, &pool, NULL) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_posix_pool_create(1u << 20, &pool, NULL) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(pool == NULL);
+    realm_posix_pool_destroy(NULL);
+    test_pool(1);
+    test_pool(2);
+    test_pool(5);
+    return 0;
+}

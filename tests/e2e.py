@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""Runs the tools as a user would and compares with what others computed.
+
+    tests/e2e.py BIN_DIR [--data DIR]
+
+BIN_DIR holds realm-run and realm-tokenize. DIR (default $REALM_TEST_DATA, else ../shared/data beside
+the repository) holds the oracles; without it only the tests that need none are run. Needs nothing but
+Python's standard library. The last line counts: `N passed, N failed, N skipped`.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Architectures the built-in guest knows.
+ARCHITECTURES = ["llama", "llama_rope3", "mistral", "qwen2", "qwen3"]
+# Vocabularies the core knows.
+VOCABULARIES = ["llama-spm", "llama-bpe", "gpt-2", "qwen2"]
+counts = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def report(result, what, why=""):
+    counts[result] += 1
+    if result != "passed":
+        print(f"{result}: {what}: {why}", flush=True)
+
+
+class Mismatch(Exception):
+    """A test's result is not what it should be."""
+
+
+def check(what, test, *args):
+    try:
+        test(*args)
+    except Mismatch as e:
+        report("failed", what, e)
+    except (subprocess.TimeoutExpired, OSError, ValueError, KeyError) as e:
+        report("failed", what, repr(e))
+    else:
+        report("passed", what)
+
+
+def must(condition, message):
+    if not condition:
+        raise Mismatch(message)
+
+
+def run(*args, timeout=120):
+    return subprocess.run(
+        [str(a) for a in args], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout
+    )
+
+
+def succeed(*args):
+    done = run(*args)
+    must(done.returncode == 0, f"exit code {done.returncode}: {done.stderr.decode(errors='replace').strip()}")
+    return done
+
+
+def read_floats(path):
+    data = Path(path).read_bytes()
+    return struct.unpack(f"<{len(data) // 4}f", data)
+
+
+def ids_text(ids):
+    return " ".join(map(str, ids))
+
+
+class Tools:
+    def __init__(self, bin_dir, scratch):
+        self.run = bin_dir / "realm-run"
+        self.tokenize = bin_dir / "realm-tokenize"
+        self.scratch = scratch
+
+    def logits(self, model, ids, *options):
+        out = self.scratch / "logits.f32"
+        out.unlink(missing_ok=True)
+        done = succeed(self.run, "-m", model, "--ids", ids_text(ids), "-n", 0, "--logits-out", out, *options)
+        must(done.stdout == b"", "-n 0 printed something")
+        return read_floats(out)
+
+    def greedy(self, model, ids, n, *options):
+        done = succeed(
+            self.run, "-m", model, "--ids", ids_text(ids), "-n", n, "--temp", 0, "--ignore-eos", "--ids-out", *options
+        )
+        return [int(x) for x in done.stdout.split()]
+
+
+# ---- oracles ----------------------------------------------------------------------------------
+
+
+def last_row(folder, case):
+    rows = read_floats(folder / case["logits_file"])
+    width = case.get("shape", [0, len(rows)])[1]
+    return rows[-width:]
+
+
+def compare_logits(tools, model, case, folder, tolerance):
+    want = last_row(folder, case)
+    got = tools.logits(model, case["prompt_ids"])
+    must(len(got) == len(want), f"{len(got)} logits, {len(want)} expected")
+    worst = max(abs(a - b) for a, b in zip(got, want))
+    must(worst <= tolerance, f"largest difference {worst:.3g}, allowed {tolerance}")
+
+
+def compare_greedy(tools, model, case):
+    want = case["greedy_ids"]
+    got = tools.greedy(model, case["prompt_ids"], len(want))
+    must(got == want, f"{got} instead of {want}")
+
+
+def compare_band(tools, model, case, folder):
+    """Quantized weights: int8 activations may cost what they cost llama.cpp, and no more."""
+    want = last_row(folder, case)
+    got = tools.logits(model, case["prompt_ids"])
+    differences = [a - b for a, b in zip(got, want)]
+    rms = math.sqrt(sum(d * d for d in differences) / len(differences))
+    worst = max(map(abs, differences))
+    must(rms <= 0.065 and worst <= 0.2, f"rms {rms:.3g}, largest {worst:.3g}")
+
+
+def compare_exactness(tools, model, ids):
+    """Slicing, threads and the size of prefill steps must not change a bit."""
+    plain = tools.logits(model, ids)
+    variants = [["--budget-us", 50], ["-t", 3], ["--param", "n_batch=1"], ["-t", 2, "--budget-us", 200]]
+    for options in variants:
+        must(tools.logits(model, ids, *options) == plain, f"other bits with {options}")
+
+
+def oracle_tests(tools, data):
+    for name in ARCHITECTURES:
+        folder = data / "logits" / name
+        model = folder / f"{name}.gguf"
+        cases = json.loads((folder / "expected.json").read_text())["cases"]
+        for i, case in enumerate(cases):
+            check(f"{name} case {i} logits", compare_logits, tools, model, case, folder, 1e-3)
+            check(f"{name} case {i} greedy", compare_greedy, tools, model, case)
+        check(f"{name} exactness", compare_exactness, tools, model, cases[-1]["prompt_ids"])
+    folder = data / "models" / "stories260K"
+    cases = json.loads((folder / "expected.json").read_text())["cases"]
+    for i, case in enumerate(cases):
+        model = folder / "stories260K-F32.gguf"
+        check(f"stories260K case {i} logits", compare_logits, tools, model, case, folder, 1e-3)
+        check(f"stories260K case {i} greedy", compare_greedy, tools, model, case)
+    folder = data / "logits_quant"
+    for name, entry in json.loads((folder / "expected.json").read_text())["results"].items():
+        for i, case in enumerate(entry["cases"]):
+            check(f"{name} case {i} band", compare_band, tools, folder / f"{name}.gguf", case, folder)
+        ids = entry["cases"][-1]["prompt_ids"]
+        check(f"{name} exactness", compare_exactness, tools, folder / f"{name}.gguf", ids)
+
+
+def compare_vocabulary(tools, model, texts, expected):
+    path = tools.scratch / "text"
+    for text, want in zip(texts, expected):
+        path.write_bytes(text)
+        done = succeed(tools.tokenize, "-m", model, "-f", path, "--ids", "--no-bos", "--no-special")
+        got = [int(x) for x in done.stdout.split()]
+        must(got == want, f"{text[:40]!r}: {got[:12]} instead of {want[:12]}")
+
+
+def vocabulary_tests(tools, data):
+    for name in VOCABULARIES:
+        model = data / "vocab" / f"ggml-vocab-{name}.gguf"
+        texts = Path(f"{model}.inp").read_bytes().split(b"\n__ggml_vocab_test__\n")
+        lines = Path(f"{model}.out").read_text().split("\n")
+        expected = [[int(x) for x in line.split()] for line in lines]
+        check(f"vocabulary {name}", compare_vocabulary, tools, model, texts, expected)
+
+
+# ---- what needs no oracle -----------------------------------------------------------------------
+
+
+def demo_answers(tools):
+    done = succeed(tools.run)
+    must(done.stdout.decode().strip() == "The capital of France is Paris.", repr(done.stdout))
+    must(done.stderr == b"", f"on stderr: {done.stderr!r}")
+
+
+def demo_stats(tools):
+    done = succeed(tools.run, "--stats", "json", "-t", 2)
+    stats = json.loads(done.stderr.decode().splitlines()[-1])
+    for key in (
+        "load_ms hash_ms prompt_tokens prefill_tok_s generated_tokens decode_tok_s guest_linear_memory_bytes "
+        "kv_bytes scratch_bytes peak_rss_bytes interpreter_us_per_token"
+    ).split():
+        must(key in stats, f"no {key}")
+    must(stats["generated_tokens"] > 0 and stats["prompt_tokens"] > 0, f"nothing counted: {stats}")
+    must(0 < stats["guest_linear_memory_bytes"] <= 2 << 20, "guest memory above 2 MiB")
+
+
+def seeded_runs_repeat(tools):
+    options = ["--temp", 1.5, "--top-k", 0, "--top-p", 1, "--min-p", 0, "-n", 24, "--ignore-eos"]
+    first = succeed(tools.run, *options, "--seed", 7).stdout
+    must(succeed(tools.run, *options, "--seed", 7, "-t", 2).stdout == first, "same seed, other text")
+    texts = {succeed(tools.run, *options, "--seed", seed).stdout for seed in range(1, 6)}
+    must(len(texts) > 1, "five seeds, one text")
+
+
+def refused(tools, code, *args):
+    done = run(tools.run, *args, timeout=60)
+    lines = done.stderr.decode(errors="replace").splitlines()
+    must(done.returncode == code, f"exit code {done.returncode}, {code} expected; {lines[-1:]}")
+    must(len(lines) == 1 and lines[0].startswith("realm-run: "), f"not one line: {lines}")
+    must(done.stdout == b"", "something on stdout")
+
+
+def refusals(tools):
+    scratch = tools.scratch
+    (scratch / "empty.gguf").write_bytes(b"")
+    (scratch / "text.gguf").write_bytes(b"This is not a model.\n" * 100)
+    for name in ["missing.gguf", "empty.gguf", "text.gguf", "."]:
+        check(f"refuses {name}", refused, tools, 1, "-m", scratch / name, "-p", "x")
+    check("refuses a bad guest", refused, tools, 1, "--guest", scratch / "text.gguf", "-p", "x")
+    check("refuses a missing guest", refused, tools, 1, "--guest", scratch / "missing.wasm", "-p", "x")
+    check("refuses an unknown backend", refused, tools, 1, "--backend", "abacus", "-p", "x")
+    check("refuses a huge token id", refused, tools, 1, "--ids", "4294967295")
+    check("refuses an unknown parameter", refused, tools, 1, "--param", "tmep=1", "-p", "x")
+    misuses = [
+        ["--frobnicate"], ["-n"], ["-n", "many"], ["-n", "1.5"], ["--temp", "nan"], ["--temp", "0x1"], ["-t", "0"],
+        ["--ids", "1 x"], ["--ids", ""], ["-p", "a", "--ids", "1"], ["--raw", "--chat"], ["--stats", "xml"],
+        ["--raw=1"], ["-m", "model.gguf"], ["stray"],
+    ]
+    for args in misuses:
+        check(f"misuse {args}", refused, tools, 2, *args)
+
+
+def survives(tools, path):
+    """A damaged file may still be a model; what counts is an orderly end."""
+    done = run(tools.run, "-m", path, "-p", "x", "-n", 2, "-c", 64, timeout=60)
+    lines = done.stderr.decode(errors="replace").splitlines()
+    must(done.returncode in (0, 1), f"exit code {done.returncode}: {lines[-2:]}")
+    if done.returncode == 1:
+        must(len(lines) == 1 and lines[0].startswith("realm-run: "), f"not one line: {lines}")
+
+
+def damaged_files(tools, model):
+    good = model.read_bytes()
+    rng = random.Random(1)
+    path = tools.scratch / "damaged.gguf"
+    for size in [1, 3, 4, 8, 16, 23, 24, 25, 64, 1000, len(good) // 2, len(good) - 1]:
+        path.write_bytes(good[:size])
+        check(f"{model.name} cut to {size} bytes", refused, tools, 1, "-m", path, "-p", "x")
+    # Counts and lengths are what parsers trust; most of them are in the first kilobytes.
+    for i in range(60):
+        bad = bytearray(good)
+        for _ in range(rng.choice([1, 1, 2, 8])):
+            at = rng.randrange(4, min(len(bad) - 8, rng.choice([32, 400, 20000])))
+            if rng.random() < 0.5:
+                bad[at] = rng.randrange(256)
+            else:
+                value = rng.choice([0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 2**61, 12])
+                bad[at : at + 8] = struct.pack("<Q", value)
+        path.write_bytes(bad)
+        check(f"{model.name} damage {i}", survives, tools, path)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bin_dir", type=Path)
+    parser.add_argument("--data", type=Path)
+    args = parser.parse_args()
+    data = args.data or Path(os.environ.get("REALM_TEST_DATA") or ROOT.parent / "shared" / "data")
+    with tempfile.TemporaryDirectory() as scratch:
+        tools = Tools(args.bin_dir.resolve(), Path(scratch))
+        refusals(tools)
+        demo = ROOT / "examples-c" / "demo" / "realm-demo.gguf"
+        if demo.is_file():
+            check("demo model answers", demo_answers, tools)
+            check("demo model statistics", demo_stats, tools)
+            check("same seed, same text", seeded_runs_repeat, tools)
+            damaged_files(tools, demo)
+        else:
+            report("failed", "demo model", f"there is no {demo}")
+        if data.is_dir():
+            oracle_tests(tools, data)
+            vocabulary_tests(tools, data)
+            damaged_files(tools, data / "logits" / "llama" / "llama.gguf")
+        else:
+            report("skipped", "ORACLE TESTS", f"there is no {data} (set REALM_TEST_DATA)")
+    print("{passed} passed, {failed} failed, {skipped} skipped".format(**counts))
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Builds the C guests of the tests: tests/guests/NAME.c -> NAME.wasm, which are checked in so that the
+# tests run without a WebAssembly compiler. Needs clang (Debian: clang) and wasm-ld (Debian: lld-19).
+# Names can be given: CLANG, WASM_LD. --check only compiles, and says "skipped" where it cannot.
+set -eu
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+CLANG=${CLANG:-clang}
+WASM_LD=${WASM_LD:-$(command -v wasm-ld-19 || command -v wasm-ld || true)}
+if ! command -v "$CLANG" >/dev/null 2>&1 || [ -z "$WASM_LD" ]; then
+    echo "tests/guests/build.sh: skipped: no clang or wasm-ld" >&2
+    [ "${1:-}" = --check ] && exit 0
+    exit 1
+fi
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+for source in "$here"/*.c; do
+    name=$(basename "$source" .c)
+    "$CLANG" --target=wasm32 -std=c99 -Os -Wall -Wextra -Werror -pedantic -ffreestanding \
+        -I"$here/../../include" -c "$source" -o "$tmp/$name.o"
+    "$WASM_LD" --no-entry --strip-all --stack-first -z stack-size=16384 \
+        "$tmp/$name.o" -o "$tmp/$name.wasm"
+    [ "${1:-}" = --check ] || cp "$tmp/$name.wasm" "$here/$name.wasm"
+    echo "$name.wasm: $(wc -c <"$tmp/$name.wasm") bytes"
+done

@@ -1,0 +1,47 @@
+/* realm.h - language models in your program, on your program's terms.
+ *
+ * A model (a GGUF file's bytes) is registered once in a store and shared. A guest, a sandboxed
+ * WebAssembly module, knows the model's architecture, chat format and sampling; one is built in.
+ * A session is one conversation: give it a prompt, poll it for tokens.
+ *
+ *
+ * Ownership
+ *
+ * What a _create, _open or _load function returns belongs to the caller, who ends it with the
+ * matching _destroy, _close or _unload; these accept NULL. Objects keep alive what they use, so
+ * they may be ended in any order. Memory passed in is borrowed for the length of the call; the one
+ * exception is a model's bytes, which are borrowed until the model's last user is gone, and then
+ * given back through the release callback (or are copied, with REALM_MODEL_COPY). Ownership never
+ * depends on whether a call succeeds. Pointers that the library hands out say how long they are
+ * valid. Outputs are written only on success, unless a function says otherwise.
+ *
+ * Where a function fills a caller's array, it may be called twice: with too small a capacity (0 and
+ * NULL are allowed) it stores the needed size and returns REALM_STATUS_BUFFER_TOO_SMALL.
+ *
+ *
+ * Threads
+ *
+ * The library starts no thread. Stores, models, guests and runtimes may be used from any thread at
+ * any time. A session is used by one thread at a time, and may move between threads; the one
+ * exception is realm_session_cancel, which may be called from any thread and from a signal handler.
+ * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
+ * not call back into the library. No lock is held across a callback.
+ *
+ *
+ * Errors
+ *
+ * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
+ * are never reused. Their last argument, a realm_error of the caller's, may be NULL; on failure it
+ * gets the status and one line of text. Nothing is thread-local and reporting allocates nothing.
+ * No input (file, guest, prompt, argument) makes the library abort; a pointer that is
+ * not what it should be is the one mistake it cannot catch.
+ *
+ *
+ * Versions
+ *
+ * Structs that may grow open with struct_size and abi_version: start from their REALM_..._INIT
+ * macro and fill in what you need; zero means the default. The library reads and writes
+ * only what struct_size covers, so old programs work with new libraries and the other way round.
+ * Only another major version is refused. Fields are only ever added at the end.
+ */
+
