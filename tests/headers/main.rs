@@ -133,7 +133,8 @@ fn generate(root: &Path, header: &Header) -> Result<String> {
 }
 
 fn run() -> Result<bool> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // `generate` runs this from the top of the repository.
+    let root = std::env::current_dir()?;
     let check = std::env::args().any(|arg| arg == "--check");
     let mut same = true;
     for header in headers(&root)? {
