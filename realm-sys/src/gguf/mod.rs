@@ -16,6 +16,7 @@
 //! padding to general.alignment, then the tensors' data
 //! ```
 
+pub mod convert;
 mod read;
 mod tensor;
 mod value;

@@ -79,6 +79,26 @@ pub struct ModelInfo {
     pub digest: Option<Sha256Digest>,
 }
 
+/// The process-wide store, or one of a runtime's own.
+#[derive(Clone)]
+pub enum StoreRef {
+    /// [`Store::global`].
+    Global,
+    /// Another, kept alive by this.
+    Own(Arc<Store>),
+}
+
+impl core::ops::Deref for StoreRef {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        match self {
+            Self::Global => Store::global(),
+            Self::Own(store) => store,
+        }
+    }
+}
+
 static GLOBAL: Store = Store::new();
 
 impl Store {

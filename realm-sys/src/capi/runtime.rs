@@ -1,0 +1,251 @@
+//! Runtimes: a platform, a store and the backends that sessions choose from.
+
+use super::error::{realm_error, realm_status};
+use super::store::{realm_store, store_ref};
+use super::{guard, null, put, read_struct};
+use crate::backend::host::{Backend, Backends, Kernel};
+use crate::backend::table::{realm_backend, realm_kernel_fn};
+use crate::err;
+use crate::error::Result;
+use crate::guest::LoadedGuest;
+use crate::platform::{Platform, realm_platform};
+use crate::store::{Lazy, StoreRef};
+use alloc::boxed::Box;
+use alloc::ffi::CString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::{c_char, c_void};
+use core::mem::{offset_of, size_of};
+use core::ptr;
+
+/// A platform, a store and backends: what sessions are opened in.
+pub struct realm_runtime {
+    pub(crate) platform: Platform,
+    pub(crate) store: StoreRef,
+    pub(crate) backends: Backends,
+    /// Terminated copies of backend names, for `realm_runtime_backend_name`.
+    names: Vec<CString>,
+    embedded: Lazy<Arc<LoadedGuest>>,
+}
+
+/// What a runtime is created with. Zero is the default for every field but the first two.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct realm_runtime_options {
+    /// Size of the caller's struct in bytes. Set by `REALM_RUNTIME_OPTIONS_INIT`.
+    pub struct_size: u32,
+    /// The interface version the caller was compiled for. Set by `REALM_RUNTIME_OPTIONS_INIT`.
+    pub abi_version: u32,
+    /// Reserved for extensions; NULL.
+    pub next: *const c_void,
+    /// Reserved; NULL.
+    pub ctx: *mut c_void,
+    /// What the library needs from the machine; copied. NULL: the library's own allocator, no
+    /// clock (budgets are ignored), no threads. On hosted systems pass `realm_posix_platform()`.
+    pub platform: *const realm_platform,
+    /// The store that sessions find their models in; kept alive by the runtime. NULL: the
+    /// process-wide store.
+    pub store: *mut realm_store,
+}
+
+const OPTIONS_MIN: usize =
+    offset_of!(realm_runtime_options, store) + size_of::<*mut realm_store>();
+
+/// The guest that comes with the library.
+#[cfg(feature = "embedded-guest")]
+static EMBEDDED_GUEST: &[u8] = include_bytes!("../../../guest/realm_guest.wasm");
+
+impl realm_runtime {
+    /// The guest that comes with the library, translated when first asked for.
+    pub(crate) fn embedded_guest(&self) -> Result<Arc<LoadedGuest>> {
+        #[cfg(feature = "embedded-guest")]
+        {
+            let guest = self
+                .embedded
+                .get_or_build(|| LoadedGuest::load(EMBEDDED_GUEST))?;
+            Ok(Arc::clone(&*guest))
+        }
+        #[cfg(not(feature = "embedded-guest"))]
+        {
+            self.embedded.get().map(|g| Arc::clone(&*g)).ok_or_else(|| {
+                err!(
+                    Unsupported,
+                    "this build has no guest of its own: load one and name it in the options"
+                )
+            })
+        }
+    }
+}
+
+/// Creates a runtime, with the reference backend in it.
+///
+/// `options`: NULL for the defaults.
+/// `out` receives the runtime. **Owns**: the caller, until `realm_runtime_destroy`.
+///
+/// **Returns** `INVALID_ARGUMENT`, `UNSUPPORTED` for another interface major, `NO_MEMORY`.
+///
+/// # Safety
+/// `options` is NULL or a struct as described, whose pointers are what their comments say; `out`
+/// points to a pointer; `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_runtime_create(
+    options: *const realm_runtime_options,
+    out: *mut *mut realm_runtime,
+    error: *mut realm_error,
+) -> realm_status {
+    guard(error, || {
+        if out.is_null() {
+            return Err(null("out"));
+        }
+        let (platform, store) = if options.is_null() {
+            (ptr::null(), ptr::null_mut())
+        } else {
+            // SAFETY: the caller's promise.
+            let o = unsafe { read_struct(options, "realm_runtime_options", OPTIONS_MIN) }?;
+            (o.platform, o.store)
+        };
+        // SAFETY: the caller's promise.
+        let platform = unsafe { Platform::from_table(platform) }?;
+        let runtime = realm_runtime {
+            backends: Backends::new(&platform)?,
+            platform,
+            // SAFETY: the caller's promise.
+            store: unsafe { store_ref(store) },
+            names: Vec::new(),
+            embedded: Lazy::new(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { put(out, Box::into_raw(Box::new(runtime)), "out") }
+    })
+}
+
+/// Destroys a runtime; NULL is fine. Sessions keep what they need and may be closed later. What the
+/// platform and the backends point to must live until the last of them is closed.
+///
+/// # Safety
+/// `runtime` is NULL or came from `realm_runtime_create`, and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_runtime_destroy(runtime: *mut realm_runtime) {
+    let _ = guard(ptr::null_mut(), || {
+        if !runtime.is_null() {
+            // SAFETY: made by `Box::into_raw`, and the caller's promise.
+            drop(unsafe { Box::from_raw(runtime) });
+        }
+        Ok(())
+    });
+}
+
+/// A runtime to read.
+///
+/// # Safety
+/// `runtime` is NULL or a live runtime that nobody is changing.
+pub(crate) unsafe fn runtime_ref<'a>(runtime: *const realm_runtime) -> Result<&'a realm_runtime> {
+    // SAFETY: the caller's promise.
+    unsafe { runtime.as_ref() }.ok_or_else(|| null("runtime"))
+}
+
+/// Adds a backend. The table is copied; its `ctx` must outlive the runtime and its sessions. Of
+/// several the one added last is preferred by sessions that name none.
+///
+/// **Threads**: not while another thread uses the runtime.
+///
+/// **Returns** `INVALID_ARGUMENT` for a table that lacks what it needs, `UNSUPPORTED` for another
+/// interface major.
+///
+/// # Safety
+/// `runtime` is a live runtime, `backend` a table that keeps the contract of `realm_backend`;
+/// `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_runtime_add_backend(
+    runtime: *mut realm_runtime,
+    backend: *const realm_backend,
+    error: *mut realm_error,
+) -> realm_status {
+    guard(error, || {
+        // SAFETY: the caller's promise.
+        let runtime = unsafe { runtime.as_mut() }.ok_or_else(|| null("runtime"))?;
+        if backend.is_null() {
+            return Err(null("backend"));
+        }
+        // SAFETY: the caller's promise.
+        let backend = unsafe { Backend::from_table(backend, &runtime.platform) }?;
+        let name = CString::new(backend.name())
+            .map_err(|_| err!(InvalidArgument, "a backend's name has a zero in it"))?;
+        runtime.backends.add(backend)?;
+        runtime.names.push(name);
+        Ok(())
+    })
+}
+
+/// Adds one kernel of the host's own, for one operation on one weight type: used instead of the
+/// backend's by sessions that are opened later.
+///
+/// `op`: the operation's code in `guest/ABI.md`. `type`: the ggml type of its first source.
+/// `ctx`: the first argument of `kernel`; must outlive the runtime and its sessions.
+///
+/// **Threads**: not while another thread uses the runtime.
+///
+/// **Returns** `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation or type.
+///
+/// # Safety
+/// `runtime` is a live runtime, `kernel` keeps the contract of `realm_kernel_fn`; `error` is NULL or
+/// points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_runtime_add_kernel(
+    runtime: *mut realm_runtime,
+    op: u32,
+    r#type: u32,
+    kernel: realm_kernel_fn,
+    ctx: *mut c_void,
+    error: *mut realm_error,
+) -> realm_status {
+    guard(error, || {
+        // SAFETY: the caller's promise.
+        let runtime = unsafe { runtime.as_mut() }.ok_or_else(|| null("runtime"))?;
+        if kernel.is_none() {
+            return Err(null("kernel"));
+        }
+        runtime.backends.add_kernel(Kernel {
+            op,
+            ty: r#type,
+            call: kernel,
+            ctx,
+        })
+    })
+}
+
+/// The number of backends; at least 1. 0 for NULL.
+///
+/// # Safety
+/// `runtime` is NULL or a live runtime.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_runtime_backend_count(runtime: *const realm_runtime) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { runtime.as_ref() }.map_or(0, |r| r.backends.count())
+}
+
+/// The name of a backend, the preferred first, `"reference"` always last; NULL past the last.
+///
+/// **Valid until** the runtime is destroyed.
+///
+/// # Safety
+/// `runtime` is NULL or a live runtime.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_runtime_backend_name(
+    runtime: *const realm_runtime,
+    index: usize,
+) -> *const c_char {
+    // SAFETY: the caller's promise.
+    let Some(runtime) = (unsafe { runtime.as_ref() }) else {
+        return ptr::null();
+    };
+    let Some(backend) = runtime.backends.get(index) else {
+        return ptr::null();
+    };
+    let name = backend.name().as_bytes();
+    runtime
+        .names
+        .iter()
+        .find(|n| n.as_bytes() == name)
+        .map_or(c"reference".as_ptr(), |n| n.as_ptr())
+}

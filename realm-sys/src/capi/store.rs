@@ -1,0 +1,69 @@
+//! Stores: tables of models.
+//!
+//! Every function that takes a store takes NULL for the process-wide one.
+
+use super::error::{realm_error, realm_status};
+use super::{guard, put};
+use crate::store::{Store, StoreRef};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+/// A table of models, separate from the process-wide one.
+pub struct realm_store {
+    pub(crate) store: Arc<Store>,
+}
+
+/// The store that a pointer means.
+///
+/// # Safety
+/// `store` is NULL or a live store.
+pub(crate) unsafe fn store_ref(store: *const realm_store) -> StoreRef {
+    if store.is_null() {
+        return StoreRef::Global;
+    }
+    // SAFETY: not NULL, and the caller's promise.
+    StoreRef::Own(unsafe { &*store }.store.clone())
+}
+
+/// Makes a store of one's own. Most programs need none: NULL is the process-wide store.
+///
+/// `out` receives the store. **Owns**: the caller, until `realm_store_destroy`.
+///
+/// **Returns** `INVALID_ARGUMENT` for a NULL.
+///
+/// # Safety
+/// `out` points to a pointer; `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_store_create(
+    out: *mut *mut realm_store,
+    error: *mut realm_error,
+) -> realm_status {
+    guard(error, || {
+        if out.is_null() {
+            return Err(super::null("out"));
+        }
+        let store = Box::new(realm_store {
+            store: Arc::new(Store::new()),
+        });
+        // SAFETY: the caller's promise.
+        unsafe { put(out, Box::into_raw(store), "out") }
+    })
+}
+
+/// Destroys a store; NULL is fine. Runtimes made with it keep its models alive until they are
+/// destroyed, and sessions theirs.
+///
+/// **Threads**: no other thread may be using the handle.
+///
+/// # Safety
+/// `store` is NULL or came from `realm_store_create`, and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_store_destroy(store: *mut realm_store) {
+    let _ = guard(core::ptr::null_mut(), || {
+        if !store.is_null() {
+            // SAFETY: made by `Box::into_raw`, and the caller's promise.
+            drop(unsafe { Box::from_raw(store) });
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,172 @@
+//! A loaded guest: a translated module and the engine it lives in.
+//!
+//! Each guest has an engine of its own, because translated code is freed with its engine and not
+//! before: unloading gives the memory back.
+//!
+//! wasmi allocates infallibly while it parses and translates. So the module's size and shape are
+//! bounded first, and the memory that translation can be expected to take is reserved and given
+//! back, so that a lack of memory is found where it can be reported.
+
+use super::host::HostState;
+use super::imports;
+use crate::error::{Result, try_vec};
+use crate::{bail, err};
+use alloc::sync::Arc;
+use wasmi::{CompilationMode, Config, EnforcedLimits, Engine, ExternType, Linker, Module, ValType};
+
+/// The largest module that is loaded, in bytes. The guest that comes with the library has a tenth.
+pub const MAX_MODULE_BYTES: usize = 4 << 20;
+
+/// Bytes of heap that translation takes per byte of module, rounded up from measurements (3.2 for
+/// a 700 KB module).
+const TRANSLATION_FACTOR: usize = 6;
+
+/// Nested calls of wasm functions.
+const MAX_RECURSION: usize = 1000;
+/// Bytes of a guest's value stack (locals and operands; what the guest's language calls its stack
+/// is in linear memory).
+const MAX_STACK_BYTES: usize = 512 << 10;
+/// Bytes of it that every call starts with.
+const MIN_STACK_BYTES: usize = 8 << 10;
+
+/// A guest that sessions can be opened with, from any thread.
+pub struct LoadedGuest {
+    module: Module,
+    linker: Linker<HostState>,
+    engine: Engine,
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config
+        .consume_fuel(true)
+        // Running out of fuel cannot be resumed while a function is translated lazily.
+        .compilation_mode(CompilationMode::Eager)
+        .enforced_limits(EnforcedLimits::strict())
+        .ignore_custom_sections(true)
+        // A start function would run before limits and fuel are in place.
+        .allow_start_fn(false)
+        .wasm_multi_memory(false)
+        .set_max_cached_stacks(1);
+    config
+        .set_min_stack_height(MIN_STACK_BYTES)
+        .set_max_stack_height(MAX_STACK_BYTES)
+        .set_max_recursion_depth(MAX_RECURSION);
+    config
+}
+
+impl LoadedGuest {
+    /// Validates and translates a module. The bytes are not needed afterwards.
+    ///
+    /// # Errors
+    /// `Format` for bytes that are no WebAssembly module, or not one that can be a guest: a start
+    /// function, imports that this host does not have (the message names the first), missing or
+    /// mistyped exports. `Limit` for more than [`MAX_MODULE_BYTES`]. `NoMemory`.
+    pub fn load(wasm: &[u8]) -> Result<Arc<Self>> {
+        if wasm.len() > MAX_MODULE_BYTES {
+            bail!(
+                Limit,
+                "the guest has {} bytes, at most {MAX_MODULE_BYTES} are loaded",
+                wasm.len()
+            );
+        }
+        drop(try_vec::<u8>(
+            wasm.len() * TRANSLATION_FACTOR + (256 << 10),
+            "bytes of translated guest",
+        )?);
+        let engine = Engine::new(&config());
+        let module =
+            Module::new(&engine, wasm).map_err(|e| err!(Format, "the guest is refused: {e}"))?;
+        check_imports(&module)?;
+        check_exports(&module)?;
+        let mut linker = Linker::new(&engine);
+        imports::define(&mut linker).map_err(|e| err!(Internal, "defining imports: {e}"))?;
+        Ok(Arc::new(Self {
+            module,
+            linker,
+            engine,
+        }))
+    }
+
+    /// Bytes of linear memory that an instance starts with.
+    pub(super) fn initial_memory_bytes(&self) -> u64 {
+        match self.module.get_export("memory") {
+            Some(ExternType::Memory(ty)) => ty.minimum().saturating_mul(65_536),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn module(&self) -> &Module {
+        &self.module
+    }
+
+    pub(super) fn linker(&self) -> &Linker<HostState> {
+        &self.linker
+    }
+}
+
+/// One letter per value type, as in [`imports::SIGNATURES`].
+fn letter(ty: ValType) -> char {
+    match ty {
+        ValType::I32 => 'i',
+        ValType::I64 => 'I',
+        _ => '?',
+    }
+}
+
+fn is_func(ty: &ExternType, params: &str, result: &str) -> bool {
+    match ty {
+        ExternType::Func(f) => {
+            f.params().iter().map(|t| letter(*t)).eq(params.chars())
+                && f.results().iter().map(|t| letter(*t)).eq(result.chars())
+        }
+        _ => false,
+    }
+}
+
+fn check_imports(module: &Module) -> Result<()> {
+    for import in module.imports() {
+        let (from, name) = (import.module(), import.name());
+        if from != "realm" {
+            bail!(
+                Format,
+                "the guest imports '{name}' from '{from}'; guests may only import from 'realm'"
+            );
+        }
+        let Some((_, params, result)) = imports::SIGNATURES.iter().find(|s| s.0 == name) else {
+            bail!(
+                Format,
+                "the guest imports 'realm.{name}', which this host does not have"
+            );
+        };
+        if !is_func(import.ty(), params, result) {
+            bail!(
+                Format,
+                "the guest imports 'realm.{name}' with another signature than the guest ABI's"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_exports(module: &Module) -> Result<()> {
+    match module.get_export("memory") {
+        Some(ExternType::Memory(_)) => {}
+        _ => bail!(Format, "the guest does not export its memory as 'memory'"),
+    }
+    for (name, params) in [("realm_guest_abi", ""), ("realm_guest_event", "iii")] {
+        match module.get_export(name) {
+            None => bail!(Format, "the guest does not export '{name}'"),
+            Some(ty) if !is_func(&ty, params, "i") => bail!(
+                Format,
+                "the guest exports '{name}' with another signature than the guest ABI's"
+            ),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! What the imports work on: everything of a session that its guest can reach.
+
+use crate::error::{Error, Result, try_vec};
+use crate::graph::memory::Memory;
+use crate::graph::prepared::Prepared;
+use crate::graph::run::Run;
+use crate::platform::Platform;
+use crate::session::limits::Limits;
+use crate::session::outbox::Outbox;
+use crate::session::params::Params;
+use crate::store::{Model, StoreRef};
+use crate::vocab::{Detokenizer, Vocab};
+use crate::{bail, err};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::{c_char, c_void};
+use wasmi::{StoreLimits, StoreLimitsBuilder};
+
+use super::event;
+
+/// Table elements of one table; a guest of a few thousand functions has as many.
+const MAX_TABLE_ELEMENTS: usize = 1 << 14;
+/// Tables of an instance.
+const MAX_TABLES: usize = 4;
+/// Programs that exist at the same time.
+const MAX_PROGRAMS: usize = 64;
+/// Models a guest may have registered at the same time.
+const MAX_REGISTERED: usize = 64;
+
+/// Where a session's log goes, beside the platform's.
+#[derive(Clone, Copy)]
+pub struct LogSink {
+    /// Called with `ctx`, a level (0 error … 3 debug) and a line of UTF-8.
+    pub call: unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize),
+    /// Handed to `call` as it is.
+    pub ctx: *mut c_void,
+}
+
+// SAFETY: `realm_log_fn` is called on whatever thread polls the session; its header says so.
+unsafe impl Send for LogSink {}
+// SAFETY: as above.
+unsafe impl Sync for LogSink {}
+
+/// The models a guest may name: the session's, and those it registered itself.
+pub struct Models {
+    /// Where guests register, and what is searched for what they registered.
+    pub store: StoreRef,
+    /// The session's id and model; kept even if it is removed from the store meanwhile.
+    pub own: (u32, Arc<Model>),
+    /// What this guest registered: id, model, bytes counted against the quota.
+    registered: Vec<(u32, Arc<Model>, u64)>,
+    /// Bytes that may be registered in all.
+    quota: u64,
+}
+
+impl Models {
+    /// The model of that id, if the guest may name it.
+    pub fn get(&self, id: u32) -> Result<&Arc<Model>> {
+        if id == self.own.0 {
+            return Ok(&self.own.1);
+        }
+        self.registered
+            .iter()
+            .find(|r| r.0 == id)
+            .map(|r| &r.1)
+            .ok_or_else(|| err!(NotFound, "the guest may not use model {id:#010x}"))
+    }
+
+    /// Registers a copy of `bytes`.
+    pub fn register(&mut self, bytes: &[u8], id: u32) -> Result<u32> {
+        let used: u64 = self.registered.iter().map(|r| r.2).sum();
+        let size = bytes.len() as u64;
+        if size > self.quota.saturating_sub(used) || self.registered.len() >= MAX_REGISTERED {
+            bail!(
+                Limit,
+                "a model of {size} bytes is over the guest's quota of {} (max_guest_model_bytes)",
+                self.quota
+            );
+        }
+        self.registered
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a registration"))?;
+        let id = self
+            .store
+            .register_copy(&[bytes], id, &crate::gguf::Limits::default())?;
+        match self.store.open(id) {
+            Ok(model) => self.registered.push((id, model, size)),
+            Err(e) => {
+                // Someone removed what is not theirs; nothing is left to take back.
+                return Err(e);
+            }
+        }
+        Ok(id)
+    }
+
+    /// Takes back one registration this guest made.
+    pub fn remove(&mut self, id: u32) -> Result<()> {
+        let at = self
+            .registered
+            .iter()
+            .position(|r| r.0 == id)
+            .ok_or_else(|| err!(NotFound, "the guest has not registered model {id:#010x}"))?;
+        drop(self.registered.swap_remove(at));
+        self.store.remove(id)
+    }
+}
+
+impl Drop for Models {
+    fn drop(&mut self) {
+        while let Some((id, model, _)) = self.registered.pop() {
+            drop(model);
+            // Gone already if the host removed it.
+            let _ = self.store.remove(id);
+        }
+    }
+}
+
+/// Programs, buffers, KV and the booked step.
+pub struct Compute {
+    /// Programs by handle.
+    pub programs: Vec<Option<Arc<Prepared>>>,
+    /// The step submitted in this event.
+    pub booked: Option<Run>,
+    /// The published logits buffer.
+    pub logits: Option<u32>,
+    /// A step has run: KV layers are fixed.
+    pub stepped: bool,
+    /// Tasks a step is split into.
+    pub thread_count: u32,
+    /// Buffers, KV pages, scratch.
+    pub memory: Memory,
+}
+
+impl Compute {
+    /// The program of that handle.
+    pub fn program(&self, handle: u32) -> Result<&Arc<Prepared>> {
+        self.programs
+            .get(handle as usize)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| err!(NotFound, "no program has the handle {handle}"))
+    }
+
+    /// Keeps a program under the lowest free handle.
+    pub fn add_program(&mut self, program: Prepared) -> Result<u32> {
+        let free = self.programs.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.programs.len());
+        if free.is_none() {
+            if at >= MAX_PROGRAMS {
+                bail!(Limit, "a guest may have {MAX_PROGRAMS} programs at a time");
+            }
+            self.programs
+                .try_reserve(1)
+                .map_err(|_| err!(NoMemory, "no memory for a program"))?;
+            self.programs.push(None);
+        }
+        if let Some(slot) = self.programs.get_mut(at) {
+            *slot = Some(Arc::new(program));
+        }
+        Ok(at as u32)
+    }
+}
+
+/// What a new [`HostState`] is made of.
+pub struct HostParts {
+    /// Where the guest's own models go.
+    pub store: StoreRef,
+    /// The session's model and its id.
+    pub model: (u32, Arc<Model>),
+    /// Bounds.
+    pub limits: Limits,
+    /// Buffers and KV of the session's backend.
+    pub memory: Memory,
+    /// The guest's parameters.
+    pub params: Params,
+    /// Clock, log and memory.
+    pub platform: Platform,
+    /// Whether the guest may read the clock.
+    pub grant_clock: bool,
+    /// Tasks a step is split into.
+    pub thread_count: u32,
+    /// The session's log.
+    pub log: Option<LogSink>,
+}
+
+/// The data of a session's wasmi store.
+pub struct HostState {
+    /// The guest's memory; `None` until it is instantiated and its version is known.
+    pub memory: Option<wasmi::Memory>,
+    /// Most bytes it may grow to.
+    pub memory_limit: u64,
+    pub(super) limiter: StoreLimits,
+    /// Fuel that the present import costs beyond its base price.
+    pub(super) cost: u64,
+    /// Fuel that imports cost beyond what the slice had.
+    pub(super) fuel_debt: u64,
+    /// The event that is being handled; 0 outside.
+    pub event: u32,
+    /// What the last import that failed said: the best message there is if the guest gives none.
+    pub last_error: Option<Error>,
+    /// What `realm_fail` was given in this event.
+    pub fail_message: Option<Error>,
+    /// The models the guest may name.
+    pub models: Models,
+    /// The guest's parameters.
+    pub params: Params,
+    /// The turn's input.
+    pub input: Vec<u8>,
+    /// What the guest emitted and the host has not fetched yet.
+    pub outbox: Outbox,
+    /// Prefill progress: tokens done, tokens in all.
+    pub progress: (u64, u64),
+    /// The session's streaming detokenizer.
+    pub detokenizer: Detokenizer,
+    /// Reused room for text and ids.
+    pub text: Vec<u8>,
+    /// Programs, buffers, KV.
+    pub compute: Compute,
+    /// Clock and log.
+    pub platform: Platform,
+    /// Whether the guest may read the clock.
+    pub grant_clock: bool,
+    /// The session's log.
+    pub log: Option<LogSink>,
+}
+
+impl HostState {
+    /// The state of a new session.
+    pub fn new(parts: HostParts) -> Self {
+        let memory_limit = parts.limits.guest_memory_bytes;
+        Self {
+            memory: None,
+            memory_limit,
+            limiter: StoreLimitsBuilder::new()
+                .memory_size(usize::try_from(memory_limit).unwrap_or(usize::MAX))
+                .table_elements(MAX_TABLE_ELEMENTS)
+                .instances(1)
+                .tables(MAX_TABLES)
+                .memories(1)
+                .build(),
+            cost: 0,
+            fuel_debt: 0,
+            event: 0,
+            last_error: None,
+            fail_message: None,
+            models: Models {
+                store: parts.store,
+                own: parts.model,
+                registered: Vec::new(),
+                quota: parts.limits.guest_model_bytes,
+            },
+            params: parts.params,
+            input: Vec::new(),
+            outbox: Outbox::new(),
+            progress: (0, 0),
+            detokenizer: Detokenizer::continuing(false),
+            text: Vec::new(),
+            compute: Compute {
+                programs: Vec::new(),
+                booked: None,
+                logits: None,
+                stepped: false,
+                thread_count: parts.thread_count.max(1),
+                memory: parts.memory,
+            },
+            platform: parts.platform,
+            grant_clock: parts.grant_clock,
+            log: parts.log,
+        }
+    }
+
+    pub(super) fn begin_event(&mut self, kind: u32) {
+        self.event = kind;
+        self.last_error = None;
+        self.fail_message = None;
+        self.fuel_debt = 0;
+    }
+
+    /// Whether the present event belongs to a running turn.
+    pub fn in_turn(&self) -> bool {
+        matches!(self.event, event::PROMPT | event::STEP)
+    }
+
+    /// Lets the guest pay for work on so many bytes, at about the price of copying them itself.
+    pub fn charge_bytes(&mut self, bytes: usize) {
+        self.charge(bytes as u64 / 8);
+    }
+
+    /// Lets the guest pay.
+    pub fn charge(&mut self, fuel: u64) {
+        self.cost = self.cost.saturating_add(fuel);
+    }
+
+    /// The vocabulary of a model the guest may name.
+    pub fn vocab(&self, id: u32) -> Result<Arc<Vocab>> {
+        self.models.get(id)?.vocab()
+    }
+
+    /// Passes a line to the session's log and the platform's.
+    pub fn write_log(&self, level: i32, text: &str) {
+        if let Some(log) = self.log {
+            // SAFETY: the contract of `realm_log_fn`; the text lives through the call.
+            unsafe { (log.call)(log.ctx, level, text.as_ptr().cast(), text.len()) }
+        } else {
+            self.platform.log(level, text);
+        }
+    }
+
+    /// Replaces the input by a copy of `bytes`.
+    pub fn set_input(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut input = try_vec(bytes.len(), "bytes of input")?;
+        input.extend_from_slice(bytes);
+        self.input = input;
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! The wasmi host: what runs a guest and what a guest may ask for.
+//!
+//! | file        | what it is |
+//! |-------------|------------|
+//! | `engine`    | a loaded module with an engine of its own, checked against `guest/ABI.md` |
+//! | `instance`  | one session's instance: event calls, sliced by fuel |
+//! | `host`      | what the imports work on: the state of one session |
+//! | `memory`    | guest pointers, checked |
+//! | `imports`   | the functions of the module `realm`, one file per section of `guest/ABI.md` |
+//!
+//! A guest is data of unknown origin. Nothing it does may reach memory that is not its own, exceed
+//! a limit or stop the host: pointers are checked before anything else happens, every import that
+//! takes time is paid for with fuel, and a trap ends its session only.
+
+pub mod engine;
+pub mod host;
+pub mod imports;
+pub mod instance;
+pub mod memory;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use engine::LoadedGuest;
+pub use host::HostState;
+pub use instance::{Instance, Slice};
+
+/// The major number of the guest ABI this host offers.
+pub const ABI_MAJOR: u32 = 0;
+/// The minor number of the guest ABI this host offers; a guest that needs a higher one is refused.
+pub const ABI_MINOR: u32 = 1;
+
+/// Events: the first argument of `realm_guest_event`.
+pub mod event {
+    /// Opens the session.
+    pub const OPEN: u32 = 1;
+    /// A turn begins; its input can be read.
+    pub const PROMPT: u32 = 2;
+    /// The submitted step ended.
+    pub const STEP: u32 = 3;
+    /// The turn was cancelled.
+    pub const CANCEL: u32 = 4;
+}

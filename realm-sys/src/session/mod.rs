@@ -1,0 +1,336 @@
+//! Sessions: one guest, one model, one conversation, driven by polling.
+//!
+//! A session is used by one thread at a time and may move between threads. Between events of its
+//! guest the wasm stack is empty, so that a suspended session is an instance and a few integers.
+//!
+//! | file     | what it is |
+//! |----------|------------|
+//! | `poll`   | the state machine: guest slice, step slice, guest slice, … |
+//! | `limits` | what a session may take |
+//! | `params` | what the host tells the guest |
+//! | `outbox` | what the guest tells the host |
+//! | `stats`  | what it cost |
+
+pub mod limits;
+pub mod outbox;
+pub mod params;
+mod poll;
+pub mod stats;
+
+#[cfg(test)]
+mod tests;
+
+use crate::backend::host::Selected;
+use crate::error::{Error, Result, Status};
+use crate::graph::memory::{Memory, MemoryLimits};
+use crate::guest::host::{HostParts, HostState, LogSink};
+use crate::guest::{Instance, LoadedGuest, event};
+use crate::platform::Platform;
+use crate::store::{Model, StoreRef};
+use crate::{bail, err};
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
+use limits::Limits;
+use params::Params;
+pub use poll::{DoneReason, Event};
+use stats::Stats;
+
+/// What a session is opened with.
+pub struct Options {
+    /// The guest.
+    pub guest: Arc<LoadedGuest>,
+    /// Where the guest's own models go.
+    pub store: StoreRef,
+    /// The id the guest knows its model by.
+    pub model_id: u32,
+    /// The model.
+    pub model: Arc<Model>,
+    /// The backend and what stands in for it.
+    pub backend: Selected,
+    /// Memory, clock, log, threads.
+    pub platform: Platform,
+    /// The guest's parameters.
+    pub params: Params,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether the guest may read the clock.
+    pub grant_clock: bool,
+    /// Tasks a step is split into; 0 and 1: the polling thread only.
+    pub thread_count: u32,
+    /// The session's log; the platform's if there is none.
+    pub log: Option<LogSink>,
+}
+
+/// What kind of input a turn begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// Text to be continued as it stands.
+    Text = 0,
+    /// Token ids, four little-endian bytes each.
+    Ids = 1,
+    /// A user's message.
+    Chat = 2,
+}
+
+/// Where a session is.
+enum Phase {
+    /// No turn is running.
+    Idle,
+    /// The guest handles an event, begun or not.
+    Event(u32),
+    /// The backend runs the booked step.
+    Step,
+}
+
+/// A conversation.
+pub struct Session {
+    instance: Instance,
+    phase: Phase,
+    /// How the turn ended, until it is told.
+    ending: Option<Result<DoneReason>>,
+    /// Why the session is unusable.
+    failed: Option<Error>,
+    /// What the step that the guest is told about failed with.
+    step_error: Option<Error>,
+    cancel: Arc<AtomicBool>,
+    fuel_per_event: u64,
+    stats: Stats,
+    turn: Turn,
+}
+
+/// What is counted per turn.
+#[derive(Default)]
+struct Turn {
+    /// Tokens the outbox had seen when the turn began.
+    tokens_before: u64,
+    /// Ids in the input, if it was ids.
+    input_ids: u64,
+    /// Whether the present event began after the first token of the turn.
+    decoding: bool,
+    /// Whether a slice of the booked step has run.
+    step_begun: bool,
+}
+
+impl Session {
+    /// Opens a session: instantiates the guest and lets it handle OPEN, in the call.
+    ///
+    /// # Errors
+    /// What the guest says, `Guest` if it traps, `Limit`, `Unsupported`, `NoMemory`.
+    pub fn open(options: Options) -> Result<Self> {
+        let limits = options.limits;
+        let memory = Memory::new(
+            options.backend,
+            MemoryLimits {
+                buffer_bytes: limits.buffer_bytes,
+                kv_bytes: limits.kv_bytes,
+                scratch_bytes: limits.scratch_bytes,
+            },
+        );
+        let host = HostState::new(HostParts {
+            store: options.store,
+            model: (options.model_id, options.model),
+            limits,
+            memory,
+            params: options.params,
+            platform: options.platform,
+            grant_clock: options.grant_clock,
+            thread_count: options.thread_count,
+            log: options.log,
+        });
+        let mut session = Self {
+            instance: Instance::new(&options.guest, host)?,
+            phase: Phase::Idle,
+            ending: None,
+            failed: None,
+            step_error: None,
+            cancel: Arc::new(AtomicBool::new(false)),
+            fuel_per_event: limits.fuel_per_event,
+            stats: Stats::default(),
+            turn: Turn::default(),
+        };
+        session.run_open(options.model_id)?;
+        Ok(session)
+    }
+
+    /// Set from any thread to end the running turn; see [`cancel`](Self::cancel).
+    pub fn cancel_flag(&self) -> &Arc<AtomicBool> {
+        &self.cancel
+    }
+
+    /// Asks for the running turn to end, at the next poll or within the present one. Without a
+    /// running turn nothing happens: beginning a turn clears the flag.
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Release);
+    }
+
+    /// Why the session cannot be used any more, if it cannot.
+    pub fn check(&self) -> Result<()> {
+        match &self.failed {
+            Some(e) => Err(e.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets a parameter, or forgets it with `None`. The guest reads it when the next turn begins.
+    ///
+    /// # Errors
+    /// As for [`Params::set`]; and if the session has failed.
+    pub fn set_param(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        self.check()?;
+        let params = &mut self.instance.host_mut().params;
+        match value {
+            Some(value) => params.set(key, value),
+            None => {
+                params.unset(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins a turn with a copy of the input; polling runs it.
+    ///
+    /// # Errors
+    /// `State` while a turn is running; `InvalidArgument` for text that is not UTF-8 or ids that
+    /// are not whole; `Limit` for 2 GiB; `NoMemory`; and if the session has failed.
+    pub fn prompt(&mut self, kind: InputKind, data: &[u8]) -> Result<()> {
+        self.check()?;
+        if self.is_busy() {
+            bail!(State, "a turn is running: poll to its end, or cancel it");
+        }
+        let len = i32::try_from(data.len())
+            .map_err(|_| err!(Limit, "an input of {} bytes", data.len()))?;
+        match kind {
+            InputKind::Ids if data.len() % 4 != 0 => {
+                bail!(InvalidArgument, "{len} bytes are not whole token ids")
+            }
+            InputKind::Text | InputKind::Chat if core::str::from_utf8(data).is_err() => {
+                bail!(InvalidArgument, "the prompt is not UTF-8")
+            }
+            _ => {}
+        }
+        let host = self.instance.host_mut();
+        host.set_input(data)?;
+        host.progress = (0, 0);
+        host.outbox.clear();
+        self.turn = Turn {
+            tokens_before: host.outbox.tokens(),
+            input_ids: match kind {
+                InputKind::Ids => data.len() as u64 / 4,
+                _ => 0,
+            },
+            ..Turn::default()
+        };
+        self.step_error = None;
+        self.cancel.store(false, Ordering::Release);
+        self.begin(event::PROMPT, kind as u32, len as u32);
+        Ok(())
+    }
+
+    /// Whether a turn is running or its end has not been told yet.
+    pub fn is_busy(&self) -> bool {
+        !matches!(self.phase, Phase::Idle) || self.ending.is_some()
+    }
+
+    /// The text of the event that [`poll`](Self::poll) returned last.
+    pub fn text(&self) -> &str {
+        self.instance.host().outbox.text()
+    }
+
+    /// How many logits there are: the columns of the buffer the guest published.
+    ///
+    /// # Errors
+    /// `NotFound` if the guest has published none.
+    pub fn logits_len(&self) -> Result<usize> {
+        let compute = &self.instance.host().compute;
+        compute
+            .logits
+            .and_then(|b| compute.memory.buffer_desc(b))
+            .map(|b| b.cols as usize)
+            .ok_or_else(|| err!(NotFound, "the guest has published no logits"))
+    }
+
+    /// Copies the raw logits of the last evaluated position.
+    ///
+    /// # Errors
+    /// `NotFound` if the guest has published none, `BufferTooSmall`, `State` while a step that
+    /// may be changing them is half done.
+    pub fn logits(&self, dst: &mut [f32]) -> Result<()> {
+        self.check()?;
+        let n = self.logits_len()?;
+        if self.turn.step_begun {
+            bail!(State, "a step is half done: poll to the next event first");
+        }
+        let Some(dst) = dst.get_mut(..n) else {
+            bail!(BufferTooSmall, "{n} logits");
+        };
+        let compute = &self.instance.host().compute;
+        let buffer = compute.logits.unwrap_or(0);
+        let mut bytes = [0_u8; 1024];
+        for (i, part) in dst.chunks_mut(bytes.len() / 4).enumerate() {
+            let offset = i as u64 * bytes.len() as u64;
+            let bytes = bytes.get_mut(..part.len() * 4).unwrap_or(&mut []);
+            compute.memory.buffer_read(buffer, offset, bytes)?;
+            for (to, from) in part.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *to = f32::from_le_bytes(*from);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the session has cost so far.
+    pub fn stats(&self) -> Stats {
+        let usage = self.instance.host().compute.memory.usage();
+        Stats {
+            guest_linear_memory_bytes: self.instance.memory_bytes(),
+            kv_bytes: usage.kv_bytes,
+            scratch_bytes: usage.scratch_bytes,
+            buffer_bytes: usage.buffer_bytes,
+            fallback_ops: usage.fallback_ops,
+            ..self.stats
+        }
+    }
+
+    /// Makes every later call fail, with this error.
+    pub fn poison(&mut self, e: Error) {
+        if self.failed.is_none() {
+            self.failed = Some(e);
+        }
+        self.drop_step();
+        self.phase = Phase::Idle;
+        self.ending = None;
+        self.instance.host_mut().outbox.clear();
+    }
+
+    /// Abandons the booked step, begun or not.
+    fn drop_step(&mut self) {
+        let compute = &mut self.instance.host_mut().compute;
+        if let Some(mut run) = compute.booked.take() {
+            run.cancel();
+        }
+        self.turn.step_begun = false;
+    }
+
+    /// The error for a negative return: the guest's message, else the best there is.
+    fn guest_error(&mut self, value: i32) -> Error {
+        let status = Status::from_code(value).unwrap_or(Status::Guest);
+        let host = self.instance.host_mut();
+        if let Some(message) = host.fail_message.take() {
+            return Error::new(status, format_args!("{message}"));
+        }
+        let same = |e: &Error| e.status() == status;
+        host.last_error
+            .take()
+            .filter(same)
+            .or_else(|| self.step_error.take().filter(same))
+            .unwrap_or_else(|| {
+                Error::new(status, format_args!("the guest failed the turn ({value})"))
+            })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The backend must let go of the buffers before they are given back.
+        self.drop_step();
+    }
+}

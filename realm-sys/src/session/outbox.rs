@@ -1,0 +1,124 @@
+//! Tokens and text that the guest has emitted and the host has not fetched yet.
+
+use crate::bail;
+use crate::err;
+use crate::error::Result;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// Events that may wait. A guest emits a few per step; a flood is cut off.
+const MAX_EVENTS: usize = 1024;
+/// Bytes of text that may wait.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+
+/// A queue of events, their text in one run of bytes.
+#[derive(Default)]
+pub struct Outbox {
+    events: VecDeque<(i32, usize)>,
+    text: Vec<u8>,
+    /// Where the text of the next event begins.
+    read: usize,
+    /// Where the text of the event last taken begins.
+    taken: usize,
+    tokens: u64,
+}
+
+impl Outbox {
+    /// Nothing waits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends an event; `token` is -1 if there is only text.
+    ///
+    /// # Errors
+    /// `Limit` if too much waits already; `NoMemory`.
+    pub fn emit(&mut self, token: i32, text: &str) -> Result<()> {
+        if self.events.is_empty() {
+            self.text.clear();
+            self.read = 0;
+            self.taken = 0;
+        }
+        if self.events.len() >= MAX_EVENTS || text.len() > MAX_TEXT_BYTES - self.text.len() {
+            bail!(
+                Limit,
+                "up to {MAX_EVENTS} events and {MAX_TEXT_BYTES} bytes may be emitted in one event"
+            );
+        }
+        let room = self.text.try_reserve(text.len());
+        if room.is_err() || self.events.try_reserve(1).is_err() {
+            return Err(err!(NoMemory, "no memory for an emitted event"));
+        }
+        self.text.extend_from_slice(text.as_bytes());
+        self.events.push_back((token, text.len()));
+        if token >= 0 {
+            self.tokens += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes the oldest event; its text is [`text`](Self::text) until the next `emit`.
+    pub fn take(&mut self) -> Option<i32> {
+        let (token, bytes) = self.events.pop_front()?;
+        self.taken = self.read;
+        self.read += bytes;
+        Some(token)
+    }
+
+    /// The text of the event last taken.
+    pub fn text(&self) -> &str {
+        self.text
+            .get(self.taken..self.read)
+            .and_then(|b| core::str::from_utf8(b).ok())
+            .unwrap_or("")
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Tokens ever emitted.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Forgets what waits.
+    pub fn clear(&mut self) {
+        *self = Self {
+            tokens: self.tokens,
+            ..Self::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_out_in_order_with_their_text() {
+        let mut o = Outbox::new();
+        o.emit(1, "a").unwrap();
+        o.emit(-1, "").unwrap();
+        o.emit(2, "bc").unwrap();
+        assert_eq!((o.take(), o.text()), (Some(1), "a"));
+        assert_eq!((o.take(), o.text()), (Some(-1), ""));
+        assert_eq!((o.take(), o.text()), (Some(2), "bc"));
+        assert_eq!(o.take(), None);
+        assert_eq!(o.text(), "bc");
+        o.emit(3, "d").unwrap();
+        assert_eq!((o.take(), o.text(), o.tokens()), (Some(3), "d", 3));
+    }
+
+    #[test]
+    fn a_flood_is_cut_off() {
+        let mut o = Outbox::new();
+        let n = (0..10_000).take_while(|_| o.emit(0, "x").is_ok()).count();
+        assert_eq!(n, MAX_EVENTS);
+        let mut o = Outbox::new();
+        let big = "x".repeat(MAX_TEXT_BYTES);
+        o.emit(0, &big).unwrap();
+        assert!(o.emit(0, "x").is_err());
+    }
+}

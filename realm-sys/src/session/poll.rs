@@ -1,0 +1,279 @@
+//! The state machine of a turn, a slice at a time.
+//!
+//! ```text
+//! prompt ─► PROMPT event ─► step ─► STEP event ─► step ─► … ─► STEP event ─► the turn's end
+//!            guest slices    backend slices
+//! ```
+//!
+//! Every slice is short, so that a budget is kept and a cancellation noticed: guest slices by
+//! fuel, backend slices by the quantum they are given.
+
+use super::{Phase, Session};
+use crate::error::Result;
+use crate::guest::{Slice, event};
+use crate::{bail, err};
+use core::sync::atomic::Ordering;
+
+/// What a poll brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The budget is spent, the turn is running.
+    Again,
+    /// The guest emitted a token (-1: none) and text ([`Session::text`]).
+    Token(i32),
+    /// The turn has ended.
+    Done(DoneReason),
+}
+
+/// Why a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoneReason {
+    /// An end token.
+    Eos = 1,
+    /// A stop string, or the guest had no more to do.
+    Stop = 2,
+    /// As many tokens as were asked for.
+    Length = 3,
+    /// The context is full.
+    Context = 4,
+    /// It was cancelled.
+    Cancelled = 5,
+}
+
+/// Fuel of a guest slice under a budget: some tens of microseconds.
+const SLICE_FUEL: u64 = 100_000;
+/// Fuel of a guest slice without: only cancellation needs to be noticed.
+const LONG_SLICE_FUEL: u64 = 5_000_000;
+/// Longest backend slice, in nanoseconds: what a cancellation waits for.
+const MAX_QUANTUM_NS: u64 = 5_000_000;
+
+impl Session {
+    /// Runs the turn on until a token, its end, or the end of the budget (0, or no clock: none).
+    ///
+    /// # Errors
+    /// `State` if no turn is running. What the turn failed with: then it has ended, and the session
+    /// can be used on, unless [`check`](Self::check) fails too.
+    pub fn poll(&mut self, budget_us: u64) -> Result<Event> {
+        self.check()?;
+        if !self.is_busy() && self.instance.host().outbox.is_empty() {
+            bail!(State, "no turn is running: prompt first");
+        }
+        let deadline = match budget_us {
+            0 => None,
+            us => self
+                .now()
+                .map(|now| now.saturating_add(us.saturating_mul(1000))),
+        };
+        loop {
+            if let Some(token) = self.instance.host_mut().outbox.take() {
+                return Ok(Event::Token(token));
+            }
+            if let Some(ending) = self.ending.take() {
+                self.phase = Phase::Idle;
+                self.count_turn();
+                return ending.map(Event::Done);
+            }
+            if self.cancel.load(Ordering::Acquire) {
+                self.heed_cancel();
+                if self.ending.is_some() {
+                    continue;
+                }
+            }
+            let left = match deadline {
+                None => None,
+                Some(end) => Some(end.saturating_sub(self.now().unwrap_or(end))),
+            };
+            // The first slice of a poll always runs, however small the budget.
+            if let Err(e) = self.slice(left) {
+                self.poison(e.clone());
+                return Err(e);
+            }
+            let waits = !self.instance.host().outbox.is_empty() || self.ending.is_some();
+            if let Some(end) = deadline
+                && !waits
+                && self.now().unwrap_or(end) >= end
+            {
+                return Ok(Event::Again);
+            }
+        }
+    }
+
+    /// Prefill progress of the turn, in tokens: done, in all. 0 until the guest says.
+    pub fn progress(&self) -> (u64, u64) {
+        self.instance.host().progress
+    }
+
+    /// Lets the guest handle OPEN, to its end.
+    pub(super) fn run_open(&mut self, model_id: u32) -> Result<()> {
+        self.begin(event::OPEN, model_id, 0);
+        let value = loop {
+            if let Slice::Returned(value) = self.run_guest(LONG_SLICE_FUEL)? {
+                break value;
+            }
+        };
+        self.phase = Phase::Idle;
+        match value {
+            0 => Ok(()),
+            v if v < 0 => Err(self.guest_error(v)),
+            v => bail!(Guest, "the guest returned {v} after OPEN"),
+        }
+    }
+
+    /// Announces an event to the guest.
+    pub(super) fn begin(&mut self, kind: u32, a: u32, b: u32) {
+        self.turn.decoding =
+            kind != event::OPEN && self.instance.host().outbox.tokens() > self.turn.tokens_before;
+        self.instance.begin(kind, a, b, self.fuel_per_event);
+        self.stats.guest_events += 1;
+        self.phase = Phase::Event(kind);
+    }
+
+    fn now(&self) -> Option<u64> {
+        self.instance.host().platform.now_ns()
+    }
+
+    /// One slice of whatever is to be done. An error fails the session.
+    fn slice(&mut self, left_ns: Option<u64>) -> Result<()> {
+        match self.phase {
+            // The ending was told before.
+            Phase::Idle => Ok(()),
+            Phase::Event(kind) => {
+                let fuel = match left_ns {
+                    Some(_) => SLICE_FUEL,
+                    None => LONG_SLICE_FUEL,
+                };
+                match self.run_guest(fuel)? {
+                    Slice::More => Ok(()),
+                    Slice::Returned(value) => self.returned(kind, value),
+                }
+            }
+            Phase::Step => {
+                self.run_step(left_ns);
+                Ok(())
+            }
+        }
+    }
+
+    fn run_guest(&mut self, fuel: u64) -> Result<Slice> {
+        let start = self.now();
+        let result = self.instance.run(fuel);
+        let ns = self.since(start);
+        self.stats.guest_ns += ns;
+        self.count_phase(ns);
+        if self.turn.decoding {
+            self.stats.guest_decode_ns += ns;
+        }
+        result
+    }
+
+    fn run_step(&mut self, left_ns: Option<u64>) {
+        let start = self.now();
+        // Without a clock a quantum means nothing, and the step runs to its end.
+        let quantum = match (start, left_ns) {
+            (None, _) => 0,
+            (Some(_), None) => MAX_QUANTUM_NS,
+            (Some(_), Some(left)) => left.clamp(1, MAX_QUANTUM_NS),
+        };
+        self.turn.step_begun = true;
+        let compute = &mut self.instance.host_mut().compute;
+        let result = match compute.booked.as_mut() {
+            Some(run) => run.advance(&mut compute.memory, quantum),
+            None => Err(err!(Internal, "no step is booked")),
+        };
+        let ns = self.since(start);
+        self.stats.step_ns += ns;
+        self.turn.decoding = self.instance.host().outbox.tokens() > self.turn.tokens_before;
+        self.count_phase(ns);
+        match result {
+            Ok(false) => {}
+            Ok(true) => {
+                self.instance.host_mut().compute.booked = None;
+                self.turn.step_begun = false;
+                self.begin(event::STEP, 0, 0);
+            }
+            Err(e) => {
+                let status = e.status() as i32;
+                self.drop_step();
+                self.step_error = Some(e);
+                self.begin(event::STEP, status as u32, 0);
+            }
+        }
+    }
+
+    /// The guest has handled an event. An error is a broken rule.
+    fn returned(&mut self, kind: u32, value: i32) -> Result<()> {
+        let booked = self.instance.host().compute.booked.is_some();
+        self.ending = match (kind, value) {
+            (event::CANCEL, 0..) => Some(Ok(DoneReason::Cancelled)),
+            (_, ..0) => {
+                self.drop_step();
+                Some(Err(self.guest_error(value)))
+            }
+            (_, 0) if booked => {
+                self.phase = Phase::Step;
+                None
+            }
+            (_, 0) => Some(Ok(DoneReason::Stop)),
+            (_, 1..=4) if booked => bail!(
+                Guest,
+                "the guest submitted a step in the event that ended the turn"
+            ),
+            (_, 1) => Some(Ok(DoneReason::Eos)),
+            (_, 2) => Some(Ok(DoneReason::Stop)),
+            (_, 3) => Some(Ok(DoneReason::Length)),
+            (_, 4) => Some(Ok(DoneReason::Context)),
+            (_, v) => bail!(Guest, "the guest returned {v}, which means nothing"),
+        };
+        self.instance.host_mut().event = 0;
+        Ok(())
+    }
+
+    /// The host wants the turn to end.
+    ///
+    /// A guest that is handling an event finishes it first: its state would be half changed. The
+    /// fuel limit bounds that.
+    fn heed_cancel(&mut self) {
+        match self.phase {
+            Phase::Event(event::PROMPT) if self.instance.withdraw() => {
+                self.ending = Some(Ok(DoneReason::Cancelled));
+            }
+            Phase::Step => {
+                self.drop_step();
+                self.begin(event::CANCEL, 0, 0);
+            }
+            Phase::Event(_) | Phase::Idle => return,
+        }
+        self.cancel.store(false, Ordering::Release);
+    }
+
+    fn since(&self, start: Option<u64>) -> u64 {
+        match (start, self.now()) {
+            (Some(start), Some(end)) => end.saturating_sub(start),
+            _ => 0,
+        }
+    }
+
+    fn count_phase(&mut self, ns: u64) {
+        match self.phase {
+            Phase::Event(event::OPEN) => {}
+            _ if self.turn.decoding => self.stats.decode_ns += ns,
+            _ => self.stats.prefill_ns += ns,
+        }
+    }
+
+    /// Adds the ended turn to the counters.
+    fn count_turn(&mut self) {
+        let host = self.instance.host();
+        let generated = host.outbox.tokens() - self.turn.tokens_before;
+        self.stats.prompt_tokens += host.progress.0.max(self.turn.input_ids);
+        self.stats.generated_tokens += generated;
+        self.stats.decode_tokens += generated.saturating_sub(1);
+        self.turn.tokens_before = host.outbox.tokens();
+    }
+}
+
+impl From<DoneReason> for u32 {
+    fn from(reason: DoneReason) -> Self {
+        reason as Self
+    }
+}
