@@ -290,10 +290,11 @@ unsafe fn convert(
         model_id,
         model: runtime.store.open(model_id)?,
         backend: match given {
-            // SAFETY: the caller's promise.
-            Some(o) if !o.backend.is_null() => runtime
-                .backends
-                .select(Some(unsafe { text(o.backend, "backend") }?))?,
+            Some(o) if !o.backend.is_null() => {
+                // SAFETY: the caller's promise.
+                let name = unsafe { text(o.backend, "backend") }?;
+                runtime.backends.select(Some(name))?
+            }
             _ => runtime.backends.select(None)?,
         },
         platform: runtime.platform,
