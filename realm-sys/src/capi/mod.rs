@@ -63,8 +63,12 @@ pub(crate) fn guard(error: *mut realm_error, body: impl FnOnce() -> Result<()>) 
 #[cfg(feature = "hosted")]
 pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     // What a panic leaves half done is either poisoned (sessions) or consistent at every step.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
-        .unwrap_or_else(|_| Err(err!(Internal, "a bug in the library was caught: it panicked")))
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        Err(err!(
+            Internal,
+            "a bug in the library was caught: it panicked"
+        ))
+    })
 }
 
 /// Runs `body`.
@@ -104,7 +108,12 @@ pub(crate) unsafe fn read_struct<T: Copy>(p: *const T, what: &str, min: usize) -
 ///
 /// # Safety
 /// `p` is NULL or points to `struct_size` writable bytes, of which the head is initialised.
-pub(crate) unsafe fn write_struct<T: Copy>(p: *mut T, what: &str, min: usize, value: &T) -> Result<()> {
+pub(crate) unsafe fn write_struct<T: Copy>(
+    p: *mut T,
+    what: &str,
+    min: usize,
+    value: &T,
+) -> Result<()> {
     if p.is_null() {
         return Err(null(what));
     }
@@ -192,11 +201,7 @@ pub(crate) unsafe fn put_all<T: Copy>(
     // SAFETY: the caller's promise.
     unsafe { put(count, items.len(), "count") }?;
     if items.len() > capacity {
-        bail!(
-            BufferTooSmall,
-            "{} items, room for {capacity}",
-            items.len()
-        );
+        bail!(BufferTooSmall, "{} items, room for {capacity}", items.len());
     }
     if items.is_empty() {
         return Ok(());

@@ -48,8 +48,7 @@ pub struct realm_runtime_options {
     pub store: *mut realm_store,
 }
 
-const OPTIONS_MIN: usize =
-    offset_of!(realm_runtime_options, store) + size_of::<*mut realm_store>();
+const OPTIONS_MIN: usize = offset_of!(realm_runtime_options, store) + size_of::<*mut realm_store>();
 
 /// The guest that comes with the library.
 #[cfg(feature = "embedded-guest")]

@@ -41,9 +41,8 @@ pub struct realm_param {
 /// Takes a line of a guest's log: `level` is 0 error, 1 warning, 2 info, 3 debug; `text` is `bytes` of
 /// UTF-8, not terminated, **valid until** the function returns. Called on the thread that opens or polls the
 /// session, which it may not use.
-pub type realm_log_fn = Option<
-    unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize),
->;
+pub type realm_log_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize)>;
 
 /// `realm_session_options.flags`: the guest may read the platform's clock.
 pub const REALM_SESSION_GRANT_CLOCK: u32 = 1;

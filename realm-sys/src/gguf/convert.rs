@@ -91,8 +91,7 @@ pub fn lookup<'a>(
     let Some(array) = value.as_array() else {
         bail!(InvalidArgument, "'{key}' is not an array");
     };
-    element(&array, index)
-        .ok_or_else(|| err!(NotFound, "'{key}' has {} elements", array.len()))
+    element(&array, index).ok_or_else(|| err!(NotFound, "'{key}' has {} elements", array.len()))
 }
 
 fn element<'a>(array: &Array<'a>, index: u64) -> Option<(Value<'a>, usize)> {

@@ -18,7 +18,9 @@ pub fn imports() -> String {
         .map(|(name, params, result)| {
             let params: String = params.chars().map(|c| format!(" {}", ty(c))).collect();
             let result: String = result.chars().map(ty).collect();
-            format!("(import \"realm\" \"{name}\" (func ${name} (param{params}) (result {result})))\n")
+            format!(
+                "(import \"realm\" \"{name}\" (func ${name} (param{params}) (result {result})))\n"
+            )
         })
         .collect()
 }
@@ -49,7 +51,8 @@ fn refused(text: &str) -> (Status, String) {
     (e.status(), e.message().into())
 }
 
-const EVENT: &str = "(func (export \"realm_guest_event\") (param i32 i32 i32) (result i32) (i32.const 0))";
+const EVENT: &str =
+    "(func (export \"realm_guest_event\") (param i32 i32 i32) (result i32) (i32.const 0))";
 const ABI: &str = "(func (export \"realm_guest_abi\") (result i32) (i32.const 1))";
 const MEMORY: &str = "(memory (export \"memory\") 1)";
 
@@ -64,10 +67,20 @@ fn the_signature_table_is_what_is_linked() {
 fn modules_that_cannot_be_guests_are_refused_by_name() {
     for (text, status, part) in [
         (format!("(module {ABI} {EVENT})"), Status::Format, "memory"),
-        (format!("(module {MEMORY} {EVENT})"), Status::Format, "realm_guest_abi"),
-        (format!("(module {MEMORY} {ABI})"), Status::Format, "realm_guest_event"),
         (
-            format!("(module {MEMORY} {ABI} (func (export \"realm_guest_event\") (param i64 i32 i32) (result i32) (i32.const 0)))"),
+            format!("(module {MEMORY} {EVENT})"),
+            Status::Format,
+            "realm_guest_abi",
+        ),
+        (
+            format!("(module {MEMORY} {ABI})"),
+            Status::Format,
+            "realm_guest_event",
+        ),
+        (
+            format!(
+                "(module {MEMORY} {ABI} (func (export \"realm_guest_event\") (param i64 i32 i32) (result i32) (i32.const 0)))"
+            ),
             Status::Format,
             "signature",
         ),
@@ -77,12 +90,16 @@ fn modules_that_cannot_be_guests_are_refused_by_name() {
             "realm.realm_rm_rf",
         ),
         (
-            format!("(module (import \"wasi_snapshot_preview1\" \"fd_write\" (func)) {MEMORY} {ABI} {EVENT})"),
+            format!(
+                "(module (import \"wasi_snapshot_preview1\" \"fd_write\" (func)) {MEMORY} {ABI} {EVENT})"
+            ),
             Status::Format,
             "wasi_snapshot_preview1",
         ),
         (
-            format!("(module (import \"realm\" \"realm_fail\" (func (param i32))) {MEMORY} {ABI} {EVENT})"),
+            format!(
+                "(module (import \"realm\" \"realm_fail\" (func (param i32))) {MEMORY} {ABI} {EVENT})"
+            ),
             Status::Format,
             "realm.realm_fail",
         ),

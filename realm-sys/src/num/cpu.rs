@@ -122,8 +122,35 @@ pub trait Isa: Copy {
     /// `a * b + c`, rounded once.
     fn fma(self, a: f32, b: f32, c: f32) -> f32;
 
+    /// Sixteen floats, the lanes of a sum.
+    type Lanes: Copy;
+
+    /// The same number in every lane.
+    fn splat(self, x: f32) -> Self::Lanes;
+
+    /// Sixteen little-endian floats.
+    fn floats(self, x: &[u8; 64]) -> Self::Lanes;
+
+    /// Sixteen floats in the machine's byte order.
+    fn load(self, x: &[f32; 16]) -> Self::Lanes;
+
     /// The values of sixteen little-endian IEEE halves.
-    fn halves(self, h: &[u8; 32]) -> [f32; 16];
+    fn halves(self, h: &[u8; 32]) -> Self::Lanes;
+
+    /// Sixteen signed bytes as floats.
+    fn signed(self, q: &[i8; 16]) -> Self::Lanes;
+
+    /// `a * b`, lane by lane.
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+
+    /// `a * b + c`, rounded once, lane by lane.
+    fn fmas(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+
+    /// The lanes, out of wherever they were.
+    fn store(self, x: Self::Lanes) -> [f32; 16];
+
+    /// The values of the low nibbles of 16 bytes, then of the high ones, by a table.
+    fn lookup(self, table: &[i8; 16], nibbles: &[u8; 16]) -> [i8; 32];
 
     /// Eight exact dot products of 32 signed bytes each. `a` is within -127..=127 (activations are
     /// quantized so); `q` is any.
@@ -155,11 +182,74 @@ impl Isa for Native {
         super::fma(a, b, c)
     }
 
+    type Lanes = [f32; 16];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [f32; 16] {
+        [x; 16]
+    }
+
+    #[inline(always)]
+    fn floats(self, x: &[u8; 64]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        for (out, &x) in out.iter_mut().zip(x.as_chunks::<4>().0) {
+            *out = f32::from_le_bytes(x);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> [f32; 16] {
+        *x
+    }
+
     #[inline(always)]
     fn halves(self, h: &[u8; 32]) -> [f32; 16] {
         let mut out = [0.0; 16];
         for (out, &h) in out.iter_mut().zip(h.as_chunks::<2>().0) {
             *out = f16_to_f32(u16::from_le_bytes(h));
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn signed(self, q: &[i8; 16]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        for (out, &q) in out.iter_mut().zip(q) {
+            *out = f32::from(q);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn mul(self, mut a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a *= b;
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn fmas(self, a: [f32; 16], b: [f32; 16], mut c: [f32; 16]) -> [f32; 16] {
+        for ((c, a), b) in c.iter_mut().zip(a).zip(b) {
+            *c = self.fma(a, b, *c);
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn store(self, x: [f32; 16]) -> [f32; 16] {
+        x
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[i8; 16], nibbles: &[u8; 16]) -> [i8; 32] {
+        // Always found: a nibble is below 16.
+        let value = |n: u8| table.get(usize::from(n & 15)).copied().unwrap_or(0);
+        let mut out = [0; 32];
+        let (low, high) = out.split_at_mut(16);
+        for ((low, high), &b) in low.iter_mut().zip(high).zip(nibbles) {
+            (*low, *high) = (value(b), value(b >> 4));
         }
         out
     }
@@ -239,16 +329,17 @@ mod avx2 {
         _mm256_madd_epi16(pairs, scale)
     }
 
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2")]
     #[inline]
-    pub(super) fn halves(h: &[u8; 32]) -> [f32; 16] {
-        let mut out = [0.0; 16];
-        // SAFETY: 32 bytes are read and 64 written, neither needs alignment.
+    pub(super) fn lookup(table: &[i8; 16], nibbles: &[u8; 16]) -> [i8; 32] {
+        let mut out = [0; 32];
+        // SAFETY: 16 bytes are read from each and 32 written, without need of alignment.
         unsafe {
-            let lo = _mm_loadu_si128(h.as_ptr().cast());
-            let hi = _mm_loadu_si128(h.as_ptr().add(16).cast());
-            _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(lo));
-            _mm256_storeu_ps(out.as_mut_ptr().add(8), _mm256_cvtph_ps(hi));
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            let b = _mm_loadu_si128(nibbles.as_ptr().cast());
+            let n = _mm256_set_m128i(_mm_srli_epi16::<4>(b), b);
+            let n = _mm256_and_si256(n, _mm256_set1_epi8(15));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_shuffle_epi8(table, n));
         }
         out
     }
@@ -304,19 +395,100 @@ mod avx2 {
 }
 
 #[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::*;
+
+#[cfg(target_arch = "x86_64")]
 impl Isa for Avx2 {
     #[inline(always)]
     fn fma(self, a: f32, b: f32, c: f32) -> f32 {
-        use core::arch::x86_64::{_mm_cvtss_f32, _mm_fmadd_ss, _mm_set_ss};
         // SAFETY: a value of this type exists only where the processor has FMA. The compiler sees
         // through the vectors: this is its scalar fused operation, which it can vectorise.
         unsafe { _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c))) }
     }
 
+    type Lanes = (__m256, __m256);
+
     #[inline(always)]
-    fn halves(self, h: &[u8; 32]) -> [f32; 16] {
-        // SAFETY: as above, F16C.
-        unsafe { avx2::halves(h) }
+    fn splat(self, x: f32) -> Self::Lanes {
+        // SAFETY: a value of this type exists only where the processor has the features.
+        unsafe { (_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+
+    #[inline(always)]
+    fn floats(self, x: &[u8; 64]) -> Self::Lanes {
+        // SAFETY: as above; 64 bytes, no alignment needed, and this machine is little-endian.
+        unsafe {
+            let p = x.as_ptr().cast::<f32>();
+            (_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8)))
+        }
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> Self::Lanes {
+        // SAFETY: as above; sixteen floats.
+        unsafe {
+            (
+                _mm256_loadu_ps(x.as_ptr()),
+                _mm256_loadu_ps(x.as_ptr().add(8)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn halves(self, h: &[u8; 32]) -> Self::Lanes {
+        // SAFETY: as above; 32 bytes, no alignment needed.
+        unsafe {
+            let p = h.as_ptr().cast::<__m128i>();
+            (
+                _mm256_cvtph_ps(_mm_loadu_si128(p)),
+                _mm256_cvtph_ps(_mm_loadu_si128(p.add(1))),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn signed(self, q: &[i8; 16]) -> Self::Lanes {
+        // SAFETY: as above; 16 bytes, no alignment needed.
+        unsafe {
+            let q = _mm_loadu_si128(q.as_ptr().cast());
+            let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
+            let high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(q, q)));
+            (low, high)
+        }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: as above.
+        unsafe { (_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn fmas(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        // SAFETY: as above.
+        unsafe {
+            (
+                _mm256_fmadd_ps(a.0, b.0, c.0),
+                _mm256_fmadd_ps(a.1, b.1, c.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn store(self, x: Self::Lanes) -> [f32; 16] {
+        // SAFETY: as above; sixteen floats.
+        unsafe {
+            let mut out = [0.0; 16];
+            _mm256_storeu_ps(out.as_mut_ptr(), x.0);
+            _mm256_storeu_ps(out.as_mut_ptr().add(8), x.1);
+            out
+        }
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[i8; 16], nibbles: &[u8; 16]) -> [i8; 32] {
+        // SAFETY: as above, AVX2.
+        unsafe { avx2::lookup(table, nibbles) }
     }
 
     #[inline(always)]

@@ -22,8 +22,13 @@ pub struct Params(Vec<(String, String)>);
 
 fn copy(text: &str) -> Result<String> {
     let mut s = String::new();
-    s.try_reserve_exact(text.len())
-        .map_err(|_| err!(NoMemory, "no memory for a parameter of {} bytes", text.len()))?;
+    s.try_reserve_exact(text.len()).map_err(|_| {
+        err!(
+            NoMemory,
+            "no memory for a parameter of {} bytes",
+            text.len()
+        )
+    })?;
     s.push_str(text);
     Ok(s)
 }
@@ -89,7 +94,10 @@ mod tests {
         p.set("temp", "0").unwrap();
         p.set("seed", "1").unwrap();
         p.set("temp", "0.7").unwrap();
-        assert_eq!((p.get("temp"), p.key(0), p.key(2)), (Some("0.7"), Some("temp"), None));
+        assert_eq!(
+            (p.get("temp"), p.key(0), p.key(2)),
+            (Some("0.7"), Some("temp"), None)
+        );
         p.unset("temp");
         assert_eq!((p.get("temp"), p.key(0)), (None, Some("seed")));
         assert!(p.set("", "x").is_err());

@@ -108,7 +108,9 @@ fn open(more: &str, body: &str) -> Result<Session> {
 
 /// Opens a session whose guest runs `body` at PROMPT, begins a turn, and polls once.
 fn on_prompt(body: &str) -> (Session, Result<Event>) {
-    let body = format!("(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) {body}");
+    let body = format!(
+        "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) {body}"
+    );
     let mut s = open("(data (i32.const 0) \"abcdefgh\")", &body).unwrap();
     s.prompt(InputKind::Text, b"hello").unwrap();
     let e = s.poll(0);
@@ -235,7 +237,10 @@ fn a_turn_is_the_same_under_any_budget() {
 
 #[test]
 fn an_endless_guest_is_sliced_and_then_stopped() {
-    let g = guest("", "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) (loop $l (br $l)) (i32.const 0)");
+    let g = guest(
+        "",
+        "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) (loop $l (br $l)) (i32.const 0)",
+    );
     let mut o = options(&g);
     o.limits.fuel_per_event = 20_000_000;
     let mut s = Session::open(o).unwrap();
@@ -280,8 +285,11 @@ fn traps_fail_the_session() {
         ("(call $down)", "stack"),
         ("(call_indirect (result i32) (i32.const 0))", ""),
     ] {
-        let more = "(func $down (result i32) (i32.add (call $down) (i32.const 1))) (table 1 funcref)";
-        let body = format!("(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) {body}");
+        let more =
+            "(func $down (result i32) (i32.add (call $down) (i32.const 1))) (table 1 funcref)";
+        let body = format!(
+            "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) {body}"
+        );
         let mut s = open(more, &body).unwrap();
         s.prompt(InputKind::Text, b"hi").unwrap();
         let e = s.poll(0).unwrap_err();
@@ -306,7 +314,10 @@ fn memory_is_bounded() {
     let e = Session::open(o).err().unwrap();
     assert_eq!(e.status(), Status::Limit, "{e}");
     // Bulk operations burn fuel in proportion, and are sliced.
-    let g = guest("", "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) (loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 131072)) (br $l)) (i32.const 0)");
+    let g = guest(
+        "",
+        "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) (loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 131072)) (br $l)) (i32.const 0)",
+    );
     let mut o = options(&g);
     o.limits.fuel_per_event = 3_000_000;
     let mut s = Session::open(o).unwrap();
@@ -319,7 +330,13 @@ fn memory_is_bounded() {
 
 #[test]
 fn versions_are_checked() {
-    for (version, ok) in [(0, true), (1, true), (2, false), (0x1_0000, false), (-1, false)] {
+    for (version, ok) in [
+        (0, true),
+        (1, true),
+        (2, false),
+        (0x1_0000, false),
+        (-1, false),
+    ] {
         let bytes = wat::parse_str(format!(
             "(module (memory (export \"memory\") 1)
              (func (export \"realm_guest_abi\") (result i32) (i32.const {version}))
@@ -345,16 +362,17 @@ fn versions_are_checked() {
 
 #[test]
 fn a_failed_turn_leaves_the_session_usable() {
-    let (mut s, e) = on_prompt(
-        "(drop (call $realm_fail (i32.const 0) (i32.const 3))) (i32.const -6)",
-    );
+    let (mut s, e) =
+        on_prompt("(drop (call $realm_fail (i32.const 0) (i32.const 3))) (i32.const -6)");
     let e = e.unwrap_err();
     assert_eq!((e.status(), e.message()), (Status::Unsupported, "abc"));
     s.prompt(InputKind::Text, b"again").unwrap();
     assert!(s.poll(0).is_err());
     s.check().unwrap();
     // Without a message the last failed import speaks.
-    let (_, e) = on_prompt("(call $realm_param_get (i32.const 0) (i32.const 2) (i32.const 0) (i32.const 0))");
+    let (_, e) = on_prompt(
+        "(call $realm_param_get (i32.const 0) (i32.const 2) (i32.const 0) (i32.const 0))",
+    );
     let e = e.unwrap_err();
     assert_eq!(e.status(), Status::NotFound);
     assert!(e.message().contains("'ab'"), "{e}");
@@ -365,7 +383,10 @@ fn a_failed_turn_leaves_the_session_usable() {
     // The same while opening.
     let e = open("", "(i32.const -6)").err().unwrap();
     assert_eq!(e.status(), Status::Unsupported);
-    assert_eq!(open("", "(i32.const 1)").err().unwrap().status(), Status::Guest);
+    assert_eq!(
+        open("", "(i32.const 1)").err().unwrap().status(),
+        Status::Guest
+    );
 }
 
 #[test]
@@ -420,35 +441,113 @@ fn imports_answer_and_check() {
     let missing = Status::NotFound as i32;
     let small = Status::BufferTooSmall as i32;
     for (body, want) in [
-        ("(call $realm_emit (i32.const 1) (i32.const -4) (i32.const 8))", bad),
-        ("(call $realm_emit (i32.const 1) (i32.const 131072) (i32.const 1))", bad),
-        ("(call $realm_emit (i32.const -2) (i32.const 0) (i32.const 1))", bad),
-        ("(call $realm_log (i32.const 4) (i32.const 0) (i32.const 1))", bad),
-        ("(call $realm_input_read (i32.const 0) (i32.const 16) (i32.const 100))", 5),
-        ("(call $realm_input_read (i32.const 3) (i32.const 16) (i32.const 100))", 2),
-        ("(call $realm_input_read (i32.const 6) (i32.const 16) (i32.const 100))", bad),
-        ("(call $realm_param_key (i32.const 0) (i32.const 16) (i32.const 100))", missing),
-        ("(call $realm_tensor_find (i32.const 7) (i32.const 0) (i32.const 1))", missing),
-        ("(call $realm_tensor_find (i32.const 8) (i32.const 0) (i32.const 1))", missing),
-        ("(call $realm_tensor_info (i32.const 7) (i32.const 0) (i32.const 16) (i32.const 40))", 40),
-        ("(call $realm_get_model_info (i32.const 7) (i32.const 16) (i32.const 0))", 64),
-        ("(call $realm_vocab_info (i32.const 7) (i32.const 16) (i32.const 28))", 28),
-        ("(call $realm_tokenize (i32.const 7) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 64) (i32.const 2))", 4),
-        ("(call $realm_tokenize (i32.const 7) (i32.const 0) (i32.const 4) (i32.const 1) (i32.const 64) (i32.const 2))", 5),
-        ("(call $realm_tokenize (i32.const 7) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 64) (i32.const 0x40000001))", bad),
+        (
+            "(call $realm_emit (i32.const 1) (i32.const -4) (i32.const 8))",
+            bad,
+        ),
+        (
+            "(call $realm_emit (i32.const 1) (i32.const 131072) (i32.const 1))",
+            bad,
+        ),
+        (
+            "(call $realm_emit (i32.const -2) (i32.const 0) (i32.const 1))",
+            bad,
+        ),
+        (
+            "(call $realm_log (i32.const 4) (i32.const 0) (i32.const 1))",
+            bad,
+        ),
+        (
+            "(call $realm_input_read (i32.const 0) (i32.const 16) (i32.const 100))",
+            5,
+        ),
+        (
+            "(call $realm_input_read (i32.const 3) (i32.const 16) (i32.const 100))",
+            2,
+        ),
+        (
+            "(call $realm_input_read (i32.const 6) (i32.const 16) (i32.const 100))",
+            bad,
+        ),
+        (
+            "(call $realm_param_key (i32.const 0) (i32.const 16) (i32.const 100))",
+            missing,
+        ),
+        (
+            "(call $realm_tensor_find (i32.const 7) (i32.const 0) (i32.const 1))",
+            missing,
+        ),
+        (
+            "(call $realm_tensor_find (i32.const 8) (i32.const 0) (i32.const 1))",
+            missing,
+        ),
+        (
+            "(call $realm_tensor_info (i32.const 7) (i32.const 0) (i32.const 16) (i32.const 40))",
+            40,
+        ),
+        (
+            "(call $realm_get_model_info (i32.const 7) (i32.const 16) (i32.const 0))",
+            64,
+        ),
+        (
+            "(call $realm_vocab_info (i32.const 7) (i32.const 16) (i32.const 28))",
+            28,
+        ),
+        (
+            "(call $realm_tokenize (i32.const 7) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 64) (i32.const 2))",
+            4,
+        ),
+        (
+            "(call $realm_tokenize (i32.const 7) (i32.const 0) (i32.const 4) (i32.const 1) (i32.const 64) (i32.const 2))",
+            5,
+        ),
+        (
+            "(call $realm_tokenize (i32.const 7) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 64) (i32.const 0x40000001))",
+            bad,
+        ),
         ("(call $realm_token_is_eog (i32.const 7) (i32.const 2))", 1),
-        ("(call $realm_token_is_eog (i32.const 7) (i32.const 100))", 0),
-        ("(call $realm_detok_push (i32.const 100) (i32.const 16) (i32.const 256))", 1),
-        ("(call $realm_detok_push (i32.const 100) (i32.const 16) (i32.const 0))", small),
-        ("(call $realm_detok_push (i32.const 9999) (i32.const 16) (i32.const 256))", missing),
+        (
+            "(call $realm_token_is_eog (i32.const 7) (i32.const 100))",
+            0,
+        ),
+        (
+            "(call $realm_detok_push (i32.const 100) (i32.const 16) (i32.const 256))",
+            1,
+        ),
+        (
+            "(call $realm_detok_push (i32.const 100) (i32.const 16) (i32.const 0))",
+            small,
+        ),
+        (
+            "(call $realm_detok_push (i32.const 9999) (i32.const 16) (i32.const 256))",
+            missing,
+        ),
         ("(call $realm_detok_flush (i32.const 16) (i32.const 0))", 0),
-        ("(call $realm_buffer_create (i32.const 0) (i32.const 65536) (i32.const 65536))", limit),
-        ("(call $realm_buffer_create (i32.const 0) (i32.const -1) (i32.const -1))", limit),
-        ("(call $realm_buffer_create (i32.const 77) (i32.const 1) (i32.const 1))", bad),
-        ("(call $realm_store_model (i32.const 0) (i32.const 8) (i32.const 0) (i32.const 16))", limit),
+        (
+            "(call $realm_buffer_create (i32.const 0) (i32.const 65536) (i32.const 65536))",
+            limit,
+        ),
+        (
+            "(call $realm_buffer_create (i32.const 0) (i32.const -1) (i32.const -1))",
+            limit,
+        ),
+        (
+            "(call $realm_buffer_create (i32.const 77) (i32.const 1) (i32.const 1))",
+            bad,
+        ),
+        (
+            "(call $realm_store_model (i32.const 0) (i32.const 8) (i32.const 0) (i32.const 16))",
+            limit,
+        ),
         ("(call $realm_remove_model (i32.const 7))", missing),
-        ("(call $realm_step_submit (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 1))", missing),
-        ("(call $realm_step_submit (i32.const 0) (i32.const 0) (i32.const -1) (i32.const 1))", bad),
+        (
+            "(call $realm_step_submit (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 1))",
+            missing,
+        ),
+        (
+            "(call $realm_step_submit (i32.const 0) (i32.const 0) (i32.const -1) (i32.const 1))",
+            bad,
+        ),
         ("(call $realm_publish (i32.const 1) (i32.const 0))", missing),
         ("(i32.wrap_i64 (call $realm_clock_ns))", 0),
     ] {
@@ -603,7 +702,8 @@ fn interpreter() -> Vec<u8> {
             "I" => format!("(drop {call})"),
             _ => format!("(drop {call})"),
         };
-        calls += &format!("(if (i32.eq (i32.load (local.get $i)) (i32.const {i})) (then {call}))\n");
+        calls +=
+            &format!("(if (i32.eq (i32.load (local.get $i)) (i32.const {i})) (then {call}))\n");
     }
     let body = format!(
         "(if (i32.ne (local.get $kind) (i32.const 2)) (then (return (i32.const 0))))

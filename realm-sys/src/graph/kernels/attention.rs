@@ -224,114 +224,126 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Scores, in vectors of lanes.
+const VECTORS: usize = PAGE / LANES;
+
 /// A page's element type.
 trait Store {
-    /// `s[j] = fma(q[d], k[d][j], s[j])`, d ascending.
-    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]);
-    /// `acc[d] = fma(e, v[d], acc[d])`.
-    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]);
-}
-
-#[inline(always)]
-fn add_scaled<I: Isa>(i: I, q: f32, k: impl Iterator<Item = f32>, s: &mut [f32]) {
-    for (s, k) in s.iter_mut().zip(k) {
-        *s = i.fma(q, k, *s);
-    }
+    /// `s[j] = fma(q[d], k[d][j], s[j])`, d ascending, from 0.
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8]) -> [I::Lanes; VECTORS];
+    /// Sixteen values of a row, from element `16 c` on; none where the row is at its end.
+    fn values<I: Isa>(i: I, v: &[u8], c: usize) -> Option<I::Lanes>;
+    /// One value of a row.
+    fn value(v: &[u8], d: usize) -> Option<f32>;
 }
 
 struct F32;
 impl Store for F32 {
     #[inline(always)]
-    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]) {
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8]) -> [I::Lanes; VECTORS] {
+        let mut s = [i.splat(0.0); VECTORS];
         for (&q, k) in q.iter().zip(keys.as_chunks::<{ 4 * PAGE }>().0) {
-            add_scaled(
-                i,
-                q,
-                k.as_chunks::<4>().0.iter().map(|&k| f32::from_le_bytes(k)),
-                s,
-            );
+            let q = i.splat(q);
+            for (s, k) in s.iter_mut().zip(k.as_chunks::<64>().0) {
+                *s = i.fmas(q, i.floats(k), *s);
+            }
         }
+        s
     }
     #[inline(always)]
-    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]) {
-        add_scaled(
-            i,
-            e,
-            v.as_chunks::<4>().0.iter().map(|&v| f32::from_le_bytes(v)),
-            acc,
-        );
+    fn values<I: Isa>(i: I, v: &[u8], c: usize) -> Option<I::Lanes> {
+        Some(i.floats(v.as_chunks::<64>().0.get(c)?))
+    }
+    #[inline(always)]
+    fn value(v: &[u8], d: usize) -> Option<f32> {
+        Some(f32::from_le_bytes(*v.as_chunks::<4>().0.get(d)?))
     }
 }
 
 struct F16;
 impl Store for F16 {
     #[inline(always)]
-    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]) {
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8]) -> [I::Lanes; VECTORS] {
+        let mut s = [i.splat(0.0); VECTORS];
         for (&q, k) in q.iter().zip(keys.as_chunks::<{ 2 * PAGE }>().0) {
-            for (s, k) in s
-                .as_chunks_mut::<16>()
-                .0
-                .iter_mut()
-                .zip(k.as_chunks::<32>().0)
-            {
-                add_scaled(i, q, i.halves(k).into_iter(), s);
+            let q = i.splat(q);
+            for (s, k) in s.iter_mut().zip(k.as_chunks::<32>().0) {
+                *s = i.fmas(q, i.halves(k), *s);
             }
         }
+        s
     }
     #[inline(always)]
-    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]) {
-        let (whole, rest) = acc.as_chunks_mut::<16>();
-        let (v, v_rest) = v.as_chunks::<32>();
-        for (acc, v) in whole.iter_mut().zip(v) {
-            add_scaled(i, e, i.halves(v).into_iter(), acc);
-        }
-        let halves = v_rest.as_chunks::<2>().0.iter();
-        add_scaled(
-            i,
-            e,
-            halves.map(|&h| f16_to_f32(u16::from_le_bytes(h))),
-            rest,
-        );
+    fn values<I: Isa>(i: I, v: &[u8], c: usize) -> Option<I::Lanes> {
+        Some(i.halves(v.as_chunks::<32>().0.get(c)?))
+    }
+    #[inline(always)]
+    fn value(v: &[u8], d: usize) -> Option<f32> {
+        Some(f16_to_f32(u16::from_le_bytes(
+            *v.as_chunks::<2>().0.get(d)?,
+        )))
     }
 }
 
 struct Q8;
 impl Store for Q8 {
     #[inline(always)]
-    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8], s: &mut [f32; PAGE]) {
-        for (q, k) in q
-            .as_chunks::<BLOCK>()
-            .0
-            .iter()
-            .zip(keys.as_chunks::<KEY_BLOCK_BYTES>().0)
-        {
+    fn scores<I: Isa>(i: I, q: &[f32], keys: &[u8]) -> [I::Lanes; VECTORS] {
+        let mut s = [i.splat(0.0); VECTORS];
+        let blocks = keys.as_chunks::<KEY_BLOCK_BYTES>().0;
+        for (q, k) in q.as_chunks::<BLOCK>().0.iter().zip(blocks) {
             let (scales, quants) = k.split_at(2 * PAGE);
-            let mut d = [0.0; PAGE];
-            for (d, h) in d
-                .as_chunks_mut::<16>()
-                .0
-                .iter_mut()
-                .zip(scales.as_chunks::<32>().0)
-            {
+            let mut d = [i.splat(0.0); VECTORS];
+            for (d, h) in d.iter_mut().zip(scales.as_chunks::<32>().0) {
                 *d = i.halves(h);
             }
             for (&q, k) in q.iter().zip(quants.as_chunks::<PAGE>().0) {
-                add_scaled(
-                    i,
-                    q,
-                    k.iter().zip(&d).map(|(&k, &d)| d * f32::from(k as i8)),
-                    s,
-                );
+                let q = i.splat(q);
+                let k: &[[i8; LANES]; VECTORS] = bytemuck::cast_ref(k);
+                for ((s, k), &d) in s.iter_mut().zip(k).zip(&d) {
+                    *s = i.fmas(q, i.mul(d, i.signed(k)), *s);
+                }
+            }
+        }
+        s
+    }
+    #[inline(always)]
+    fn values<I: Isa>(i: I, v: &[u8], c: usize) -> Option<I::Lanes> {
+        let [d0, d1, q @ ..] = v.as_chunks::<BLOCK_BYTES>().0.get(c / 2)?;
+        let q: &[[i8; LANES]; 2] = bytemuck::cast_ref(q);
+        let d = f16_to_f32(u16::from_le_bytes([*d0, *d1]));
+        Some(i.mul(i.splat(d), i.signed(q.get(c % 2)?)))
+    }
+    #[inline(always)]
+    fn value(_: &[u8], _: usize) -> Option<f32> {
+        // Rows are whole blocks.
+        None
+    }
+}
+
+/// `acc[d] = fma(e[j], v[j][d], acc[d])`, j ascending: `N` vectors of dimensions at a time, from vector
+/// `c` on, so that they stay in registers.
+#[inline(always)]
+fn add_values<'a, I: Isa, S: Store, const N: usize>(
+    i: I,
+    rows: impl Iterator<Item = (&'a [u8], &'a f32)>,
+    c: usize,
+    acc: &mut [f32],
+) {
+    let mut sums = [i.splat(0.0); N];
+    for (sum, acc) in sums.iter_mut().zip(acc.as_chunks::<LANES>().0) {
+        *sum = i.load(acc);
+    }
+    for (v, &e) in rows {
+        let e = i.splat(e);
+        for (n, sum) in sums.iter_mut().enumerate() {
+            if let Some(v) = S::values(i, v, c + n) {
+                *sum = i.fmas(e, v, *sum);
             }
         }
     }
-    #[inline(always)]
-    fn add<I: Isa>(i: I, e: f32, v: &[u8], acc: &mut [f32]) {
-        let blocks = v.as_chunks::<BLOCK_BYTES>().0;
-        for (acc, [d0, d1, v @ ..]) in acc.as_chunks_mut::<BLOCK>().0.iter_mut().zip(blocks) {
-            let d = f16_to_f32(u16::from_le_bytes([*d0, *d1]));
-            add_scaled(i, e, v.iter().map(|&v| d * f32::from(v as i8)), acc);
-        }
+    for (sum, acc) in sums.iter().zip(acc.as_chunks_mut::<LANES>().0) {
+        *acc = i.store(*sum);
     }
 }
 
@@ -363,11 +375,21 @@ fn head<I: Isa, S: Store>(
         let (lo, hi) = (first.max(base) - base, p.min(base + PAGE - 1) - base);
 
         let mut s = [0.0; PAGE];
-        S::scores(i, q, keys, &mut s);
-        s.iter_mut().for_each(|s| *s *= a.scale);
+        for (s, lanes) in s
+            .as_chunks_mut::<LANES>()
+            .0
+            .iter_mut()
+            .zip(S::scores(i, q, keys))
+        {
+            *s = i.store(lanes);
+        }
+        for s in &mut s {
+            *s *= a.scale;
+        }
         if a.softcap != 0.0 {
-            s.iter_mut()
-                .for_each(|s| *s = a.softcap * math::tanh(i, *s / a.softcap));
+            for s in &mut s {
+                *s = a.softcap * math::tanh(i, *s / a.softcap);
+            }
         }
         let mut new = m;
         for &s in s.get(lo..=hi).unwrap_or(&[]) {
@@ -390,8 +412,23 @@ fn head<I: Isa, S: Store>(
         }
         l += tree(&lanes);
         let rows = values.chunks_exact(row_bytes).zip(&s).take(hi + 1).skip(lo);
-        for (v, &e) in rows {
-            S::add(i, e, v, acc);
+        let mut c = 0;
+        let (fours, rest) = acc.as_chunks_mut::<{ 4 * LANES }>();
+        for acc in fours {
+            add_values::<I, S, 4>(i, rows.clone(), c, acc);
+            c += 4;
+        }
+        let (ones, rest) = rest.as_chunks_mut::<LANES>();
+        for acc in ones {
+            add_values::<I, S, 1>(i, rows.clone(), c, acc);
+            c += 1;
+        }
+        for (d, acc) in (c * LANES..).zip(rest) {
+            for (v, &e) in rows.clone() {
+                if let Some(v) = S::value(v, d) {
+                    *acc = i.fma(e, v, *acc);
+                }
+            }
         }
     }
     acc.iter_mut().for_each(|acc| *acc /= l);

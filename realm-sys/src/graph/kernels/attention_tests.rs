@@ -1,6 +1,12 @@
 //! Attention against a naive evaluation of its definition, against double precision, and its
 //! invariances.
 
+#![allow(
+    clippy::single_range_in_vec_init,
+    clippy::needless_range_loop,
+    reason = "slices of ranges are meant, and the naive evaluations are written with indices"
+)]
+
 use super::*;
 use crate::num::cpu::Native;
 use crate::num::tests::{Rng, golden, same_all};

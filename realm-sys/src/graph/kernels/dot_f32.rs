@@ -11,9 +11,10 @@
 //! Weights pass through a buffer of 256 (a multiple of every block's length and of the lanes), which
 //! serves a tile of tokens.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
-use super::matmul::{ActKind, Job, TILE};
+use super::matmul::{ActKind, Job, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
 use crate::num::{LANES, tree};
 use crate::quant::{GgmlType, block_kernel};
@@ -47,15 +48,16 @@ impl Source for F16 {
         let (whole, rest) = src.as_chunks::<32>();
         let (to, to_rest) = dst.as_chunks_mut::<16>();
         for (to, h) in to.iter_mut().zip(whole) {
-            *to = i.halves(h);
+            *to = i.store(i.halves(h));
         }
         if !rest.is_empty() {
             let mut h = [0; 32];
-            h.iter_mut().zip(rest).for_each(|(h, &b)| *h = b);
-            to_rest
-                .iter_mut()
-                .zip(i.halves(&h))
-                .for_each(|(to, v)| *to = v);
+            for (h, &b) in h.iter_mut().zip(rest) {
+                *h = b;
+            }
+            for (to, v) in to_rest.iter_mut().zip(i.store(i.halves(&h))) {
+                *to = v;
+            }
         }
     }
 }
@@ -79,41 +81,18 @@ impl Source for Any {
     }
 }
 
-/// `acc = fma(w, x, acc)` in lanes, for `T` tokens at once so that their chains overlap.
-#[inline(always)]
-fn add<I: Isa, const T: usize>(
-    i: I,
-    acc: &mut [[f32; LANES]; T],
-    w: &[f32],
-    x: [&[[u8; 64]]; T],
-    rest: [&[u8]; T],
-) {
-    let (whole, tail) = w.as_chunks::<LANES>();
-    let mut sums = *acc;
-    for (c, w) in whole.iter().enumerate() {
-        for (sum, x) in sums.iter_mut().zip(&x) {
-            let Some(x) = x.get(c) else { continue };
-            for ((sum, &w), &x) in sum.iter_mut().zip(w).zip(x.as_chunks::<4>().0) {
-                *sum = i.fma(w, f32::from_ne_bytes(x), *sum);
-            }
-        }
-    }
-    for (sum, x) in sums.iter_mut().zip(&rest) {
-        for ((sum, &w), &x) in sum.iter_mut().zip(tail).zip(x.as_chunks::<4>().0) {
-            *sum = i.fma(w, f32::from_ne_bytes(x), *sum);
-        }
-    }
-    *acc = sums;
-}
-
-/// The products of one weight row with `T` rows of activations.
+/// The products of one weight row with `T` rows of activations, whose chains of additions overlap.
 #[inline(always)]
 fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: usize) -> [f32; T] {
     let k = job.k();
     let (len, bytes) = S::block(job.ty());
     let piece_bytes = PIECE / len * bytes;
-    let acts: [&[u8]; T] = core::array::from_fn(|t| job.act(ActKind::F32, tok + t));
-    let mut acc = [[0.0; LANES]; T];
+    let mut acts: [&[u8]; T] = [&[]; T];
+    for (t, act) in acts.iter_mut().enumerate() {
+        *act = job.act(ActKind::F32, tok + t).get(..4 * k).unwrap_or(&[]);
+    }
+    let mut acc = [i.splat(0.0); T];
+    let mut tail = [[0.0; LANES]; T];
     let mut buffer = [0.0; PIECE];
     for (p, w) in w.chunks(piece_bytes).enumerate() {
         let n = (k - p * PIECE).min(PIECE);
@@ -121,22 +100,60 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
             break;
         };
         S::read(i, job.ty(), w, buffer);
-        let x = acts.map(|a| a.get(4 * p * PIECE..4 * (p * PIECE + n)).unwrap_or(&[]));
-        add(
-            i,
-            &mut acc,
-            buffer,
-            x.map(|x| x.as_chunks().0),
-            x.map(|x| x.as_chunks::<64>().1),
-        );
+        let (whole, rest) = buffer.as_chunks::<LANES>();
+        let mut x: [&[[u8; 64]]; T] = [&[]; T];
+        for (x, act) in x.iter_mut().zip(&acts) {
+            // As long as `whole` where the row is as long as it should be, else nothing.
+            let piece = act.as_chunks().0.get(p * PIECE / LANES..);
+            *x = piece.and_then(|x| x.get(..whole.len())).unwrap_or(&[]);
+        }
+        for (c, w) in whole.iter().enumerate() {
+            let w = i.load(w);
+            for (acc, x) in acc.iter_mut().zip(&x) {
+                if let Some(x) = x.get(c) {
+                    *acc = i.fmas(w, native(i, x), *acc);
+                }
+            }
+        }
+        if !rest.is_empty() {
+            for ((tail, acc), act) in tail.iter_mut().zip(&acc).zip(&acts) {
+                *tail = i.store(*acc);
+                for ((lane, &w), &x) in tail
+                    .iter_mut()
+                    .zip(rest)
+                    .zip(act.as_chunks::<64>().1.as_chunks::<4>().0)
+                {
+                    *lane = i.fma(w, f32::from_ne_bytes(x), *lane);
+                }
+            }
+            return tail.map(|lanes| tree(&lanes));
+        }
     }
-    acc.map(|a| tree(&a))
+    for (tail, acc) in tail.iter_mut().zip(&acc) {
+        *tail = i.store(*acc);
+    }
+    tail.map(|lanes| tree(&lanes))
 }
 
+/// Sixteen floats of a prepared row, which is in the machine's byte order.
 #[inline(always)]
-fn rows<I: Isa, S: Source>(i: I, job: Job<'_>, rows: Range<usize>) {
-    let (len, bytes) = S::block(job.ty());
-    job.each_tile(rows, job.k() / len * bytes, |w, tok, n| {
+fn native<I: Isa>(i: I, x: &[u8; 64]) -> I::Lanes {
+    if cfg!(target_endian = "little") {
+        return i.floats(x);
+    }
+    let mut out = [0.0; LANES];
+    for (out, &x) in out.iter_mut().zip(x.as_chunks::<4>().0) {
+        *out = f32::from_ne_bytes(x);
+    }
+    i.load(&out)
+}
+
+struct Rows<'a, I, S>(I, Job<'a>, PhantomData<S>);
+
+impl<I: Isa, S: Source> Tile for Rows<'_, I, S> {
+    #[inline(always)]
+    fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
+        let &Self(i, job, _) = self;
         let mut y = [0.0; TILE];
         let mut t = 0;
         for y in y.as_chunks_mut::<4>().0 {
@@ -150,7 +167,17 @@ fn rows<I: Isa, S: Source>(i: I, job: Job<'_>, rows: Range<usize>) {
             t = (t + 4).min(n);
         }
         y
-    });
+    }
+}
+
+#[inline(always)]
+fn rows<I: Isa, S: Source>(i: I, job: Job<'_>, rows: Range<usize>) {
+    let (len, bytes) = S::block(job.ty());
+    job.each_tile(
+        rows,
+        job.k() / len * bytes,
+        &Rows::<I, S>(i, job, PhantomData),
+    );
 }
 
 at_level! { fn f32(job: Job<'_>, r: Range<usize>) = rows::<_, F32> }

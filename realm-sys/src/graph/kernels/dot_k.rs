@@ -24,9 +24,10 @@
 //! (256 * 127 * |q| * |scale|): all fit in an `i32`. Above 2^24 the conversion to a float rounds, to
 //! nearest even.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
-use super::matmul::{ActKind, Job, Quants, TILE};
+use super::matmul::{ActKind, Job, Quants, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
 use crate::quant::GgmlType;
 use crate::quant::f16::f16_to_f32;
@@ -51,7 +52,7 @@ trait Format {
     /// Whether there are minima.
     const MIN: bool = false;
     /// Takes apart a super-block of `BYTES` bytes.
-    fn unpack(b: &[u8], s: &mut Super) -> Option<()>;
+    fn unpack<I: Isa>(i: I, b: &[u8], s: &mut Super) -> Option<()>;
 }
 
 #[inline(always)]
@@ -65,31 +66,57 @@ fn part<const N: usize>(b: &[u8], at: usize) -> Option<&[u8; N]> {
     b.get(at..)?.first_chunk()
 }
 
-/// Writes `f(byte, n)` for the layer `n` of each run: a run of `R` bytes holds `256 / runs / R` layers
-/// of `R` elements.
+/// One layer of a run of bytes: `q = (b >> DOWN & MASK) << UP`, or'ed onto what is there if `OR`;
+/// eight bytes at a time, as the bits that a shift moves into a neighbour are masked.
 #[inline(always)]
-fn layers<const R: usize>(b: &[u8], q: &mut [i8; 256], count: usize, f: impl Fn(u8, usize) -> i8) {
-    for (b, q) in b
-        .as_chunks::<R>()
-        .0
-        .iter()
-        .zip(q.chunks_exact_mut(R * count))
-    {
-        for (n, q) in q.as_chunks_mut::<R>().0.iter_mut().enumerate() {
-            for (q, &b) in q.iter_mut().zip(b) {
-                *q = f(b, n);
-            }
+fn layer<const DOWN: u32, const MASK: u8, const UP: u32, const OR: bool>(b: &[u8], q: &mut [i8]) {
+    let q = bytemuck::cast_slice_mut::<i8, u8>(q).as_chunks_mut::<8>().0;
+    for (q, &b) in q.iter_mut().zip(b.as_chunks::<8>().0) {
+        let bits = (u64::from_le_bytes(b) >> DOWN & u64::from_le_bytes([MASK; 8])) << UP;
+        let bits = if OR {
+            bits | u64::from_le_bytes(*q)
+        } else {
+            bits
+        };
+        *q = bits.to_le_bytes();
+    }
+}
+
+/// Nibbles: each run of `R` bytes holds two layers of `R` elements.
+#[inline(always)]
+fn nibbles<const R: usize>(b: &[u8], q: &mut [i8; 256]) {
+    for (b, q) in b.as_chunks::<R>().0.iter().zip(q.chunks_exact_mut(2 * R)) {
+        let (q0, q1) = q.split_at_mut(R);
+        layer::<0, 15, 0, false>(b, q0);
+        layer::<4, 15, 0, false>(b, q1);
+    }
+}
+
+/// Pairs of bits: each run of 32 bytes holds four layers of 32 elements.
+#[inline(always)]
+fn pairs<const UP: u32, const OR: bool>(b: &[u8; 64], q: &mut [i8; 256]) {
+    for (b, q) in b.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<128>().0) {
+        if let [q0, q1, q2, q3] = q.as_chunks_mut::<32>().0 {
+            layer::<0, 3, UP, OR>(b, q0);
+            layer::<2, 3, UP, OR>(b, q1);
+            layer::<4, 3, UP, OR>(b, q2);
+            layer::<6, 3, UP, OR>(b, q3);
         }
     }
 }
 
-/// Ors in the bits of a 32-byte mask layer: `f(byte, layer)` per run of 32 elements.
+/// Single bits, or'ed on: 32 bytes hold eight layers of 32 elements.
 #[inline(always)]
-fn or_layers(b: &[u8; 32], q: &mut [i8], f: impl Fn(u8, usize) -> i8) {
-    for (n, q) in q.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for (q, &b) in q.iter_mut().zip(b) {
-            *q |= f(b, n);
-        }
+fn bits<const UP: u32>(b: &[u8; 32], q: &mut [i8; 256]) {
+    if let [q0, q1, q2, q3, q4, q5, q6, q7] = q.as_chunks_mut::<32>().0 {
+        layer::<0, 1, UP, true>(b, q0);
+        layer::<1, 1, UP, true>(b, q1);
+        layer::<2, 1, UP, true>(b, q2);
+        layer::<3, 1, UP, true>(b, q3);
+        layer::<4, 1, UP, true>(b, q4);
+        layer::<5, 1, UP, true>(b, q5);
+        layer::<6, 1, UP, true>(b, q6);
+        layer::<7, 1, UP, true>(b, q7);
     }
 }
 
@@ -131,13 +158,11 @@ impl Format for Q2K {
     const SIGNED: bool = false;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
         for ((scale, min), &b) in s.scale.iter_mut().zip(&mut s.min).zip(part::<16>(b, 0)?) {
             (*scale, *min) = (i16::from(b & 15), i16::from(b >> 4));
         }
-        layers::<32>(part::<64>(b, 16)?, &mut s.q, 4, |b, n| {
-            (b >> (2 * n) & 3) as i8
-        });
+        pairs::<0, false>(part(b, 16)?, &mut s.q);
         (s.d, s.dmin) = (half(b, 80)?, half(b, 82)?);
         Some(())
     }
@@ -148,14 +173,12 @@ impl Format for Q3K {
     const BYTES: usize = 110;
     const SIGNED: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], s: &mut Super) -> Option<()> {
-        layers::<32>(part::<64>(b, 32)?, &mut s.q, 4, |b, n| {
-            (b >> (2 * n) & 3) as i8
-        });
-        or_layers(part::<32>(b, 0)?, &mut s.q, |b, n| {
-            ((b >> n & 1) << 2) as i8
-        });
-        s.q.iter_mut().for_each(|q| *q -= 4);
+    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
+        pairs::<0, false>(part(b, 32)?, &mut s.q);
+        bits::<2>(part(b, 0)?, &mut s.q);
+        for q in &mut s.q {
+            *q -= 4;
+        }
         // Four bits in the first eight bytes, low nibbles first; two in the last four.
         let (low, high) = (part::<8>(b, 96)?, part::<4>(b, 104)?);
         for (n, scale) in s.scale.chunks_exact_mut(8).enumerate() {
@@ -179,12 +202,10 @@ impl Format for Q4K {
     const SIGNED: bool = false;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
         (s.d, s.dmin) = (half(b, 0)?, half(b, 2)?);
         scales_mins(part(b, 4)?, s);
-        layers::<32>(part::<128>(b, 16)?, &mut s.q, 2, |b, n| {
-            (b >> (4 * n) & 15) as i8
-        });
+        nibbles::<32>(part::<128>(b, 16)?, &mut s.q);
         Some(())
     }
 }
@@ -195,15 +216,11 @@ impl Format for Q5K {
     const SIGNED: bool = false;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
         (s.d, s.dmin) = (half(b, 0)?, half(b, 2)?);
         scales_mins(part(b, 4)?, s);
-        layers::<32>(part::<128>(b, 48)?, &mut s.q, 2, |b, n| {
-            (b >> (4 * n) & 15) as i8
-        });
-        or_layers(part::<32>(b, 16)?, &mut s.q, |b, n| {
-            ((b >> n & 1) << 4) as i8
-        });
+        nibbles::<32>(part::<128>(b, 48)?, &mut s.q);
+        bits::<4>(part(b, 16)?, &mut s.q);
         Some(())
     }
 }
@@ -213,16 +230,13 @@ impl Format for Q6K {
     const BYTES: usize = 210;
     const SIGNED: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
         // In each half: 64 bytes of two layers of nibbles, 32 bytes of four layers of upper bits.
-        layers::<64>(part::<128>(b, 0)?, &mut s.q, 2, |b, n| {
-            (b >> (4 * n) & 15) as i8
-        });
-        let (high, _) = part::<64>(b, 128)?.as_chunks::<32>();
-        for (high, q) in high.iter().zip(s.q.as_chunks_mut::<128>().0) {
-            or_layers(high, q, |b, n| ((b >> (2 * n) & 3) << 4) as i8);
+        nibbles::<64>(part::<128>(b, 0)?, &mut s.q);
+        pairs::<4, true>(part(b, 128)?, &mut s.q);
+        for q in &mut s.q {
+            *q -= 32;
         }
-        s.q.iter_mut().for_each(|q| *q -= 32);
         for (scale, &b) in s.scale.iter_mut().zip(part::<16>(b, 192)?) {
             *scale = i16::from(b as i8);
         }
@@ -236,7 +250,7 @@ impl Format for Iq4Xs {
     const BYTES: usize = 136;
     const SIGNED: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(i: I, b: &[u8], s: &mut Super) -> Option<()> {
         s.d = half(b, 0)?;
         let (high, low) = (
             u16::from_le_bytes(*part(b, 2)?),
@@ -247,12 +261,10 @@ impl Format for Iq4Xs {
             let high = (high >> (2 * n) & 3) as i16;
             *scale = [(low | high << 4) - 32; 2];
         }
-        layers::<16>(part::<128>(b, 8)?, &mut s.q, 2, |b, n| {
-            IQ4_VALUES
-                .get(usize::from(b >> (4 * n) & 15))
-                .copied()
-                .unwrap_or(0)
-        });
+        let runs = part::<128>(b, 8)?.as_chunks::<16>().0;
+        for (q, b) in s.q.as_chunks_mut::<32>().0.iter_mut().zip(runs) {
+            *q = i.lookup(&IQ4_VALUES, b);
+        }
         Some(())
     }
 }
@@ -274,7 +286,7 @@ fn dots<I: Isa, F: Format, const T: usize>(
         dmin: 0.0,
     };
     for (block, w) in w.chunks_exact(F::BYTES).enumerate() {
-        if F::unpack(w, &mut s).is_none() {
+        if F::unpack(i, w, &mut s).is_none() {
             break;
         }
         for (acc, x) in acc.iter_mut().zip(x).take(n) {
@@ -304,20 +316,37 @@ fn dots<I: Isa, F: Format, const T: usize>(
     acc
 }
 
-#[inline(always)]
-fn rows<I: Isa, F: Format>(i: I, job: Job<'_>, rows: Range<usize>) {
-    let k = job.k();
-    let x = |tok| Quants::new(ActKind::Q8x256, job.act(ActKind::Q8x256, tok), k);
-    job.each_tile(rows, k / 256 * F::BYTES, |w, tok, n| {
+struct Rows<'a, I, F>(I, Job<'a>, PhantomData<F>);
+
+impl<I: Isa, F: Format> Rows<'_, I, F> {
+    #[inline(always)]
+    fn act(&self, tok: usize) -> Quants<'_> {
+        let kind = ActKind::Q8x256;
+        Quants::new(kind, self.1.act(kind, tok), self.1.k())
+    }
+}
+
+impl<I: Isa, F: Format> Tile for Rows<'_, I, F> {
+    #[inline(always)]
+    fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let mut y = [0.0; TILE];
         if n == 1 {
-            [y[0]] = dots::<I, F, 1>(i, w, &[x(tok)], 1);
+            [y[0]] = dots::<I, F, 1>(self.0, w, &[self.act(tok)], 1);
         } else {
-            let x = core::array::from_fn(|t| if t < n { x(tok + t) } else { Quants::EMPTY });
-            y = dots::<I, F, TILE>(i, w, &x, n);
+            let mut x = [Quants::EMPTY; TILE];
+            for (t, x) in x.iter_mut().enumerate().take(n) {
+                *x = self.act(tok + t);
+            }
+            y = dots::<I, F, TILE>(self.0, w, &x, n);
         }
         y
-    });
+    }
+}
+
+#[inline(always)]
+fn rows<I: Isa, F: Format>(i: I, job: Job<'_>, rows: Range<usize>) {
+    let row_bytes = job.k() / 256 * F::BYTES;
+    job.each_tile(rows, row_bytes, &Rows::<I, F>(i, job, PhantomData));
 }
 
 at_level! { fn q2_k(job: Job<'_>, r: Range<usize>) = rows::<_, Q2K> }

@@ -14,12 +14,12 @@
 //! MXFP4's table is doubled and its scale halved, as in ggml. All integers here are below 2^24, so
 //! their conversion is exact.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
-use super::matmul::{ActKind, Job, Quants, TILE};
+use super::matmul::{ActKind, Job, Quants, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
 use crate::quant::GgmlType;
-use crate::quant::f16::f16_to_f32;
 use crate::quant::float4::{E2M1_DOUBLED, e8m0_halved};
 use crate::quant::iq::IQ4_VALUES;
 
@@ -30,55 +30,49 @@ trait Format {
     /// Whether blocks have a minimum.
     const MIN: bool = false;
     /// Writes the integers; returns the bits of scale and minimum.
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)>;
-    /// The scale from its bits.
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales>;
+    /// Eight scales, then eight minima, from their bytes.
     #[inline(always)]
-    fn scale(bits: u16) -> f32 {
-        f16_to_f32(bits)
+    fn scales<I: Isa>(i: I, bytes: &[u8; 32]) -> [f32; 16] {
+        i.store(i.halves(bytes))
     }
 }
 
+/// The bytes of a block's scale and minimum.
+type Scales = ([u8; 2], [u8; 2]);
+
 #[inline(always)]
-fn u16_le(b: &[u8]) -> Option<(u16, &[u8])> {
+fn two(b: &[u8]) -> Option<([u8; 2], &[u8])> {
     let (head, rest) = b.split_first_chunk::<2>()?;
-    Some((u16::from_le_bytes(*head), rest))
+    Some((*head, rest))
 }
 
-/// Both nibbles of 16 bytes, low ones first, through `f`.
+const PLAIN: [i8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+const LESS_8: [i8; 16] = [-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7];
+
+/// Puts the fifth bits on: ors `ONE` onto elements that have theirs set, `ZERO` onto the others.
 #[inline(always)]
-fn nibbles(b: &[u8], q: &mut [i8; 32], f: impl Fn(u8) -> i8) -> Option<()> {
-    let b = b.first_chunk::<16>()?;
-    let (lo, hi) = q.split_at_mut(16);
-    for ((lo, hi), &b) in lo.iter_mut().zip(hi).zip(b) {
-        (*lo, *hi) = (f(b & 15), f(b >> 4));
+fn fifth<const ONE: u8, const ZERO: u8>(bits: &[u8; 4], q: &mut [i8; 32]) {
+    const EACH: u64 = u64::from_le_bytes([1; 8]);
+    let q: &mut [[u8; 8]; 4] = bytemuck::cast_mut(q);
+    for (q, &bits) in q.iter_mut().zip(bits) {
+        // Bit j of the byte, moved to the top of byte j.
+        let spread = (u64::from(bits) * EACH) & 0x8040_2010_0804_0201;
+        let low = EACH * 0x7f;
+        let top = ((((spread & low) + low) | spread) >> 7) & EACH;
+        let with = (top * u64::from(ONE)) | ((top ^ EACH) * u64::from(ZERO));
+        *q = (u64::from_le_bytes(*q) | with).to_le_bytes();
     }
-    Some(())
-}
-
-/// Adds the fifth bits, then the offset.
-#[inline(always)]
-fn fifth(bits: &[u8], q: &mut [i8; 32], offset: i8) -> Option<()> {
-    let bits = u32::from_le_bytes(*bits.first_chunk::<4>()?);
-    for (q, j) in q.iter_mut().zip(0u32..) {
-        *q = (*q | ((bits >> j & 1) << 4) as i8) - offset;
-    }
-    Some(())
-}
-
-#[inline(always)]
-fn looked_up(table: &[i8; 16], nibble: u8) -> i8 {
-    // In range: a nibble of 16.
-    table.get(usize::from(nibble & 15)).copied().unwrap_or(0)
 }
 
 struct Q4_0;
 impl Format for Q4_0 {
     const BYTES: usize = 18;
     #[inline(always)]
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
-        let (d, b) = u16_le(b)?;
-        nibbles(b, q, |n| n as i8 - 8)?;
-        Some((d, 0))
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+        let (d, b) = two(b)?;
+        *q = i.lookup(&LESS_8, b.first_chunk::<16>()?);
+        Some((d, [0; 2]))
     }
 }
 
@@ -87,10 +81,10 @@ impl Format for Q4_1 {
     const BYTES: usize = 20;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
-        let (d, b) = u16_le(b)?;
-        let (m, b) = u16_le(b)?;
-        nibbles(b, q, |n| n as i8)?;
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+        let (d, b) = two(b)?;
+        let (m, b) = two(b)?;
+        *q = i.lookup(&PLAIN, b.first_chunk::<16>()?);
         Some((d, m))
     }
 }
@@ -99,11 +93,13 @@ struct Q5_0;
 impl Format for Q5_0 {
     const BYTES: usize = 22;
     #[inline(always)]
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
-        let (d, b) = u16_le(b)?;
-        nibbles(b.get(4..)?, q, |n| n as i8)?;
-        fifth(b, q, 16)?;
-        Some((d, 0))
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+        let (d, b) = two(b)?;
+        let (bits, b) = b.split_first_chunk::<4>()?;
+        *q = i.lookup(&PLAIN, b.first_chunk::<16>()?);
+        // Minus 16 where the bit is 0, in two's complement.
+        fifth::<0, 0xf0>(bits, q);
+        Some((d, [0; 2]))
     }
 }
 
@@ -112,11 +108,12 @@ impl Format for Q5_1 {
     const BYTES: usize = 24;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
-        let (d, b) = u16_le(b)?;
-        let (m, b) = u16_le(b)?;
-        nibbles(b.get(4..)?, q, |n| n as i8)?;
-        fifth(b, q, 0)?;
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+        let (d, b) = two(b)?;
+        let (m, b) = two(b)?;
+        let (bits, b) = b.split_first_chunk::<4>()?;
+        *q = i.lookup(&PLAIN, b.first_chunk::<16>()?);
+        fifth::<0x10, 0>(bits, q);
         Some((d, m))
     }
 }
@@ -125,10 +122,10 @@ struct Q8_0;
 impl Format for Q8_0 {
     const BYTES: usize = 34;
     #[inline(always)]
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
-        let (d, b) = u16_le(b)?;
+    fn unpack<I: Isa>(_: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+        let (d, b) = two(b)?;
         *q = bytemuck::cast(*b.first_chunk::<32>()?);
-        Some((d, 0))
+        Some((d, [0; 2]))
     }
 }
 
@@ -136,10 +133,10 @@ struct Iq4Nl;
 impl Format for Iq4Nl {
     const BYTES: usize = 18;
     #[inline(always)]
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
-        let (d, b) = u16_le(b)?;
-        nibbles(b, q, |n| looked_up(&IQ4_VALUES, n))?;
-        Some((d, 0))
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
+        let (d, b) = two(b)?;
+        *q = i.lookup(&IQ4_VALUES, b.first_chunk::<16>()?);
+        Some((d, [0; 2]))
     }
 }
 
@@ -147,14 +144,18 @@ struct Mxfp4;
 impl Format for Mxfp4 {
     const BYTES: usize = 17;
     #[inline(always)]
-    fn unpack(b: &[u8], q: &mut [i8; 32]) -> Option<(u16, u16)> {
+    fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales> {
         let (&e, b) = b.split_first()?;
-        nibbles(b, q, |n| looked_up(&E2M1_DOUBLED, n))?;
-        Some((u16::from(e), 0))
+        *q = i.lookup(&E2M1_DOUBLED, b.first_chunk::<16>()?);
+        Some(([e, 0], [0; 2]))
     }
     #[inline(always)]
-    fn scale(bits: u16) -> f32 {
-        e8m0_halved(bits as u8)
+    fn scales<I: Isa>(_: I, bytes: &[u8; 32]) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        for (out, &[e, _]) in out.iter_mut().zip(bytes.as_chunks::<2>().0.iter().take(8)) {
+            *out = e8m0_halved(e);
+        }
+        out
     }
 }
 
@@ -185,17 +186,19 @@ fn dots<I: Isa, F: Format, const T: usize>(
     let mut acc = [0.0; T];
     let mut q = [[0i8; 32]; 8];
     for (group, w) in w.chunks(8 * F::BYTES).enumerate() {
-        let (mut d, mut m) = ([0u16; 8], [0u16; 8]);
+        let mut bytes = [[[0u8; 2]; 8]; 2];
+        let [d, m] = &mut bytes;
         let mut count = 0;
-        let to = q.iter_mut().zip(d.iter_mut().zip(&mut m));
+        let to = q.iter_mut().zip(d.iter_mut().zip(m));
         for (b, (q, (d, m))) in w.chunks_exact(F::BYTES).zip(to) {
-            let Some(scales) = F::unpack(b, q) else {
+            let Some(scales) = F::unpack(i, b, q) else {
                 continue;
             };
             (*d, *m) = scales;
             count += 1;
         }
-        let (d, m) = (d.map(F::scale), m.map(f16_to_f32));
+        let scales: [f32; 16] = F::scales(i, bytemuck::cast_ref(&bytes));
+        let [d, m]: [[f32; 8]; 2] = bytemuck::cast(scales);
         let q: &[i8; 256] = bytemuck::cast_ref(&q);
         for (acc, x) in acc.iter_mut().zip(x).take(n) {
             let Some(a) = x.q.get(group) else { continue };
@@ -207,22 +210,18 @@ fn dots<I: Isa, F: Format, const T: usize>(
             };
             let isums = i.dots32(q, a).map(|s| s as f32);
             let asums = sums.map(f32::from);
-            let mut scales = d;
-            scales.iter_mut().zip(&da).for_each(|(d, da)| *d *= da);
-            let mut mins = m;
-            mins.iter_mut().zip(&da).for_each(|(m, da)| *m *= da);
+            let (mut scales, mut mins) = (d, m);
+            for ((d, m), da) in scales.iter_mut().zip(&mut mins).zip(&da) {
+                *d *= da;
+                *m *= da;
+            }
             let mut y = *acc;
-            let mut step = |(((&d, &s), &m), &a): (((&f32, &f32), &f32), &f32)| {
+            let blocks = scales.iter().zip(&isums).zip(&mins).zip(&asums);
+            for (((&d, &s), &m), &a) in blocks.take(count) {
                 y = i.fma(d, s, y);
                 if F::MIN {
                     y = i.fma(m, a, y);
                 }
-            };
-            let blocks = scales.iter().zip(&isums).zip(&mins).zip(&asums);
-            if count == 8 {
-                blocks.for_each(&mut step);
-            } else {
-                blocks.take(count).for_each(&mut step);
             }
             *acc = y;
         }
@@ -230,20 +229,37 @@ fn dots<I: Isa, F: Format, const T: usize>(
     acc
 }
 
-#[inline(always)]
-fn rows<I: Isa, F: Format>(i: I, job: Job<'_>, rows: Range<usize>) {
-    let k = job.k();
-    let x = |tok| Quants::new(ActKind::Q8x32, job.act(ActKind::Q8x32, tok), k);
-    job.each_tile(rows, k / 32 * F::BYTES, |w, tok, n| {
+struct Rows<'a, I, F>(I, Job<'a>, PhantomData<F>);
+
+impl<I: Isa, F: Format> Rows<'_, I, F> {
+    #[inline(always)]
+    fn act(&self, tok: usize) -> Quants<'_> {
+        let kind = ActKind::Q8x32;
+        Quants::new(kind, self.1.act(kind, tok), self.1.k())
+    }
+}
+
+impl<I: Isa, F: Format> Tile for Rows<'_, I, F> {
+    #[inline(always)]
+    fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let mut y = [0.0; TILE];
         if n == 1 {
-            [y[0]] = dots::<I, F, 1>(i, w, &[x(tok)], 1);
+            [y[0]] = dots::<I, F, 1>(self.0, w, &[self.act(tok)], 1);
         } else {
-            let x = core::array::from_fn(|t| if t < n { x(tok + t) } else { Quants::EMPTY });
-            y = dots::<I, F, TILE>(i, w, &x, n);
+            let mut x = [Quants::EMPTY; TILE];
+            for (t, x) in x.iter_mut().enumerate().take(n) {
+                *x = self.act(tok + t);
+            }
+            y = dots::<I, F, TILE>(self.0, w, &x, n);
         }
         y
-    });
+    }
+}
+
+#[inline(always)]
+fn rows<I: Isa, F: Format>(i: I, job: Job<'_>, rows: Range<usize>) {
+    let row_bytes = job.k() / 32 * F::BYTES;
+    job.each_tile(rows, row_bytes, &Rows::<I, F>(i, job, PhantomData));
 }
 
 at_level! { fn q4_0(job: Job<'_>, r: Range<usize>) = rows::<_, Q4_0> }

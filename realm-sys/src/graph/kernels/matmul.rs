@@ -205,16 +205,18 @@ pub(super) const TILE: usize = 16;
 /// Weight rows that stay in the nearest cache while tiles of tokens pass over them.
 const ROWS: usize = 32;
 
+/// What [`Job::each_tile`] calls. A trait and not a closure, because a closure is compiled for the
+/// baseline unless the optimiser happens to inline it.
+pub(super) trait Tile {
+    /// The products of a weight row with `n` tokens from `tok` on.
+    fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE];
+}
+
 impl<'a> Job<'a> {
-    /// Calls `tile(weight row, first token, tokens)` for all of `rows` and every token, and stores what
-    /// it returns with the bias added. The order is for the caches; results do not depend on it.
+    /// Calls `tile` for all of `rows` and every token, and stores what it returns with the bias added.
+    /// The order is for the caches; results do not depend on it.
     #[inline(always)]
-    pub fn each_tile(
-        self,
-        rows: Range<usize>,
-        row_bytes: usize,
-        mut tile: impl FnMut(&'a [u8], usize, usize) -> [f32; TILE],
-    ) {
+    pub fn each_tile(self, rows: Range<usize>, row_bytes: usize, tile: &impl Tile) {
         let a = self.0;
         let rows = rows.start..rows.end.min(a.m);
         for first in rows.clone().step_by(ROWS) {
@@ -225,7 +227,7 @@ impl<'a> Job<'a> {
                         return;
                     };
                     let bias = a.bias.and_then(|b| b.as_chunks::<4>().0.get(r));
-                    let y = tile(w, tok, n);
+                    let y = tile.tile(w, tok, n);
                     for (t, &y) in y.iter().enumerate().take(n) {
                         let y = bias.map_or(y, |&b| y + f32::from_le_bytes(b));
                         // SAFETY: `mul_mat`'s caller promised row `tok + t` and column `r` of `dst`.

@@ -1,6 +1,12 @@
 //! Products against a naive evaluation of their definitions, bit for bit, and against double precision;
 //! and the invariances: levels, batches, slices, alignment.
 
+#![allow(
+    clippy::single_range_in_vec_init,
+    clippy::needless_range_loop,
+    reason = "slices of ranges are meant, and the naive evaluations are written with indices"
+)]
+
 use super::*;
 use crate::num::tests::{Rng, golden, same, same_all};
 use crate::quant::dequantize_row;

@@ -41,7 +41,9 @@ fn define_memory(linker: &mut Linker<HostState>) -> core::result::Result<(), Err
         |env: Env<'_>, ty: u32, cols: u32, rows: u32| {
             call(env, |_, h| {
                 settled(h)?;
-                let bytes = u64::from(cols).saturating_mul(rows.into()).saturating_mul(4);
+                let bytes = u64::from(cols)
+                    .saturating_mul(rows.into())
+                    .saturating_mul(4);
                 let handle = h.compute.memory.buffer_create(ty, cols, rows)?;
                 // Zeroing it.
                 h.charge(bytes / 64);
@@ -56,7 +58,9 @@ fn define_memory(linker: &mut Linker<HostState>) -> core::result::Result<(), Err
             call(env, |m, h| {
                 let bytes = m.get(src, len)?;
                 h.charge_bytes(bytes.len());
-                h.compute.memory.buffer_write(handle, offset.into(), bytes)?;
+                h.compute
+                    .memory
+                    .buffer_write(handle, offset.into(), bytes)?;
                 Ok(0)
             })
         },
@@ -144,7 +148,11 @@ fn kv_create(m: &mut GuestMemory<'_>, h: &mut HostState, desc: u32, len: u32) ->
     if h.compute.stepped {
         bail!(State, "KV layers are created before the first step");
     }
-    let mut words = bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w));
+    let mut words = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|w| u32::from_le_bytes(*w));
     let mut next = || words.next().unwrap_or(0);
     let desc = KvDesc {
         ty: next(),
@@ -167,10 +175,16 @@ fn submit(
 ) -> Result<i32> {
     let bytes = m.items(regs, count, 4)?;
     if count > MAX_REGISTERS {
-        bail!(InvalidArgument, "{count} registers, at most {MAX_REGISTERS}");
+        bail!(
+            InvalidArgument,
+            "{count} registers, at most {MAX_REGISTERS}"
+        );
     }
     if !h.in_turn() {
-        bail!(State, "a step may only be submitted while a turn is running");
+        bail!(
+            State,
+            "a step may only be submitted while a turn is running"
+        );
     }
     if h.compute.booked.is_some() {
         bail!(State, "a step has been submitted in this event already");
@@ -179,7 +193,13 @@ fn submit(
         bail!(InvalidArgument, "repeat is at least 1");
     }
     let mut values = try_vec::<u32>(count as usize, "registers")?;
-    values.extend(bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)));
+    values.extend(
+        bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|w| u32::from_le_bytes(*w)),
+    );
     let program = h.compute.program(program)?.clone();
     h.compute.booked = Some(Run::new(
         &program,

@@ -99,30 +99,38 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
             })
         },
     )?;
-    linker.func_wrap(M, "realm_publish", |env: Env<'_>, what: u32, buffer: u32| {
-        call(env, |_, h| {
-            if what != PUBLISH_LOGITS {
-                bail!(Unsupported, "realm_publish: {what} is unknown");
-            }
-            match h.compute.memory.buffer_desc(buffer) {
-                None => bail!(NotFound, "no buffer has the handle {buffer}"),
-                Some(b) if b.r#type != TYPE_F32 => {
-                    bail!(InvalidArgument, "realm_publish: logits are f32")
+    linker.func_wrap(
+        M,
+        "realm_publish",
+        |env: Env<'_>, what: u32, buffer: u32| {
+            call(env, |_, h| {
+                if what != PUBLISH_LOGITS {
+                    bail!(Unsupported, "realm_publish: {what} is unknown");
                 }
-                Some(b) if b.rows != 1 => {
-                    bail!(InvalidArgument, "realm_publish: logits are one row")
+                match h.compute.memory.buffer_desc(buffer) {
+                    None => bail!(NotFound, "no buffer has the handle {buffer}"),
+                    Some(b) if b.r#type != TYPE_F32 => {
+                        bail!(InvalidArgument, "realm_publish: logits are f32")
+                    }
+                    Some(b) if b.rows != 1 => {
+                        bail!(InvalidArgument, "realm_publish: logits are one row")
+                    }
+                    Some(_) => h.compute.logits = Some(buffer),
                 }
-                Some(_) => h.compute.logits = Some(buffer),
-            }
-            Ok(0)
-        })
-    })?;
-    linker.func_wrap(M, "realm_progress", |env: Env<'_>, done: u32, total: u32| {
-        call(env, |_, h| {
-            h.progress = (done.into(), total.into());
-            Ok(0)
-        })
-    })?;
+                Ok(0)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        M,
+        "realm_progress",
+        |env: Env<'_>, done: u32, total: u32| {
+            call(env, |_, h| {
+                h.progress = (done.into(), total.into());
+                Ok(0)
+            })
+        },
+    )?;
     linker.func_wrap(
         M,
         "realm_log",

@@ -80,9 +80,13 @@ pub(super) fn define(linker: &mut Linker<HostState>) -> core::result::Result<(),
             })
         },
     )?;
-    linker.func_wrap(M, "realm_token_is_eog", |env: Env<'_>, id: u32, token: u32| {
-        call(env, |_, h| Ok(i32::from(h.vocab(id)?.is_eog(token))))
-    })?;
+    linker.func_wrap(
+        M,
+        "realm_token_is_eog",
+        |env: Env<'_>, id: u32, token: u32| {
+            call(env, |_, h| Ok(i32::from(h.vocab(id)?.is_eog(token))))
+        },
+    )?;
     linker.func_wrap(M, "realm_detok_reset", |env: Env<'_>| {
         call(env, |_, h| {
             h.detokenizer = crate::vocab::Detokenizer::continuing(false);
@@ -96,17 +100,21 @@ pub(super) fn define(linker: &mut Linker<HostState>) -> core::result::Result<(),
             call(env, |m, h| detok_push(m, h, token, dst, len))
         },
     )?;
-    linker.func_wrap(M, "realm_detok_flush", |env: Env<'_>, dst: u32, len: u32| {
-        call(env, |m, h| {
-            m.check(dst, len)?;
-            let mut detokenizer = h.detokenizer.clone();
-            let mut text = Vec::new();
-            detokenizer.finish(&mut text)?;
-            let n = m.put_all(dst, len, &text)?;
-            h.detokenizer = detokenizer;
-            Ok(n)
-        })
-    })?;
+    linker.func_wrap(
+        M,
+        "realm_detok_flush",
+        |env: Env<'_>, dst: u32, len: u32| {
+            call(env, |m, h| {
+                m.check(dst, len)?;
+                let mut detokenizer = h.detokenizer.clone();
+                let mut text = Vec::new();
+                detokenizer.finish(&mut text)?;
+                let n = m.put_all(dst, len, &text)?;
+                h.detokenizer = detokenizer;
+                Ok(n)
+            })
+        },
+    )?;
     Ok(())
 }
 
@@ -125,9 +133,7 @@ fn meta_get(
     let meta = model.metadata();
     let index = match index {
         -1 => None,
-        i => Some(
-            u64::try_from(i).map_err(|_| err!(InvalidArgument, "metadata index {i}"))?,
-        ),
+        i => Some(u64::try_from(i).map_err(|_| err!(InvalidArgument, "metadata index {i}"))?),
     };
     let ty = ValueType::from_id(ty).ok_or_else(|| err!(InvalidArgument, "metadata type {ty}"))?;
     match (ty, index) {
@@ -148,7 +154,10 @@ fn meta_get(
             }
             match convert::encode(&value, ty) {
                 Some((bytes, n)) => m.put_all(dst, len, bytes.get(..n).unwrap_or(&[])),
-                None => bail!(InvalidArgument, "'{key}' is not exactly representable as asked"),
+                None => bail!(
+                    InvalidArgument,
+                    "'{key}' is not exactly representable as asked"
+                ),
             }
         }
     }

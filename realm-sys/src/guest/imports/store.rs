@@ -34,7 +34,14 @@ pub(super) fn define(linker: &mut Linker<HostState>) -> core::result::Result<(),
     linker.func_wrap(
         M,
         "realm_get_tensor",
-        |env: Env<'_>, id: u32, name: u32, name_len: u32, first: u32, count: u32, dst: u32, bytes: u32| {
+        |env: Env<'_>,
+         id: u32,
+         name: u32,
+         name_len: u32,
+         first: u32,
+         count: u32,
+         dst: u32,
+         bytes: u32| {
             call(env, |m, h| {
                 get_tensor(m, h, id, (name, name_len), (first, count), (dst, bytes))
             })
@@ -74,9 +81,7 @@ fn model_info(
     info.extend_from_slice(&model.file_bytes().to_le_bytes());
     info.extend_from_slice(&model.parameter_count().to_le_bytes());
     info.extend_from_slice(&model.tensor_count().to_le_bytes());
-    info.extend_from_slice(
-        &(model.metadata().len() as u32).to_le_bytes(),
-    );
+    info.extend_from_slice(&(model.metadata().len() as u32).to_le_bytes());
     info.extend_from_slice(&model.part_count().to_le_bytes());
     info.extend_from_slice(&u32::from(digest.is_some()).to_le_bytes());
     info.extend_from_slice(&digest.unwrap_or([0; 32]));
