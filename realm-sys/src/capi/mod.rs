@@ -38,6 +38,8 @@ pub mod version;
 pub mod vocab;
 
 #[cfg(test)]
+mod boundary_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod runtime_tests;
@@ -283,11 +285,10 @@ pub(crate) unsafe fn put_text(
 /// Fills a fixed text field, cut at a character, terminated.
 pub(crate) fn fixed<const N: usize>(text: &str) -> [c_char; N] {
     let mut out = [0; N];
-    let most = text.len().min(N.saturating_sub(1));
-    let end = (0..=most)
-        .rev()
-        .find(|i| text.is_char_boundary(*i))
-        .unwrap_or(0);
+    let mut end = text.len().min(N.saturating_sub(1));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     for (to, from) in out.iter_mut().zip(text.as_bytes().iter().take(end)) {
         *to = *from as c_char;
     }

@@ -131,7 +131,7 @@ fn returns(body: &str) -> i32 {
 /// The bytes of a program: buffer 0 = buffer 0 · 1, with one register that nothing uses.
 fn scale_program() -> String {
     let mut words = vec![0x4752_5052_u32, 1 << 16, 1, 0, 1, MODEL, 0, 0];
-    words.extend([0, 1 << 30, 0, 0]);
+    words.extend([0, 1 << 20, 0, 0]);
     let mut op = vec![0_u32; 32];
     op[0] = 12;
     op[1] = 3 << 28;
