@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
         return failed(&error);
     while (event.kind != REALM_EVENT_DONE) {
         if (realm_session_poll(session, 0, &event, &error) < 0) return failed(&error);
-        fwrite(event.text, 1, event.text_bytes, stdout);
+        if (event.kind == REALM_EVENT_TOKEN) fwrite(event.text, 1, event.text_bytes, stdout);
         fflush(stdout);
     }
     putchar('\n');

@@ -88,8 +88,7 @@ static const tool_option options[] = {
 /* What --stats reports and the library does not count. */
 static struct {
     double load_ms, hash_ms;
-    uint64_t first_token_guest_ns; /* guest time up to the first token: opening and prefill */
-    uint64_t tokens;               /* events that carried a token */
+    uint64_t tokens; /* events that carried a token */
 } measured;
 
 /* ---- Ctrl-C ---- */
@@ -146,6 +145,7 @@ static int has_chat_template(void) {
     return status == REALM_STATUS_OK || status == REALM_STATUS_BUFFER_TOO_SMALL;
 }
 
+/* What the arguments say, before the model is there to ask. */
 static prompt read_prompt(void) {
     prompt p = {REALM_INPUT_TEXT, NULL, 0};
     if (prompt_ids != NULL) {
@@ -156,9 +156,6 @@ static prompt read_prompt(void) {
     } else {
         p.data = prompt_text != NULL ? prompt_text : "What is the capital of France?";
         p.bytes = strlen((const char *)p.data);
-    }
-    if (chat || (!raw && has_chat_template())) {
-        p.kind = REALM_INPUT_CHAT;
     }
     return p;
 }
@@ -281,13 +278,9 @@ static void write_logits(realm_session *session) {
 /* The first token, or the end if there is none: the last prompt position was evaluated, and
  * nothing after it. */
 static void at_end_of_prompt(realm_session *session) {
-    realm_session_stats stats = REALM_SESSION_STATS_INIT;
     tool_bar("prompt", 1, 1);
     if (logits_path != NULL) {
         write_logits(session);
-    }
-    if (realm_session_get_stats(session, &stats) == REALM_STATUS_OK) {
-        measured.first_token_guest_ns = stats.guest_ns;
     }
 }
 
@@ -344,12 +337,6 @@ static void print_stats(const realm_session *session) {
     if (status < 0) {
         tool_die("no statistics: %s", realm_status_name(status));
     }
-    /* The guest's work for the second and each later token, so that neither opening the model nor
-     * reading the prompt is spread over the tokens. */
-    const uint64_t later = stats.generated_tokens > 1 ? stats.generated_tokens - 1 : 1;
-    const uint64_t guest_ns = stats.guest_ns > measured.first_token_guest_ns
-                                  ? stats.guest_ns - measured.first_token_guest_ns
-                                  : 0;
     fprintf(stderr,
             "{\"load_ms\": %.3f, \"hash_ms\": %.3f, \"prompt_tokens\": %" PRIu64
             ", \"prefill_tok_s\": %.3f, \"generated_tokens\": %" PRIu64
@@ -360,10 +347,13 @@ static void print_stats(const realm_session *session) {
             ", \"guest_events\": %" PRIu64 ", \"fallback_ops\": %" PRIu64 "}\n",
             measured.load_ms, measured.hash_ms, stats.prompt_tokens,
             per_second(stats.prompt_tokens, stats.prefill_ns), stats.generated_tokens,
-            per_second(stats.generated_tokens, stats.decode_ns), stats.guest_linear_memory_bytes,
+            per_second(stats.decode_tokens, stats.decode_ns), stats.guest_linear_memory_bytes,
             stats.guest_engine_bytes, stats.kv_bytes, stats.scratch_bytes, stats.buffer_bytes,
-            tool_peak_rss_bytes(), (double)guest_ns / 1e3 / (double)later, stats.guest_events,
-            stats.fallback_ops);
+            tool_peak_rss_bytes(),
+            stats.decode_tokens > 0
+                ? (double)stats.guest_decode_ns / 1e3 / (double)stats.decode_tokens
+                : 0.0,
+            stats.guest_events, stats.fallback_ops);
 }
 
 /* Text rarely ends with a line feed. On a terminal the shell's prompt should start a new line all
@@ -384,6 +374,7 @@ int main(int argc, char **argv) {
     realm_error error = {0, ""};
     tool_parse(argc, argv, "realm-run", help, options, sizeof options / sizeof options[0]);
     check_options();
+    prompt p = read_prompt();
     /* A reader that goes away is an error to report, not a signal to die of. */
     (void)signal(SIGPIPE, SIG_IGN);
 
@@ -397,7 +388,9 @@ int main(int argc, char **argv) {
     if (hash) {
         print_hash();
     }
-    const prompt p = read_prompt();
+    if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
+        p.kind = REALM_INPUT_CHAT;
+    }
     realm_runtime *runtime = tool_runtime(thread_count);
     realm_guest *guest = load_guest();
     realm_session *session = open_session(runtime, guest);

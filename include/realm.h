@@ -33,8 +33,9 @@
  * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
  * are never reused. Their last argument, a realm_error of the caller's, may be NULL; on failure it
  * gets the status and one line of text. Nothing is thread-local and reporting allocates nothing.
- * No input (file, guest, prompt, argument) makes the library abort; a pointer that is
- * not what it should be is the one mistake it cannot catch.
+ * No input (file, guest, prompt, argument) makes the library abort. The one mistake it cannot catch
+ * is a pointer that is not what it should be: objects must be live, arrays as long as their count
+ * says (NULL will do for a count of 0), and structs that open with struct_size readable that far.
  *
  *
  * Versions
@@ -155,9 +156,6 @@ typedef struct realm_store realm_store;
  * `out` receives the store. Owns: the caller, until `realm_store_destroy`.
  *
  * Returns `INVALID_ARGUMENT` for a NULL.
- *
- * # Safety
- * `out` points to a pointer; `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_store_create(realm_store **out, realm_error *error);
 
@@ -165,9 +163,6 @@ realm_status realm_store_create(realm_store **out, realm_error *error);
  * destroyed, and sessions theirs.
  *
  * Threads: no other thread may be using the handle.
- *
- * # Safety
- * `store` is NULL or came from `realm_store_create`, and is not used again.
  */
 void realm_store_destroy(realm_store *store);
 
@@ -297,10 +292,6 @@ typedef struct realm_model_info {
  *
  * Returns `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
  * names other bytes, `NO_MEMORY`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `source` is a struct as described; `store` is NULL or live; `id` is NULL or points to a `uint32_t`;
- * `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_model_register(realm_store *store,
                                   const realm_model_source *source,
@@ -313,9 +304,6 @@ realm_status realm_model_register(realm_store *store,
  * Threads: any.
  *
  * Returns `NOT_FOUND`.
- *
- * # Safety
- * `store` is NULL or live; `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_model_remove(realm_store *store, uint32_t id, realm_error *error);
 
@@ -325,9 +313,6 @@ realm_status realm_model_remove(realm_store *store, uint32_t id, realm_error *er
  * Threads: any; others may change the store in between.
  *
  * Returns `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `ids` points to `capacity` items (NULL with 0), `count` to a `size_t`.
  */
 realm_status realm_model_list(realm_store *store, uint32_t *ids, size_t capacity, size_t *count);
 
@@ -336,9 +321,6 @@ realm_status realm_model_list(realm_store *store, uint32_t *ids, size_t capacity
  * Threads: any.
  *
  * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `info` is a struct as described; `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_model_get_info(realm_store *store,
                                   uint32_t id,
@@ -351,14 +333,198 @@ realm_status realm_model_get_info(realm_store *store,
  * Threads: any.
  *
  * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `sha256` points to 32 bytes; `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_model_digest(realm_store *store,
                                 uint32_t id,
                                 uint8_t *sha256,
                                 realm_error *error);
+
+/* ============================================================================================
+ * Metadata of a model: keys and typed values.
+ * ============================================================================================ */
+
+/* The key and type of metadata entry `index`, in the order of the file. Two calls: `bytes` always
+ * receives the key's length, without the terminating zero that is added where there is room.
+ *
+ * `type` (optional) receives the GGUF value type: 0 u8, 1 i8, 2 u16, 3 i16, 4 u32, 5 i32, 6 f32,
+ * 7 bool, 8 string, 9 array, 10 u64, 11 i64, 12 f64.
+ *
+ * Returns `NOT_FOUND` past the last, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_meta_key(realm_store *store,
+                                  uint32_t id,
+                                  size_t index,
+                                  char *key,
+                                  size_t capacity,
+                                  size_t *bytes,
+                                  uint32_t *type,
+                                  realm_error *error);
+
+/* A string, or a string of an array. Two calls: `bytes` always receives its length, without the
+ * terminating zero that is added where there is room. May hold any bytes, zeros included.
+ *
+ * An element of an array takes time in proportion to its index.
+ *
+ * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no string,
+ * `BUFFER_TOO_SMALL`.
+ */
+realm_status realm_model_meta_string(realm_store *store,
+                                     uint32_t id,
+                                     const char *key,
+                                     size_t key_bytes,
+                                     int64_t index,
+                                     char *text,
+                                     size_t capacity,
+                                     size_t *bytes,
+                                     realm_error *error);
+
+/* An integer of any type, a float without a fraction, or a boolean (0 or 1).
+ *
+ * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no integer or does
+ * not fit.
+ */
+realm_status realm_model_meta_int(realm_store *store,
+                                  uint32_t id,
+                                  const char *key,
+                                  size_t key_bytes,
+                                  int64_t index,
+                                  int64_t *value,
+                                  realm_error *error);
+
+/* A float of either type, or an integer that a double holds exactly.
+ *
+ * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no number.
+ */
+realm_status realm_model_meta_float(realm_store *store,
+                                    uint32_t id,
+                                    const char *key,
+                                    size_t key_bytes,
+                                    int64_t index,
+                                    double *value,
+                                    realm_error *error);
+
+/* The number of elements of an array.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for what is no array.
+ */
+realm_status realm_model_meta_count(realm_store *store,
+                                    uint32_t id,
+                                    const char *key,
+                                    size_t key_bytes,
+                                    uint64_t *count,
+                                    realm_error *error);
+
+/* ============================================================================================
+ * Tensors of a model: the directory, and values as floats. All safe from any thread.
+ * ============================================================================================ */
+
+/* What is known of a tensor. */
+typedef struct realm_tensor_info {
+    /* Size of the caller's struct in bytes. Set by `REALM_TENSOR_INFO_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_TENSOR_INFO_INIT`. */
+    uint32_t abi_version;
+    /* Elements per dimension, `ne[0]` along a row; 1 where unused. */
+    uint64_t ne[4];
+    /* Its size in the file, in bytes. */
+    uint64_t bytes;
+    /* The element type, as ggml numbers them. */
+    uint32_t type;
+    /* Dimensions in use, 0 to 4. */
+    uint32_t n_dims;
+    /* The name, cut to fit, NUL-terminated. */
+    char name[128];
+    /* The type's name, such as `"q4_K"`. */
+    char type_name[16];
+} realm_tensor_info;
+
+/* Finds a tensor by name. `tensor` receives its index, which counts from 0 through all parts.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_tensor_find(realm_store *store,
+                                     uint32_t id,
+                                     const char *name,
+                                     size_t name_bytes,
+                                     uint32_t *tensor,
+                                     realm_error *error);
+
+/* Writes what is known of tensor `tensor` to `info`, whose `struct_size` and `abi_version` are set.
+ *
+ * Returns `NOT_FOUND` for the model or past the last tensor, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_tensor_info(realm_store *store,
+                                     uint32_t id,
+                                     uint32_t tensor,
+                                     realm_tensor_info *info,
+                                     realm_error *error);
+
+/* Dequantizes rows of a tensor to floats; a row has `ne[0]` of them.
+ *
+ * `row_first`, `row_count`: which rows, of `ne[1]·ne[2]·ne[3]`. A count of 0: all from the first on.
+ * Two calls: `count` always receives how many floats that is.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for rows past the end, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for
+ * a type that cannot be dequantized.
+ */
+realm_status realm_model_tensor_read(realm_store *store,
+                                     uint32_t id,
+                                     uint32_t tensor,
+                                     uint64_t row_first,
+                                     uint64_t row_count,
+                                     float *values,
+                                     size_t capacity,
+                                     size_t *count,
+                                     realm_error *error);
+
+/* ============================================================================================
+ * Text to token ids and back, by a model's vocabulary. All safe from any thread.
+ * ============================================================================================ */
+
+/* Add BOS and EOS as the vocabulary says. */
+#define REALM_TOKENIZE_ADD_SPECIAL 1
+
+/* Control tokens that are written out in the text become their ids; without, they are text. */
+#define REALM_TOKENIZE_PARSE_SPECIAL 2
+
+/* Control tokens appear as they are written in the vocabulary; without, they yield nothing. */
+#define REALM_DETOKENIZE_SPECIAL 1
+
+/* Turns text into token ids. Two calls: `count` always receives how many there are.
+ *
+ * `text`, `text_bytes`: any bytes; those that are not UTF-8 become the tokens of single bytes.
+ * `flags`: `REALM_TOKENIZE_...`.
+ *
+ * Returns `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know,
+ * `FORMAT` for a broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_tokenize(realm_store *store,
+                                  uint32_t id,
+                                  const char *text,
+                                  size_t text_bytes,
+                                  uint32_t flags,
+                                  uint32_t *tokens,
+                                  size_t capacity,
+                                  size_t *count,
+                                  realm_error *error);
+
+/* Turns token ids into text, always valid UTF-8. Two calls: `bytes` always receives the length,
+ * without the terminating zero that is added where there is room.
+ *
+ * `flags`: `REALM_DETOKENIZE_SPECIAL`, or 0.
+ *
+ * Returns `NOT_FOUND` for the model or an id that is none, `BUFFER_TOO_SMALL`, `UNSUPPORTED`, `FORMAT`,
+ * `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_detokenize(realm_store *store,
+                                    uint32_t id,
+                                    const uint32_t *tokens,
+                                    size_t count,
+                                    uint32_t flags,
+                                    char *text,
+                                    size_t capacity,
+                                    size_t *bytes,
+                                    realm_error *error);
 
 /* ============================================================================================
  * Guests: the WebAssembly modules that decide what a session does.
@@ -376,9 +542,6 @@ typedef struct realm_guest realm_guest;
  *
  * Returns `FORMAT` for what is no module or cannot be a guest (the message names an unknown
  * import or missing export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `wasm` points to `bytes` bytes, `out` to a pointer; `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_guest_load(const void *wasm,
                               size_t bytes,
@@ -387,9 +550,6 @@ realm_status realm_guest_load(const void *wasm,
 
 /* Gives a guest back; NULL is fine. Sessions opened with it go on; its memory is freed with the
  * last of them.
- *
- * # Safety
- * `guest` is NULL or came from `realm_guest_load`, and is not used again.
  */
 void realm_guest_unload(realm_guest *guest);
 
@@ -426,10 +586,6 @@ typedef struct realm_runtime_options {
  * `out` receives the runtime. Owns: the caller, until `realm_runtime_destroy`.
  *
  * Returns `INVALID_ARGUMENT`, `UNSUPPORTED` for another interface major, `NO_MEMORY`.
- *
- * # Safety
- * `options` is NULL or a struct as described, whose pointers are what their comments say; `out`
- * points to a pointer; `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_runtime_create(const realm_runtime_options *options,
                                   realm_runtime **out,
@@ -437,9 +593,6 @@ realm_status realm_runtime_create(const realm_runtime_options *options,
 
 /* Destroys a runtime; NULL is fine. Sessions keep what they need and may be closed later. What the
  * platform and the backends point to must live until the last of them is closed.
- *
- * # Safety
- * `runtime` is NULL or came from `realm_runtime_create`, and is not used again.
  */
 void realm_runtime_destroy(realm_runtime *runtime);
 
@@ -450,10 +603,6 @@ void realm_runtime_destroy(realm_runtime *runtime);
  *
  * Returns `INVALID_ARGUMENT` for a table that lacks what it needs, `UNSUPPORTED` for another
  * interface major.
- *
- * # Safety
- * `runtime` is a live runtime, `backend` a table that keeps the contract of `realm_backend`;
- * `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_runtime_add_backend(realm_runtime *runtime,
                                        const realm_backend *backend,
@@ -468,10 +617,6 @@ realm_status realm_runtime_add_backend(realm_runtime *runtime,
  * Threads: not while another thread uses the runtime.
  *
  * Returns `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation or type.
- *
- * # Safety
- * `runtime` is a live runtime, `kernel` keeps the contract of `realm_kernel_fn`; `error` is NULL or
- * points to a `realm_error`.
  */
 realm_status realm_runtime_add_kernel(realm_runtime *runtime,
                                       uint32_t op,
@@ -480,19 +625,12 @@ realm_status realm_runtime_add_kernel(realm_runtime *runtime,
                                       void *ctx,
                                       realm_error *error);
 
-/* The number of backends; at least 1. 0 for NULL.
- *
- * # Safety
- * `runtime` is NULL or a live runtime.
- */
+/* The number of backends; at least 1. 0 for NULL. */
 size_t realm_runtime_backend_count(const realm_runtime *runtime);
 
 /* The name of a backend, the preferred first, `"reference"` always last; NULL past the last.
  *
  * Valid until the runtime is destroyed.
- *
- * # Safety
- * `runtime` is NULL or a live runtime.
  */
 const char *realm_runtime_backend_name(const realm_runtime *runtime, size_t index);
 
@@ -668,10 +806,6 @@ typedef struct realm_session_stats {
  * Returns `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this
  * build does not know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the
  * guest says.
- *
- * # Safety
- * `runtime` is live; `options` is NULL or a struct as described; `out` points to a pointer; `error` is
- * NULL or points to a `realm_error`.
  */
 realm_status realm_session_open(realm_runtime *runtime,
                                 uint32_t model_id,
@@ -682,9 +816,6 @@ realm_status realm_session_open(realm_runtime *runtime,
 /* Closes a session at any point; NULL is fine. KV and buffers are zeroed and freed.
  *
  * Threads: no other thread may be using it, nor cancel it.
- *
- * # Safety
- * `session` is NULL or came from `realm_session_open`, and is not used again.
  */
 void realm_session_close(realm_session *session);
 
@@ -694,10 +825,6 @@ void realm_session_close(realm_session *session);
  *
  * Returns `INVALID_ARGUMENT`, `LIMIT`, `NO_MEMORY`, and the first failure of a session that has
  * failed. Whether the guest knows the parameter shows when the turn begins.
- *
- * # Safety
- * `session` is live; `key` is NUL-terminated, `value` NULL or NUL-terminated; `error` is NULL or points
- * to a `realm_error`.
  */
 realm_status realm_session_set_param(realm_session *session,
                                      const char *key,
@@ -711,10 +838,6 @@ realm_status realm_session_set_param(realm_session *session,
  *
  * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `LIMIT` for 2 GiB, `NO_MEMORY`, and the
  * first failure of a session that has failed.
- *
- * # Safety
- * `session` is live; `data` points to `bytes` bytes (NULL with 0); `error` is NULL or points to a
- * `realm_error`.
  */
 realm_status realm_session_prompt(realm_session *session,
                                   uint32_t kind,
@@ -737,9 +860,6 @@ realm_status realm_session_prompt(realm_session *session,
  *
  * Returns `STATE` if no turn is running, `LIMIT`, `NO_MEMORY`, `BACKEND`, `GUEST`, `INVALID_ARGUMENT`, and
  * what else the guest says.
- *
- * # Safety
- * `session` is live; `event` is a struct as described; `error` is NULL or points to a `realm_error`.
  */
 realm_status realm_session_poll(realm_session *session,
                                 uint64_t budget_us,
@@ -751,9 +871,6 @@ realm_status realm_session_poll(realm_session *session,
  * that were there already. Without a running turn nothing happens.
  *
  * Threads: any, at any time before `realm_session_close`.
- *
- * # Safety
- * `session` is NULL or live.
  */
 void realm_session_cancel(realm_session *session);
 
@@ -762,10 +879,6 @@ void realm_session_cancel(realm_session *session);
  *
  * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
  * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `session` is live; `values` points to `capacity` floats (NULL with 0), `count` to a `size_t`; `error`
- * is NULL or points to a `realm_error`.
  */
 realm_status realm_session_logits(realm_session *session,
                                   float *values,
@@ -776,238 +889,9 @@ realm_status realm_session_logits(realm_session *session,
 /* Writes what the session has cost so far to `stats`, whose `struct_size` and `abi_version` are set.
  *
  * Returns `INVALID_ARGUMENT`.
- *
- * # Safety
- * `session` is live and not being polled; `stats` is a struct as described.
  */
 realm_status realm_session_get_stats(const realm_session *session,
                                      realm_session_stats *stats);
-
-/* ============================================================================================
- * Metadata of a model: keys and typed values.
- * ============================================================================================ */
-
-/* The key and type of metadata entry `index`, in the order of the file. Two calls: `bytes` always
- * receives the key's length, without the terminating zero that is added where there is room.
- *
- * `type` (optional) receives the GGUF value type: 0 u8, 1 i8, 2 u16, 3 i16, 4 u32, 5 i32, 6 f32,
- * 7 bool, 8 string, 9 array, 10 u64, 11 i64, 12 f64.
- *
- * Returns `NOT_FOUND` past the last, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `key` points to `capacity` bytes (NULL with 0), `bytes` to a `size_t`;
- * `type` is NULL or points to a `uint32_t`; `error` is NULL or points to a `realm_error`.
- */
-realm_status realm_model_meta_key(realm_store *store,
-                                  uint32_t id,
-                                  size_t index,
-                                  char *key,
-                                  size_t capacity,
-                                  size_t *bytes,
-                                  uint32_t *type,
-                                  realm_error *error);
-
-/* A string, or a string of an array. Two calls: `bytes` always receives its length, without the
- * terminating zero that is added where there is room. May hold any bytes, zeros included.
- *
- * An element of an array takes time in proportion to its index.
- *
- * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no string,
- * `BUFFER_TOO_SMALL`.
- *
- * # Safety
- * `store` is NULL or live; `key` points to `key_bytes` bytes, `text` to `capacity` bytes (NULL with
- * 0), `bytes` to a `size_t`; `error` is NULL or points to a `realm_error`.
- */
-realm_status realm_model_meta_string(realm_store *store,
-                                     uint32_t id,
-                                     const char *key,
-                                     size_t key_bytes,
-                                     int64_t index,
-                                     char *text,
-                                     size_t capacity,
-                                     size_t *bytes,
-                                     realm_error *error);
-
-/* An integer of any type, a float without a fraction, or a boolean (0 or 1).
- *
- * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no integer or does
- * not fit.
- *
- * # Safety
- * `store` is NULL or live; `key` points to `key_bytes` bytes, `value` to an `int64_t`; `error` is NULL
- * or points to a `realm_error`.
- */
-realm_status realm_model_meta_int(realm_store *store,
-                                  uint32_t id,
-                                  const char *key,
-                                  size_t key_bytes,
-                                  int64_t index,
-                                  int64_t *value,
-                                  realm_error *error);
-
-/* A float of either type, or an integer that a double holds exactly.
- *
- * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no number.
- *
- * # Safety
- * `store` is NULL or live; `key` points to `key_bytes` bytes, `value` to a `double`; `error` is NULL or
- * points to a `realm_error`.
- */
-realm_status realm_model_meta_float(realm_store *store,
-                                    uint32_t id,
-                                    const char *key,
-                                    size_t key_bytes,
-                                    int64_t index,
-                                    double *value,
-                                    realm_error *error);
-
-/* The number of elements of an array.
- *
- * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for what is no array.
- *
- * # Safety
- * `store` is NULL or live; `key` points to `key_bytes` bytes, `count` to a `uint64_t`; `error` is NULL
- * or points to a `realm_error`.
- */
-realm_status realm_model_meta_count(realm_store *store,
-                                    uint32_t id,
-                                    const char *key,
-                                    size_t key_bytes,
-                                    uint64_t *count,
-                                    realm_error *error);
-
-/* ============================================================================================
- * Tensors of a model: the directory, and values as floats. All safe from any thread.
- * ============================================================================================ */
-
-/* What is known of a tensor. */
-typedef struct realm_tensor_info {
-    /* Size of the caller's struct in bytes. Set by `REALM_TENSOR_INFO_INIT`. */
-    uint32_t struct_size;
-    /* The interface version the caller was compiled for. Set by `REALM_TENSOR_INFO_INIT`. */
-    uint32_t abi_version;
-    /* Elements per dimension, `ne[0]` along a row; 1 where unused. */
-    uint64_t ne[4];
-    /* Its size in the file, in bytes. */
-    uint64_t bytes;
-    /* The element type, as ggml numbers them. */
-    uint32_t type;
-    /* Dimensions in use, 0 to 4. */
-    uint32_t n_dims;
-    /* The name, cut to fit, NUL-terminated. */
-    char name[128];
-    /* The type's name, such as `"q4_K"`. */
-    char type_name[16];
-} realm_tensor_info;
-
-/* Finds a tensor by name. `tensor` receives its index, which counts from 0 through all parts.
- *
- * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `name` points to `name_bytes` bytes, `tensor` to a `uint32_t`; `error` is
- * NULL or points to a `realm_error`.
- */
-realm_status realm_model_tensor_find(realm_store *store,
-                                     uint32_t id,
-                                     const char *name,
-                                     size_t name_bytes,
-                                     uint32_t *tensor,
-                                     realm_error *error);
-
-/* Writes what is known of tensor `tensor` to `info`, whose `struct_size` and `abi_version` are set.
- *
- * Returns `NOT_FOUND` for the model or past the last tensor, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `info` is a struct as described; `error` is NULL or points to a `realm_error`.
- */
-realm_status realm_model_tensor_info(realm_store *store,
-                                     uint32_t id,
-                                     uint32_t tensor,
-                                     realm_tensor_info *info,
-                                     realm_error *error);
-
-/* Dequantizes rows of a tensor to floats; a row has `ne[0]` of them.
- *
- * `row_first`, `row_count`: which rows, of `ne[1]·ne[2]·ne[3]`. A count of 0: all from the first on.
- * Two calls: `count` always receives how many floats that is.
- *
- * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for rows past the end, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for
- * a type that cannot be dequantized.
- *
- * # Safety
- * `store` is NULL or live; `values` points to `capacity` floats (NULL with 0), `count` to a `size_t`;
- * `error` is NULL or points to a `realm_error`.
- */
-realm_status realm_model_tensor_read(realm_store *store,
-                                     uint32_t id,
-                                     uint32_t tensor,
-                                     uint64_t row_first,
-                                     uint64_t row_count,
-                                     float *values,
-                                     size_t capacity,
-                                     size_t *count,
-                                     realm_error *error);
-
-/* ============================================================================================
- * Text to token ids and back, by a model's vocabulary. All safe from any thread.
- * ============================================================================================ */
-
-/* Add BOS and EOS as the vocabulary says. */
-#define REALM_TOKENIZE_ADD_SPECIAL 1
-
-/* Control tokens that are written out in the text become their ids; without, they are text. */
-#define REALM_TOKENIZE_PARSE_SPECIAL 2
-
-/* Control tokens appear as they are written in the vocabulary; without, they yield nothing. */
-#define REALM_DETOKENIZE_SPECIAL 1
-
-/* Turns text into token ids. Two calls: `count` always receives how many there are.
- *
- * `text`, `text_bytes`: any bytes; those that are not UTF-8 become the tokens of single bytes.
- * `flags`: `REALM_TOKENIZE_...`.
- *
- * Returns `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know,
- * `FORMAT` for a broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `text` points to `text_bytes` bytes, `tokens` to `capacity` items (NULL with
- * 0), `count` to a `size_t`; `error` is NULL or points to a `realm_error`.
- */
-realm_status realm_model_tokenize(realm_store *store,
-                                  uint32_t id,
-                                  const char *text,
-                                  size_t text_bytes,
-                                  uint32_t flags,
-                                  uint32_t *tokens,
-                                  size_t capacity,
-                                  size_t *count,
-                                  realm_error *error);
-
-/* Turns token ids into text, always valid UTF-8. Two calls: `bytes` always receives the length,
- * without the terminating zero that is added where there is room.
- *
- * `flags`: `REALM_DETOKENIZE_SPECIAL`, or 0.
- *
- * Returns `NOT_FOUND` for the model or an id that is none, `BUFFER_TOO_SMALL`, `UNSUPPORTED`, `FORMAT`,
- * `NO_MEMORY`, `INVALID_ARGUMENT`.
- *
- * # Safety
- * `store` is NULL or live; `tokens` points to `count` items, `text` to `capacity` bytes (NULL with 0),
- * `bytes` to a `size_t`; `error` is NULL or points to a `realm_error`.
- */
-realm_status realm_model_detokenize(realm_store *store,
-                                    uint32_t id,
-                                    const uint32_t *tokens,
-                                    size_t count,
-                                    uint32_t flags,
-                                    char *text,
-                                    size_t capacity,
-                                    size_t *bytes,
-                                    realm_error *error);
 
 /* NAME x = NAME_INIT; everything is zero but the size and the version. */
 #ifndef REALM_INIT_
@@ -1028,11 +912,11 @@ template <class T> inline T realm_init_() {
 #define REALM_MODEL_LIMITS_INIT REALM_INIT_(realm_model_limits)
 #define REALM_MODEL_SOURCE_INIT REALM_INIT_(realm_model_source)
 #define REALM_MODEL_INFO_INIT REALM_INIT_(realm_model_info)
+#define REALM_TENSOR_INFO_INIT REALM_INIT_(realm_tensor_info)
 #define REALM_RUNTIME_OPTIONS_INIT REALM_INIT_(realm_runtime_options)
 #define REALM_SESSION_OPTIONS_INIT REALM_INIT_(realm_session_options)
 #define REALM_EVENT_INIT REALM_INIT_(realm_event)
 #define REALM_SESSION_STATS_INIT REALM_INIT_(realm_session_stats)
-#define REALM_TENSOR_INFO_INIT REALM_INIT_(realm_tensor_info)
 
 #ifdef __cplusplus
 }

@@ -246,9 +246,10 @@ int32_t realm_meta_get(uint32_t id, const char *key, uint32_t key_len, int32_t i
 REALM_GUEST_IMPORT(realm_tensor_find)
 int32_t realm_tensor_find(uint32_t id, const char *name, uint32_t name_len);
 
-/* Writes at most len bytes about a tensor. Returns sizeof(realm_guest_tensor_info). */
+/* Writes at most len bytes about a tensor. Returns sizeof(realm_guest_tensor_info). The import is called
+ * realm_tensor_info; in C that is the name of a struct of realm.h. */
 REALM_GUEST_IMPORT(realm_tensor_info)
-int32_t realm_tensor_info(uint32_t id, uint32_t handle, realm_guest_tensor_info *dst, uint32_t len);
+int32_t realm_tensor_describe(uint32_t id, uint32_t handle, realm_guest_tensor_info *dst, uint32_t len);
 
 /* Writes at most len bytes about the vocabulary. Returns sizeof(realm_guest_vocab_info). */
 REALM_GUEST_IMPORT(realm_vocab_info)

@@ -59,7 +59,7 @@ typedef struct realm_platform {
     /* (optional) Takes one line of text, not terminated. `level`: 0 error, 1 warning, 2 info,
      * 3 debug. NULL: nothing is logged.
      */
-    void (*log)(void *ctx, int32_t level, const uint8_t *text, size_t bytes);
+    void (*log)(void *ctx, int32_t level, const char *text, size_t bytes);
     /* (optional) Calls `fn(task, i)` for every `i` below `count`, on any threads and in any
      * order, and returns when all calls have returned. NULL: the calling thread does the work.
      */
@@ -100,9 +100,6 @@ typedef struct realm_platform {
  * and weights need no binding.
  */
 #define REALM_BACKEND_HOST_MEMORY 1
-
-/* A port's own notes on a submitted batch: 64 bytes, zeroed by the core before `submit`. */
-typedef struct realm_cursor realm_cursor;
 
 /* One operation, 128 bytes, as in `guest/ABI.md`.
  *
@@ -274,6 +271,12 @@ typedef struct realm_step {
     /* 0. */
     uint32_t reserved;
 } realm_step;
+
+/* A port's own notes on a submitted batch: 64 bytes, zeroed by the core before `submit`. */
+typedef struct realm_cursor {
+    /* For the port to use as it likes. */
+    uint64_t words[8];
+} realm_cursor;
 
 /* A device or kernel library that runs programs.
  *

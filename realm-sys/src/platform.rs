@@ -7,7 +7,7 @@
 use crate::error::Result;
 use crate::{bail, err};
 use alloc::alloc::{Layout, alloc, dealloc};
-use core::ffi::c_void;
+use core::ffi::{c_char, c_void};
 use core::mem::{offset_of, size_of};
 use core::ptr::{self, NonNull};
 
@@ -48,8 +48,9 @@ pub struct realm_platform {
     pub clock_ns: Option<unsafe extern "C" fn(ctx: *mut c_void) -> u64>,
     /// (optional) Takes one line of text, not terminated. `level`: 0 error, 1 warning, 2 info,
     /// 3 debug. NULL: nothing is logged.
-    pub log:
-        Option<unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const u8, bytes: usize)>,
+    pub log: Option<
+        unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize),
+    >,
     /// (optional) Calls `fn(task, i)` for every `i` below `count`, on any threads and in any
     /// order, and returns when all calls have returned. NULL: the calling thread does the work.
     pub parallel_for: Option<
@@ -161,7 +162,7 @@ impl Platform {
     pub fn log(&self, level: i32, text: &str) {
         if let Some(f) = self.table.log {
             // SAFETY: contract of the table; the text lives through the call.
-            unsafe { f(self.table.ctx, level, text.as_ptr(), text.len()) }
+            unsafe { f(self.table.ctx, level, text.as_ptr().cast(), text.len()) }
         }
     }
 

@@ -12,8 +12,9 @@ use std::process::ExitCode;
 
 /// The order of sections in `realm.h`: what is used is declared first. Other files and folders of
 /// `capi/` follow, by name.
-const CAPI_ORDER: [&str; 8] = [
-    "mod", "version", "error", "store", "model", "guest", "runtime", "session",
+const CAPI_ORDER: [&str; 11] = [
+    "mod", "version", "error", "store", "model", "meta", "tensor", "vocab", "guest", "runtime",
+    "session",
 ];
 
 struct Header {
@@ -133,7 +134,8 @@ fn generate(root: &Path, header: &Header) -> Result<String> {
 }
 
 fn run() -> Result<bool> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // `generate` runs this from the top of the repository.
+    let root = std::env::current_dir()?;
     let check = std::env::args().any(|arg| arg == "--check");
     let mut same = true;
     for header in headers(&root)? {

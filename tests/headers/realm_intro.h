@@ -33,8 +33,9 @@
  * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
  * are never reused. Their last argument, a realm_error of the caller's, may be NULL; on failure it
  * gets the status and one line of text. Nothing is thread-local and reporting allocates nothing.
- * No input (file, guest, prompt, argument) makes the library abort; a pointer that is
- * not what it should be is the one mistake it cannot catch.
+ * No input (file, guest, prompt, argument) makes the library abort. The one mistake it cannot catch
+ * is a pointer that is not what it should be: objects must be live, arrays as long as their count
+ * says (NULL will do for a count of 0), and structs that open with struct_size readable that far.
  *
  *
  * Versions

@@ -57,8 +57,16 @@ fn push_code(out: &mut String, line: &str) {
 
 /// A comment of one line, or of several with a border of stars.
 fn push_comment(out: &mut String, indent: &str, lines: &[&str]) {
-    // Emphasis is for rustdoc.
-    let plain: Vec<String> = lines.iter().map(|line| line.replace("**", "")).collect();
+    // Emphasis is for rustdoc, and so is the section on safety: in C everything is unsafe, and the
+    // header's introduction says what pointers must be.
+    let end = lines.iter().position(|line| *line == "# Safety");
+    let mut plain: Vec<String> = lines[..end.unwrap_or(lines.len())]
+        .iter()
+        .map(|line| line.replace("**", ""))
+        .collect();
+    while plain.last().is_some_and(String::is_empty) {
+        plain.pop();
+    }
     match plain.as_slice() {
         [line] if indent.len() + line.chars().count() <= 114 => {
             out.push_str(&format!("{indent}/* {line} */\n"));

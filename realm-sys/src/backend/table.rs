@@ -208,7 +208,7 @@ pub struct realm_step {
 }
 
 /// A port's own notes on a submitted batch: 64 bytes, zeroed by the core before `submit`.
-#[repr(C, align(8))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct realm_cursor {
     /// For the port to use as it likes.

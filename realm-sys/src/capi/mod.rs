@@ -236,7 +236,10 @@ pub(crate) unsafe fn put_text(
 /// Fills a fixed text field, cut at a character, terminated.
 pub(crate) fn fixed<const N: usize>(text: &str) -> [c_char; N] {
     let mut out = [0; N];
-    let end = text.floor_char_boundary(N.saturating_sub(1));
+    let mut end = text.len().min(N.saturating_sub(1));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     for (to, from) in out.iter_mut().zip(text.as_bytes().iter().take(end)) {
         *to = *from as c_char;
     }

@@ -276,8 +276,12 @@ unsafe fn convert(
     model_id: u32,
     given: Option<&realm_session_options>,
 ) -> Result<Options> {
+    let backend = match given {
+        // SAFETY: the caller's promise.
+        Some(o) if !o.backend.is_null() => Some(unsafe { text(o.backend, "backend") }?),
+        _ => None,
+    };
     let mut options = Options {
-        // Replaced below if the caller names one; then nothing was translated in vain.
         guest: match given {
             // SAFETY: the caller's promise.
             Some(o) if !o.guest.is_null() => unsafe { &*o.guest }.guest.clone(),
@@ -286,13 +290,7 @@ unsafe fn convert(
         store: runtime.store.clone(),
         model_id,
         model: runtime.store.open(model_id)?,
-        backend: match given {
-            // SAFETY: the caller's promise.
-            Some(o) if !o.backend.is_null() => runtime
-                .backends
-                .select(Some(unsafe { text(o.backend, "backend") }?))?,
-            _ => runtime.backends.select(None)?,
-        },
+        backend: runtime.backends.select(backend)?,
         platform: runtime.platform,
         params: Params::new(),
         limits: Limits::default(),

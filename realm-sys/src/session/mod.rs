@@ -18,7 +18,7 @@ mod poll;
 pub mod stats;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::backend::host::Selected;
 use crate::error::{Error, Result, Status};
@@ -200,7 +200,7 @@ impl Session {
         let len = i32::try_from(data.len())
             .map_err(|_| err!(Limit, "an input of {} bytes", data.len()))?;
         match kind {
-            InputKind::Ids if data.len() % 4 != 0 => {
+            InputKind::Ids if !data.len().is_multiple_of(4) => {
                 bail!(InvalidArgument, "{len} bytes are not whole token ids")
             }
             InputKind::Text | InputKind::Chat if core::str::from_utf8(data).is_err() => {

@@ -79,10 +79,7 @@ impl Session {
                     continue;
                 }
             }
-            let left = match deadline {
-                None => None,
-                Some(end) => Some(end.saturating_sub(self.now().unwrap_or(end))),
-            };
+            let left = deadline.map(|end| end.saturating_sub(self.now().unwrap_or(end)));
             // The first slice of a poll always runs, however small the budget.
             if let Err(e) = self.slice(left) {
                 self.poison(e.clone());

@@ -22,6 +22,17 @@ pub(super) fn define(linker: &mut Linker<HostState>) -> core::result::Result<(),
     define_programs(linker)
 }
 
+/// Refuses what would move memory that a booked step has been bound to.
+fn settled(h: &HostState) -> Result<()> {
+    if h.compute.booked.is_some() {
+        bail!(
+            State,
+            "a step has been submitted: memory stays as it is until the step has ended"
+        );
+    }
+    Ok(())
+}
+
 fn define_memory(linker: &mut Linker<HostState>) -> core::result::Result<(), Error> {
     const M: &str = "realm";
     linker.func_wrap(
@@ -29,6 +40,7 @@ fn define_memory(linker: &mut Linker<HostState>) -> core::result::Result<(), Err
         "realm_buffer_create",
         |env: Env<'_>, ty: u32, cols: u32, rows: u32| {
             call(env, |_, h| {
+                settled(h)?;
                 let bytes = u64::from(cols)
                     .saturating_mul(rows.into())
                     .saturating_mul(4);
@@ -76,6 +88,7 @@ fn define_memory(linker: &mut Linker<HostState>) -> core::result::Result<(), Err
     })?;
     linker.func_wrap(M, "realm_kv_truncate", |env: Env<'_>, position: u32| {
         call(env, |_, h| {
+            settled(h)?;
             h.compute.memory.kv_truncate(position)?;
             Ok(0)
         })
@@ -91,6 +104,7 @@ fn define_programs(linker: &mut Linker<HostState>) -> core::result::Result<(), E
         |env: Env<'_>, ptr: u32, len: u32| {
             call(env, |m, h| {
                 let bytes = m.get(ptr, len)?;
+                settled(h)?;
                 // Validated, planned and prepared.
                 h.charge_bytes(bytes.len().saturating_mul(64));
                 let id = Prepared::model_id_field(bytes)
@@ -130,6 +144,7 @@ fn kv_create(m: &mut GuestMemory<'_>, h: &mut HostState, desc: u32, len: u32) ->
             KV_DESC_WORDS * 4
         );
     }
+    settled(h)?;
     if h.compute.stepped {
         bail!(State, "KV layers are created before the first step");
     }

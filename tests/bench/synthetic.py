@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Writes a GGUF of a real model's shape with random weights, for measuring speed and memory.
+
+    synthetic.py SHAPE MIX OUT.gguf [--vocab FILE.gguf] [--layers N]
+
+SHAPE is one of those below, MIX a ggml type (Q8_0, Q4_0, Q6_K, F16, ...) or Q4_K_M / Q5_K_M, which
+give the more important half of the layers' value and down projections, and the output, Q6_K. Blocks are random bits
+with scales patched so that weights have a deviation of about 0.02, so the text is noise but the work is real. Vocabulary
+tokens are made up unless a file to take them from is named. Needs numpy and the PyPI package gguf.
+"""
+import argparse
+import sys
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as T
+
+SHAPES = {
+    # arch, layers, d, heads, heads_kv, head_dim, ffn, vocab, context, tied, rope base
+    "tinyllama-1.1b": ("llama", 22, 2048, 32, 4, 64, 5632, 32000, 2048, False, 10000.0),
+    "llama-3.2-1b": ("llama", 16, 2048, 32, 8, 64, 8192, 128256, 131072, True, 500000.0),
+    "qwen3-0.6b": ("qwen3", 28, 1024, 16, 8, 128, 3072, 151936, 40960, True, 1000000.0),
+    "llama-3-8b": ("llama", 32, 4096, 32, 8, 128, 14336, 128256, 8192, False, 500000.0),
+    "stories15m": ("llama", 6, 288, 6, 6, 48, 768, 32000, 256, True, 10000.0),
+}
+# Where the scales of a block are (offset, count) and what makes the weights' deviation 0.02.
+SCALES = {
+    T.Q4_0: [(0, 1, 0.02 / 4.6)], T.Q8_0: [(0, 1, 0.02 / 74)],
+    T.Q4_1: [(0, 1, 0.02 / 4.6), (2, 1, -7.5 * 0.02 / 4.6)],
+    T.Q5_0: [(0, 1, 0.02 / 9.2)], T.Q5_1: [(0, 1, 0.02 / 9.2), (2, 1, -15.5 * 0.02 / 9.2)],
+    T.Q2_K: [(80, 1, 0.02 / 12), (82, 1, 1.5 * 0.02 / 12)], T.Q3_K: [(108, 1, 0.02 / 45)],
+    T.Q4_K: [(0, 1, 0.02 / 200), (2, 1, 7.5 * 0.02 / 200)],
+    T.Q5_K: [(0, 1, 0.02 / 400), (2, 1, 15.5 * 0.02 / 400)],
+    T.Q6_K: [(208, 1, 0.02 / 1400)], T.IQ4_NL: [(0, 1, 0.02 / 70)], T.IQ4_XS: [(0, 1, 0.02 / 1300)],
+}
+
+
+def weights(rng, kind, rows, cols):
+    if kind == T.F32:
+        return rng.normal(0, 0.02, (rows, cols)).astype(np.float32)
+    if kind == T.F16:
+        return rng.normal(0, 0.02, (rows, cols)).astype(np.float16)
+    if kind == T.BF16:
+        x = rng.normal(0, 0.02, (rows, cols)).astype(np.float32).view(np.uint32) >> 16
+        return x.astype(np.uint16).view(np.uint8)
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (rows * cols // block, size), dtype=np.uint8)
+    if kind == T.MXFP4:
+        blocks[:, 0] = 119
+    for offset, count, scale in SCALES.get(kind, []):
+        half = np.array([scale] * count, np.float16).view(np.uint8)
+        blocks[:, offset : offset + len(half)] = half
+    return blocks.reshape(rows, cols // block * size)
+
+
+def vocabulary(writer, source, count):
+    if source:
+        fields = gguf.GGUFReader(source).fields
+        for key, field in fields.items():
+            if key.startswith("tokenizer.") and key != "tokenizer.chat_template":
+                kind = field.types[0]
+                if kind == gguf.GGUFValueType.ARRAY:
+                    writer.add_array(key, field.contents())
+                else:
+                    writer.add_key_value(key, field.contents(), kind)
+        return
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    tokens += [f"\u2581t{i}" for i in range(count - len(tokens))]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([float(-i) for i in range(count)])
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (count - 259))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("shape", choices=SHAPES)
+    p.add_argument("mix")
+    p.add_argument("out")
+    p.add_argument("--vocab")
+    p.add_argument("--layers", type=int)
+    a = p.parse_args()
+    arch, layers, d, heads, heads_kv, dim, ffn, vocab, context, tied, base = SHAPES[a.shape]
+    layers = a.layers or layers
+    main_kind = T[{"Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K"}.get(a.mix, a.mix)]
+    better = T.Q6_K if a.mix.endswith("_M") else main_kind
+    rng = np.random.default_rng(1)
+    w = gguf.GGUFWriter(a.out, arch)
+    w.add_name(f"synthetic {a.shape} {a.mix}")
+    w.add_context_length(context)
+    w.add_embedding_length(d)
+    w.add_block_count(layers)
+    w.add_feed_forward_length(ffn)
+    w.add_head_count(heads)
+    w.add_head_count_kv(heads_kv)
+    w.add_key_length(dim)
+    w.add_value_length(dim)
+    w.add_layer_norm_rms_eps(1e-5)
+    w.add_rope_dimension_count(dim)
+    w.add_rope_freq_base(base)
+    w.add_vocab_size(vocab)
+    w.add_file_type({"Q4_K_M": 15, "Q5_K_M": 17, "Q8_0": 7, "Q4_0": 2, "Q6_K": 18, "F16": 1, "F32": 0}.get(a.mix, 0))
+    vocabulary(w, a.vocab, vocab)
+
+    def add(name, kind, rows, cols):
+        data = weights(rng, kind, rows, cols)
+        plain = kind in (T.F32, T.F16)
+        w.add_tensor(name, data, raw_dtype=None if plain else kind)
+
+    def norm(name, n):
+        w.add_tensor(name, np.ones(n, np.float32))
+
+    add("token_embd.weight", better if tied else main_kind, vocab, d)
+    norm("output_norm.weight", d)
+    if not tied:
+        add("output.weight", better, vocab, d)
+    for i in range(layers):
+        # llama.cpp's rule for the _M mixes: the first and last eighth of the layers, and every third between.
+        important = i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2
+        more = better if important else main_kind
+        b = f"blk.{i}."
+        norm(b + "attn_norm.weight", d)
+        norm(b + "ffn_norm.weight", d)
+        add(b + "attn_q.weight", main_kind, heads * dim, d)
+        add(b + "attn_k.weight", main_kind, heads_kv * dim, d)
+        add(b + "attn_v.weight", more, heads_kv * dim, d)
+        add(b + "attn_output.weight", main_kind, d, heads * dim)
+        add(b + "ffn_gate.weight", main_kind, ffn, d)
+        add(b + "ffn_up.weight", main_kind, ffn, d)
+        add(b + "ffn_down.weight", more, d, ffn)
+        if arch == "qwen3":
+            norm(b + "attn_q_norm.weight", dim)
+            norm(b + "attn_k_norm.weight", dim)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+/* session.c - a conversation from C, with the demo model: turns, budgets, threads, cancelling, limits. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "realm.h"
+#include "realm_posix.h"
+
+#define MODEL 1u
+#define FRANCE "What is the capital of France?"
+#define ANSWER "The capital of France is Paris."
+
+static realm_runtime *runtime;
+
+static realm_session *open_session(const realm_session_options *options) {
+    realm_session *session = NULL;
+    realm_error error = {0, ""};
+    CHECK_OK(realm_session_open(runtime, MODEL, options, &session, &error));
+    return session;
+}
+
+/* Asks, polls to the end with that budget, and returns the reason. `text` gets the answer. */
+static uint32_t ask(realm_session *session, const char *question, uint64_t budget_us, char *text,
+                    size_t capacity, uint32_t *again) {
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    size_t used = 0;
+    CHECK_OK(realm_session_prompt(session, REALM_INPUT_CHAT, question, strlen(question), &error));
+    CHECK(realm_session_prompt(session, REALM_INPUT_CHAT, "x", 1, &error) == REALM_STATUS_STATE);
+    do {
+        CHECK_OK(realm_session_poll(session, budget_us, &event, &error));
+        if (event.kind == REALM_EVENT_AGAIN) {
+            *again += 1;
+        } else if (event.kind == REALM_EVENT_TOKEN) {
+            CHECK(used + event.text_bytes < capacity);
+            memcpy(text + used, event.text, event.text_bytes);
+            used += event.text_bytes;
+        }
+    } while (event.kind != REALM_EVENT_DONE);
+    text[used] = '\0';
+    return event.reason;
+}
+
+static void test_turns(void) {
+    realm_session *session = open_session(NULL);
+    realm_session_stats stats = REALM_SESSION_STATS_INIT;
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    char text[4096];
+    uint32_t again = 0;
+    CHECK(realm_session_poll(session, 0, &event, &error) == REALM_STATUS_STATE);
+    CHECK(ask(session, FRANCE, 0, text, sizeof text, &again) == REALM_DONE_EOS);
+    CHECK(again == 0 && strcmp(text, ANSWER) == 0);
+    /* Turns go on in the same session. */
+    (void)ask(session, "And of Italy?", 0, text, sizeof text, &again);
+    CHECK(text[0] != '\0');
+    CHECK_OK(realm_session_get_stats(session, &stats));
+    CHECK(stats.prompt_tokens > 0 && stats.generated_tokens > 0 && stats.kv_bytes > 0);
+    CHECK(stats.guest_linear_memory_bytes <= 2u << 20);
+    realm_session_close(session);
+    realm_session_close(NULL);
+}
+
+/* Neither slicing nor threads change the answer. */
+static void test_budget_and_threads(void) {
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    char text[4096];
+    uint32_t again = 0;
+    for (uint32_t threads = 1; threads <= 3; threads++) {
+        options.thread_count = threads;
+        realm_session *session = open_session(&options);
+        CHECK(ask(session, FRANCE, 20, text, sizeof text, &again) == REALM_DONE_EOS);
+        CHECK(strcmp(text, ANSWER) == 0);
+        realm_session_close(session);
+    }
+    CHECK(again > 0);
+}
+
+static void *cancel_soon(void *session) {
+    const struct timespec nap = {0, 20000000};
+    (void)nanosleep(&nap, NULL);
+    realm_session_cancel((realm_session *)session);
+    return NULL;
+}
+
+static void test_cancel(void) {
+    const realm_param params[] = {{"ignore_eos", "1"}, {"n_predict", "-1"}};
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    pthread_t other;
+    char *text = (char *)malloc(1 << 20);
+    uint32_t again = 0;
+    CHECK(text != NULL);
+    options.params = params;
+    options.param_count = 2;
+    realm_session *session = open_session(&options);
+    CHECK(pthread_create(&other, NULL, cancel_soon, session) == 0);
+    const uint32_t reason = ask(session, FRANCE, 0, text, 1 << 20, &again);
+    /* A very fast machine fills the context first. */
+    CHECK(reason == REALM_DONE_CANCELLED || reason == REALM_DONE_CONTEXT);
+    CHECK(pthread_join(other, NULL) == 0);
+    realm_session_close(session);
+    free(text);
+}
+
+static void test_limits_and_refusals(void) {
+    static const uint8_t not_wasm[] = "\0asm\1\0\0\0 and then nothing sensible";
+    const realm_param unknown[] = {{"tmep", "1"}};
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_session *session = NULL;
+    realm_guest *guest = NULL;
+    realm_error error = {0, ""};
+    options.max_guest_memory_bytes = 65536;
+    CHECK(realm_session_open(runtime, MODEL, &options, &session, &error) < 0);
+    options.max_guest_memory_bytes = 0;
+    options.params = unknown;
+    options.param_count = 1;
+    CHECK(realm_session_open(runtime, MODEL, &options, &session, &error) < 0);
+    CHECK(strstr(error.message, "tmep") != NULL);
+    options.param_count = 0;
+    options.backend = "abacus";
+    CHECK(realm_session_open(runtime, MODEL, &options, &session, &error) < 0);
+    CHECK(realm_session_open(runtime, 777, NULL, &session, &error) == REALM_STATUS_NOT_FOUND);
+    CHECK(realm_session_open(NULL, MODEL, NULL, &session, &error) < 0);
+    CHECK(realm_guest_load(not_wasm, sizeof not_wasm, &guest, &error) < 0);
+    CHECK(realm_guest_load(NULL, 0, &guest, &error) < 0);
+    CHECK(session == NULL && guest == NULL);
+}
+
+/* Objects may be ended in any order: the session keeps runtime and model. */
+static void test_order(void) {
+    realm_error error = {0, ""};
+    char text[4096];
+    uint32_t again = 0;
+    realm_session *session = open_session(NULL);
+    CHECK_OK(realm_model_remove(NULL, MODEL, &error));
+    realm_runtime_destroy(runtime);
+    CHECK(ask(session, FRANCE, 0, text, sizeof text, &again) == REALM_DONE_EOS);
+    CHECK(strcmp(text, ANSWER) == 0);
+    realm_session_close(session);
+}
+
+int main(void) {
+    realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
+    realm_model_source source = REALM_MODEL_SOURCE_INIT;
+    realm_posix_pool *pool = NULL;
+    realm_posix_map map = {NULL, 0};
+    realm_error error = {0, ""};
+    realm_bytes part;
+    uint32_t id = 0;
+    (void)alarm(240);
+    if (realm_posix_map_file(DEMO_MODEL, &map, &error) == REALM_STATUS_NOT_FOUND) {
+        fprintf(stderr, "skipped: %s\n", error.message);
+        return 77;
+    }
+    part.data = map.data;
+    part.bytes = map.bytes;
+    source.parts = &part;
+    source.part_count = 1;
+    source.id = MODEL;
+    source.release = realm_posix_release;
+    CHECK_OK(realm_model_register(NULL, &source, &id, &error));
+    CHECK_OK(realm_posix_pool_create(3, &pool, &error));
+    options.platform = realm_posix_pool_platform(pool);
+    CHECK_OK(realm_runtime_create(&options, &runtime, &error));
+    test_turns();
+    test_budget_and_threads();
+    test_cancel();
+    test_limits_and_refusals();
+    test_order();
+    realm_posix_pool_destroy(pool);
+    return 0;
+}
