@@ -529,7 +529,7 @@ fn imports_answer_and_check() {
         ),
         (
             "(call $realm_buffer_create (i32.const 0) (i32.const -1) (i32.const -1))",
-            limit,
+            bad,
         ),
         (
             "(call $realm_buffer_create (i32.const 77) (i32.const 1) (i32.const 1))",
