@@ -145,6 +145,7 @@ static int has_chat_template(void) {
     return status == REALM_STATUS_OK || status == REALM_STATUS_BUFFER_TOO_SMALL;
 }
 
+/* What the arguments say, before the model is there to ask. */
 static prompt read_prompt(void) {
     prompt p = {REALM_INPUT_TEXT, NULL, 0};
     if (prompt_ids != NULL) {
@@ -155,9 +156,6 @@ static prompt read_prompt(void) {
     } else {
         p.data = prompt_text != NULL ? prompt_text : "What is the capital of France?";
         p.bytes = strlen((const char *)p.data);
-    }
-    if (chat || (!raw && has_chat_template())) {
-        p.kind = REALM_INPUT_CHAT;
     }
     return p;
 }
@@ -376,6 +374,7 @@ int main(int argc, char **argv) {
     realm_error error = {0, ""};
     tool_parse(argc, argv, "realm-run", help, options, sizeof options / sizeof options[0]);
     check_options();
+    prompt p = read_prompt();
     /* A reader that goes away is an error to report, not a signal to die of. */
     (void)signal(SIGPIPE, SIG_IGN);
 
@@ -389,7 +388,9 @@ int main(int argc, char **argv) {
     if (hash) {
         print_hash();
     }
-    const prompt p = read_prompt();
+    if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
+        p.kind = REALM_INPUT_CHAT;
+    }
     realm_runtime *runtime = tool_runtime(thread_count);
     realm_guest *guest = load_guest();
     realm_session *session = open_session(runtime, guest);

@@ -160,6 +160,13 @@ fn main() {
         T::BF16,
         T::IQ2_XS,
     ] {
+        let wanted: Vec<String> = std::env::args()
+            .skip(1)
+            .filter(|a| !a.starts_with('-'))
+            .collect();
+        if !wanted.is_empty() && !wanted.iter().any(|a| a == ty.name()) {
+            continue;
+        }
         let row = ty.row_bytes(K as u64).unwrap() as usize;
         let many = (64 << 20) / row;
         let few = (300 << 10) / row;

@@ -3,6 +3,13 @@
 //! Decode: one (Q4_K) or two (Q8_0) plain rows at a time. Prefill: 16 rows are unpacked once to bytes,
 //! four per row side by side, and multiplied with broadcast activations of eight tokens.
 
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    clippy::undocumented_unsafe_blocks,
+    clippy::needless_range_loop,
+    reason = "intrinsics throughout: every function is entered where `run` was promised the features"
+)]
+
 use super::{Big, K, Rng, best, prepared, product, weights};
 use realm_sys::quant::GgmlType;
 use std::arch::x86_64::*;
@@ -204,6 +211,9 @@ fn sum8(p: &[__m256i; 8]) -> __m256i {
     )
 }
 
+/// How far ahead of a row's reading position its memory is asked for.
+const AHEAD: usize = 34 * NB * 4;
+
 /// `R` plain rows of Q8_0 at once, so that their chains of additions overlap.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn q8_rows<const R: usize>(w: *const u8, a: &Act32) -> [f32; R] {
@@ -218,7 +228,8 @@ unsafe fn q8_rows<const R: usize>(w: *const u8, a: &Act32) -> [f32; R] {
             for r in 0..R {
                 let w = w.add(34 * (NB * r + b0));
                 for line in 0..5 {
-                    _mm_prefetch::<_MM_HINT_T0>(w.add(4352 * R / 2 + 64 * line).cast());
+                    // Within the row and into the ones after the next.
+                    _mm_prefetch::<_MM_HINT_T0>(w.add(AHEAD + 64 * line).cast());
                 }
                 let mut p = [_mm256_setzero_si256(); 8];
                 let mut h = [0u16; 8];
@@ -418,8 +429,9 @@ fn vnni_rate() -> f64 {
 }
 
 fn boxed<T>() -> Box<T> {
-    // SAFETY: only used for arrays of numbers.
-    unsafe { Box::<T>::new_zeroed().assume_init() }
+    let layout = std::alloc::Layout::new::<T>();
+    // SAFETY: only used for large arrays of numbers, for which zeros are values.
+    unsafe { Box::from_raw(std::alloc::alloc_zeroed(layout).cast()) }
 }
 
 #[track_caller]
@@ -443,7 +455,7 @@ pub(crate) unsafe fn run(r: &mut Rng, big: &mut Big) {
     for ty in [GgmlType::Q4_K, GgmlType::Q8_0] {
         let row = ty.row_bytes(K as u64).unwrap() as usize;
         let many = (128 << 20) / row / 2 * 2;
-        let w = &mut big.bytes()[..many * row + 8192];
+        let w = &mut big.bytes()[..many * row + 16384];
         weights(r, ty, &mut w[..many * row]);
         let act = prepared(r, ty, tokens);
         let rows: Vec<&[u8]> = act.chunks(act.len() / tokens).collect();
@@ -451,7 +463,7 @@ pub(crate) unsafe fn run(r: &mut Rng, big: &mut Big) {
         product(ty, &w[..few * row], &act, tokens, &mut want);
         let mut got = vec![0.0; many.max(few * tokens)];
         let name = ty.name();
-        // SAFETY: the caller's promise; rows are whole, and 8 KiB follow for the prefetches.
+        // SAFETY: the caller's promise; rows are whole, and 16 KiB follow for the prefetches.
         unsafe {
             let ak: Vec<ActK> = if ty == GgmlType::Q4_K {
                 rows.iter().map(|a| ActK::new(a)).collect()
