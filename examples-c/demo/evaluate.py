@@ -143,7 +143,9 @@ def cases(sample):
         target = 0.99 if label == "seen" else 0.95
         yield f"known, {label} phrasings", target, some([(chat(fill(t, c.said)), right(c)) for c in facts for t in templates])
     yield "known, lower case", 0.99, some([(chat(fill(t, c.said).lower()), right(c)) for c in facts for t in C.SEEN_FORWARD[:4]])
-    yield "known, other names", 0.97, some([(chat(fill(C.SEEN_FORWARD[0], a)), right(c)) for c in facts for a in c.aliases])
+    yield "known, other names", 0.97, some(
+        [(chat(fill(C.SEEN_FORWARD[0], "the " + a if c.said.startswith("the ") else a)), right(c)) for c in facts for a in c.aliases]
+    )
     for group, names in unknown.items():
         for label, templates in (("seen", C.SEEN_FORWARD), ("held-out", C.HELD_OUT_FORWARD)):
             target = {"spoilt": 0.8}.get(group, 0.97) if label == "seen" else 0.0

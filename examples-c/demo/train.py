@@ -86,7 +86,7 @@ def main():
     a.add_argument("--out", default="realm-demo.gguf")
     a.add_argument("--start", help="the second stage: go on from this GGUF, with the wide corpus")
     a.add_argument("--seed", type=int, default=1)
-    a.add_argument("--steps", type=int, default=2400)
+    a.add_argument("--steps", type=int, default=1900)
     a.add_argument("--decay", type=int, default=800, help="the steps at the end in which the learning rate falls to nothing")
     a.add_argument("--tokens", type=int, default=4096, help="tokens per step, padding included")
     a.add_argument("--lr", type=float, default=3e-3)
