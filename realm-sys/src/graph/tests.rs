@@ -743,3 +743,42 @@ fn repetition_moves_registers_by_their_strides() {
     let want: Vec<u8> = (10..18u32).rev().flat_map(|x| x.to_le_bytes()).collect();
     assert_eq!(out, want);
 }
+
+fn empty_memory(platform: &Platform) -> Memory {
+    let backends = Backends::new(platform).unwrap();
+    Memory::new(backends.select(None).unwrap(), NO_LIMITS)
+}
+
+#[test]
+fn attention_cannot_outgrow_its_destination() {
+    // Destination and q are buffers, k and v are values with more rows than the destination has.
+    for short in [0, 1] {
+        let mut memory = empty_memory(&Platform::default());
+        memory.buffer_create(26, 1, BATCH).unwrap();
+        for i in 0..2 {
+            let rows = if i == short { 1 } else { BATCH };
+            memory.buffer_create(0, D, rows).unwrap();
+        }
+        memory
+            .kv_create(KvDesc {
+                ty: 0,
+                n_head_kv: 2,
+                head_dim_k: 16,
+                head_dim_v: 16,
+                max_positions: CTX,
+                group: 0,
+                window: 0,
+            })
+            .unwrap();
+        let mut r = Recorder::default();
+        let n = r.register(1, BATCH, 0);
+        let (x, k) = (r.value(0, D, n), r.value(0, D / 2, n));
+        r.op(Code::GetRows, 0, x, &[w(0), buf(0)], &[0]);
+        r.op(Code::MulMat, 0, k, &[w(3), x], &[]);
+        let params = [0, H, 0.25f32.to_bits()];
+        let src = [buf(2), k, k, kv(0)];
+        r.op(Code::FlashAttnExt, 0, buf(1), &src, &params);
+        let e = Prepared::new(&r.bytes(), &model(), &mut memory).err();
+        assert_eq!(e.map(|e| e.status()), Some(Status::Format), "{short}");
+    }
+}

@@ -464,7 +464,7 @@ impl Check<'_> {
         let heads = u64::from(kv.n_head_kv);
         let q = self.source(0, TYPE_F32)?;
         let dst = self.dst(TYPE_F32)?;
-        let n = self.rows(&[dst, q])?;
+        let mut n = self.rows(&[dst, q])?;
         if n_head == 0
             || n_head % heads != 0
             || q.cols != n_head * u64::from(kv.head_dim_k)
@@ -483,7 +483,8 @@ impl Check<'_> {
             (Operand::None, Operand::None) => {}
             _ => {
                 let (k, v) = (self.source(1, TYPE_F32)?, self.source(2, TYPE_F32)?);
-                self.rows(&[q, k, v])?;
+                // All four: buffers must have room for as many rows as a value among k and v brings.
+                n = self.rows(&[dst, q, k, v])?;
                 if k.cols != heads * u64::from(kv.head_dim_k)
                     || v.cols != heads * u64::from(kv.head_dim_v)
                 {
