@@ -88,6 +88,8 @@ impl Run {
         }
         let mut values = try_vec(registers.len(), "registers")?;
         values.extend_from_slice(registers);
+        // There already, unless a larger program wanted more since and did not get it.
+        memory.reserve_scratch(p.scratch_bytes, prepared.workspace_bytes)?;
         let single = prepared.segments.len() == 1;
         let stage = if prepared.segments.iter().any(|s| s.staged) {
             Some(Stage::new(prepared, memory)?)

@@ -782,3 +782,26 @@ fn attention_cannot_outgrow_its_destination() {
         assert_eq!(e.map(|e| e.status()), Some(Status::Format), "{short}");
     }
 }
+
+#[test]
+fn steps_survive_scratch_that_was_not_to_be_had() {
+    let mut b = bench(&Backends::new(&Platform::default()).unwrap(), 1);
+    b.step(&[3, 4], 0, 1, 0);
+    let want = b.logits();
+    // More than an address space.
+    let mut r = Recorder::default();
+    let n = r.register(1, 1 << 28, 0);
+    let values: Vec<u32> = (0..8192).map(|_| r.value(0, D, n)).collect();
+    for &v in &values {
+        r.op(Code::GetRows, 0, v, &[w(0), buf(0)], &[0]);
+    }
+    for &v in &values[1..] {
+        r.op(Code::Add, 0, values[0], &[values[0], v], &[]);
+    }
+    let e = Prepared::new(&r.bytes(), &model(), &mut b.memory).err();
+    assert_eq!(e.map(|e| e.status()), Some(Status::NoMemory));
+    assert!(b.memory.usage().scratch_bytes < 1 << 30);
+    b.memory.kv_truncate(0).unwrap();
+    b.step(&[3, 4], 0, 1, 0);
+    assert_eq!(b.logits(), want);
+}
