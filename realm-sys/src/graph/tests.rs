@@ -805,3 +805,29 @@ fn steps_survive_scratch_that_was_not_to_be_had() {
     b.step(&[3, 4], 0, 1, 0);
     assert_eq!(b.logits(), want);
 }
+
+#[test]
+fn products_of_one_input_share_only_the_rows_that_are_prepared() {
+    let run = |with_first: bool| {
+        let mut memory = empty_memory(&Platform::default());
+        memory.buffer_create(0, D, 8).unwrap();
+        memory.buffer_create(0, D / 2, 8).unwrap();
+        let mut r = Recorder::default();
+        let (one, all) = (r.value(0, D, 1), r.value(0, D / 2, 8));
+        if with_first {
+            r.op(Code::MulMat, 0, one, &[w(2), buf(0)], &[]);
+        }
+        r.op(Code::MulMat, 0, all, &[w(3), buf(0)], &[]);
+        r.op(Code::Cpy, 0, buf(1), &[all], &[0, 0, 8]);
+        let p = Arc::new(Prepared::new(&r.bytes(), &model(), &mut memory).unwrap());
+        let x = Rng(11).floats(8 * D as usize);
+        let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+        memory.buffer_write(0, 0, &bytes).unwrap();
+        let mut run = Run::new(&p, &[], 1, 1, &mut memory).unwrap();
+        assert!(run.advance(&mut memory, 0).unwrap());
+        let mut out = vec![0; 8 * D as usize / 2 * 4];
+        memory.buffer_read(1, 0, &mut out).unwrap();
+        out
+    };
+    assert_eq!(run(true), run(false));
+}
