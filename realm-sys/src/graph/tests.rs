@@ -831,3 +831,47 @@ fn products_of_one_input_share_only_the_rows_that_are_prepared() {
     };
     assert_eq!(run(true), run(false));
 }
+
+#[test]
+fn doing_nothing_very_often_can_be_interrupted() {
+    let mut memory = empty_memory(&busy_platform());
+    memory.buffer_create(26, 1, 8).unwrap();
+    let empty = Recorder::default().bytes();
+    let p = Arc::new(Prepared::new(&empty, &model(), &mut memory).unwrap());
+    let mut run = Run::new(&p, &[], u32::MAX, 1, &mut memory).unwrap();
+    assert!(run.advance(&mut memory, 1).unwrap());
+
+    let mut r = Recorder::default();
+    let n = r.register(0, 8, 0);
+    let x = r.value(0, D, n);
+    r.op(Code::GetRows, 0, x, &[w(0), buf(0)], &[0]);
+    let p = Arc::new(Prepared::new(&r.bytes(), &model(), &mut memory).unwrap());
+    let mut run = Run::new(&p, &[0], u32::MAX, 1, &mut memory).unwrap();
+    assert!(!run.advance(&mut memory, 1000).unwrap());
+}
+
+#[test]
+fn a_hosts_kernel_alone_is_repeated() {
+    unsafe extern "C" fn count(calls: *mut c_void, args: *const realm_kernel_args) -> i32 {
+        // SAFETY: the test's counter and the core's registers.
+        unsafe { *calls.cast::<u32>() += *(*args).registers };
+        0
+    }
+    let mut calls = 0u32;
+    let mut backends = Backends::new(&busy_platform()).unwrap();
+    let (op, call) = (Code::Scale as u32, Some(count as _));
+    let (ty, ctx) = (u32::MAX, (&raw mut calls).cast());
+    backends.add_kernel(Kernel { op, ty, call, ctx }).unwrap();
+    let mut memory = Memory::new(backends.select(None).unwrap(), NO_LIMITS);
+    memory.buffer_create(0, 4, 1).unwrap();
+    let mut r = Recorder::default();
+    r.register(0, 100, 1);
+    r.op(Code::Scale, 0, buf(0), &[buf(0)], &[0, 0]);
+    let p = Arc::new(Prepared::new(&r.bytes(), &model(), &mut memory).unwrap());
+    let mut run = Run::new(&p, &[1], 3, 1, &mut memory).unwrap();
+    let mut slices = 1;
+    while !run.advance(&mut memory, 1).unwrap() {
+        slices += 1;
+    }
+    assert_eq!((calls, slices), (1 + 2 + 3, 3));
+}
