@@ -875,3 +875,23 @@ fn a_hosts_kernel_alone_is_repeated() {
     }
     assert_eq!((calls, slices), (1 + 2 + 3, 3));
 }
+
+#[test]
+fn ropes_are_bounded() {
+    let make = |cols: u32, times: u32| {
+        let mut memory = empty_memory(&Platform::default());
+        memory.buffer_create(0, cols, 1).unwrap();
+        let mut r = Recorder::default();
+        let one = 1f32.to_bits();
+        let params = [0, cols, cols, 10000f32.to_bits(), one, 0, one];
+        for _ in 0..times {
+            r.op(Code::Rope, 0, buf(0), &[buf(0)], &params);
+        }
+        Prepared::new(&r.bytes(), &model(), &mut memory)
+            .err()
+            .map(|e| e.status())
+    };
+    assert_eq!(make(1 << 16, 1), None);
+    assert_eq!(make(1 << 17, 1), Some(Status::Limit));
+    assert_eq!(make(1 << 16, 17), Some(Status::Limit));
+}
