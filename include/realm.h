@@ -64,6 +64,15 @@ extern "C" {
  * Versions.
  * ============================================================================================ */
 
+/* Major version of the library that this header belongs to. Another major is another interface. */
+#define REALM_VERSION_MAJOR 0
+
+/* Minor version of the library that this header belongs to. A greater one only adds. */
+#define REALM_VERSION_MINOR 1
+
+/* Patch version of the library that this header belongs to. It changes no interface. */
+#define REALM_VERSION_PATCH 0
+
 /* The interface version of the library that is running, `major << 16 | minor`. Programs made for
  * the same major and a minor not above it work with it.
  */

@@ -1,7 +1,7 @@
 //! Guests: the WebAssembly modules that decide what a session does.
 
 use super::error::{realm_error, realm_status};
-use super::{guard, null, put, slice};
+use super::{check, guard, new_handle, put, slice};
 use crate::guest::LoadedGuest;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -32,14 +32,12 @@ pub unsafe extern "C" fn realm_guest_load(
     error: *mut realm_error,
 ) -> realm_status {
     guard(error, || {
-        if out.is_null() {
-            return Err(null("out"));
-        }
+        check(out, "out")?;
         // SAFETY: the caller's promise.
         let wasm = unsafe { slice(wasm.cast::<u8>(), bytes, "wasm") }?;
         let guest = LoadedGuest::load(wasm)?;
         // SAFETY: the caller's promise.
-        unsafe { put(out, Box::into_raw(Box::new(realm_guest { guest })), "out") }
+        unsafe { put(out, new_handle(realm_guest { guest }, "guest")?, "out") }
     })
 }
 
@@ -52,7 +50,7 @@ pub unsafe extern "C" fn realm_guest_load(
 pub unsafe extern "C" fn realm_guest_unload(guest: *mut realm_guest) {
     let _ = guard(core::ptr::null_mut(), || {
         if !guest.is_null() {
-            // SAFETY: made by `Box::into_raw`, and the caller's promise.
+            // SAFETY: made by `new_handle`, and the caller's promise.
             drop(unsafe { Box::from_raw(guest) });
         }
         Ok(())

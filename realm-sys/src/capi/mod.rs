@@ -38,12 +38,19 @@ pub mod version;
 pub mod vocab;
 
 #[cfg(test)]
+mod boundary_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod runtime_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};
 use crate::platform::check_head;
 use crate::{bail, err};
-use core::ffi::{CStr, c_char};
+use alloc::alloc::{Layout, alloc};
+use core::ffi::{CStr, c_char, c_void};
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
 use error::{REALM_STATUS_OK, realm_error, realm_status};
@@ -63,11 +70,14 @@ pub(crate) fn guard(error: *mut realm_error, body: impl FnOnce() -> Result<()>) 
 #[cfg(feature = "hosted")]
 pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     // What a panic leaves half done is either poisoned (sessions) or consistent at every step.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        Err(err!(
-            Internal,
-            "a bug in the library was caught: it panicked"
-        ))
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let text = match payload.downcast_ref::<&str>() {
+            Some(text) => text,
+            None => payload
+                .downcast_ref::<std::string::String>()
+                .map_or("", |text| text.as_str()),
+        };
+        Err(err!(Internal, "a bug in the library: {text}"))
     })
 }
 
@@ -83,17 +93,62 @@ pub(crate) fn null(what: &str) -> Error {
     err!(InvalidArgument, "{what} is NULL")
 }
 
+/// Refuses NULL and misaligned pointers.
+pub(crate) fn check<T>(p: *const T, what: &str) -> Result<()> {
+    if p.is_null() {
+        return Err(null(what));
+    }
+    if !p.is_aligned() {
+        bail!(InvalidArgument, "{what} is misaligned");
+    }
+    Ok(())
+}
+
+/// Refuses output buffers that cannot be; NULL is fine with a capacity of 0.
+pub(crate) fn check_room<T>(p: *const T, capacity: usize, what: &str) -> Result<()> {
+    if capacity == 0 {
+        return Ok(());
+    }
+    if capacity > isize::MAX as usize / size_of::<T>().max(1) {
+        bail!(InvalidArgument, "{what}: a capacity of {capacity} items");
+    }
+    check(p, what)
+}
+
+/// Refuses extensions: one that is silently ignored would be worse than an error.
+pub(crate) fn no_extension(next: *const c_void, what: &str) -> Result<()> {
+    if !next.is_null() {
+        bail!(
+            Unsupported,
+            "{what}: this version knows no extensions, next must be NULL"
+        );
+    }
+    Ok(())
+}
+
+/// Moves a value to the heap for a handle, to be taken back with `Box::from_raw`. `Box::new` would
+/// abort where memory is out.
+pub(crate) fn new_handle<T>(value: T, what: &str) -> Result<*mut T> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the size is not zero.
+    let p = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
+    if p.is_null() {
+        bail!(NoMemory, "no memory for a {what}");
+    }
+    // SAFETY: freshly allocated with the type's layout, as a box is.
+    unsafe { p.write(value) };
+    Ok(p)
+}
+
 /// Copies a struct that opens with `struct_size` and `abi_version`; what the caller's version
 /// lacks is zero.
 ///
 /// # Safety
 /// `p` is NULL or points to `struct_size` readable bytes. All-zero bytes are a valid `T`.
 pub(crate) unsafe fn read_struct<T: Copy>(p: *const T, what: &str, min: usize) -> Result<T> {
-    if p.is_null() {
-        return Err(null(what));
-    }
+    check(p, what)?;
     // SAFETY: at least the two-word head is there.
-    let [size, version] = unsafe { p.cast::<[u32; 2]>().read_unaligned() };
+    let [size, version] = unsafe { p.cast::<[u32; 2]>().read() };
     check_head(what, size, version, min)?;
     let mut value = MaybeUninit::<T>::zeroed();
     let bytes = (size as usize).min(size_of::<T>());
@@ -114,11 +169,9 @@ pub(crate) unsafe fn write_struct<T: Copy>(
     min: usize,
     value: &T,
 ) -> Result<()> {
-    if p.is_null() {
-        return Err(null(what));
-    }
+    check(p, what)?;
     // SAFETY: at least the two-word head is there.
-    let [size, version] = unsafe { p.cast::<[u32; 2]>().read_unaligned() };
+    let [size, version] = unsafe { p.cast::<[u32; 2]>().read() };
     check_head(what, size, version, min)?;
     let bytes = (size as usize).min(size_of::<T>());
     const HEAD: usize = 8;
@@ -180,15 +233,13 @@ pub(crate) unsafe fn text_of<'a>(p: *const c_char, bytes: usize, what: &str) -> 
 /// # Safety
 /// `p` is NULL or points to a writable `T`.
 pub(crate) unsafe fn put<T>(p: *mut T, value: T, what: &str) -> Result<()> {
-    if p.is_null() {
-        return Err(null(what));
-    }
-    // SAFETY: not NULL, and the caller's promise.
+    check(p, what)?;
+    // SAFETY: not NULL, aligned, and the caller's promise.
     unsafe { p.write(value) };
     Ok(())
 }
 
-/// The second half of a two-call function: the count always, the items if they fit.
+/// The second half of a two-call function: the count and the items, or the count alone if they do not fit.
 ///
 /// # Safety
 /// `dst` points to `capacity` writable items (or is NULL with 0), `count` to a `size_t`.
@@ -198,6 +249,7 @@ pub(crate) unsafe fn put_all<T: Copy>(
     capacity: usize,
     count: *mut usize,
 ) -> Result<()> {
+    check_room(dst, capacity, "the output buffer")?;
     // SAFETY: the caller's promise.
     unsafe { put(count, items.len(), "count") }?;
     if items.len() > capacity {
@@ -206,10 +258,7 @@ pub(crate) unsafe fn put_all<T: Copy>(
     if items.is_empty() {
         return Ok(());
     }
-    if dst.is_null() {
-        return Err(null("the output buffer"));
-    }
-    // SAFETY: there is room for `capacity` items, in the caller's memory, which is not ours.
+    // SAFETY: not NULL, as `capacity` is not 0; there is room for `capacity` items, in the caller's memory, which is not ours.
     unsafe { ptr::copy_nonoverlapping(items.as_ptr(), dst, items.len()) };
     Ok(())
 }

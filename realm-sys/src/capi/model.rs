@@ -2,7 +2,9 @@
 
 use super::error::{realm_error, realm_status};
 use super::store::{realm_store, store_ref};
-use super::{fixed, guard, null, put, put_all, read_struct, slice, write_struct};
+use super::{
+    check, fixed, guard, no_extension, null, put, put_all, read_struct, slice, write_struct,
+};
 use crate::bail;
 use crate::error::{Result, try_vec};
 use crate::gguf::Limits;
@@ -149,6 +151,7 @@ unsafe fn limits(p: *const realm_model_limits) -> Result<Limits> {
     }
     // SAFETY: the caller's promise.
     let given = unsafe { read_struct(p, "realm_model_limits", LIMITS_MIN) }?;
+    no_extension(given.next, "realm_model_limits")?;
     for (to, from) in [
         (&mut limits.metadata_bytes, given.max_metadata_bytes),
         (&mut limits.tensor_count, given.max_tensor_count),
@@ -199,7 +202,7 @@ pub unsafe extern "C" fn realm_model_register(
             ctx: source.ctx,
         });
         // From here on the parts are released whatever happens: first by hand, then by the store.
-        let prepared = check(&source, parts);
+        let prepared = prepare(&source, parts, store, id);
         let (list, limits, mode) = match prepared {
             Ok(prepared) => prepared,
             Err(e) => {
@@ -224,10 +227,20 @@ pub unsafe extern "C" fn realm_model_register(
     })
 }
 
-fn check(
+/// Everything that can be refused before the parts go to the store.
+fn prepare(
     source: &realm_model_source,
     parts: &[realm_bytes],
+    store: *const realm_store,
+    id: *const u32,
 ) -> Result<(alloc::vec::Vec<Part>, Limits, Mode)> {
+    no_extension(source.next, "realm_model_source")?;
+    if !id.is_null() {
+        check(id, "id")?;
+    }
+    if !store.is_null() {
+        check(store, "store")?;
+    }
     // SAFETY: the promise of `realm_model_register`'s caller.
     let limits = unsafe { limits(source.limits) }?;
     let mode = match source.flags {

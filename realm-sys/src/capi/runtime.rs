@@ -2,7 +2,7 @@
 
 use super::error::{realm_error, realm_status};
 use super::store::{realm_store, store_ref};
-use super::{guard, null, put, read_struct};
+use super::{check, guard, new_handle, no_extension, null, put, read_struct};
 use crate::backend::host::{Backend, Backends, Kernel};
 use crate::backend::table::{realm_backend, realm_kernel_fn};
 use crate::err;
@@ -93,16 +93,21 @@ pub unsafe extern "C" fn realm_runtime_create(
     error: *mut realm_error,
 ) -> realm_status {
     guard(error, || {
-        if out.is_null() {
-            return Err(null("out"));
-        }
+        check(out, "out")?;
         let (platform, store) = if options.is_null() {
             (ptr::null(), ptr::null_mut())
         } else {
             // SAFETY: the caller's promise.
             let o = unsafe { read_struct(options, "realm_runtime_options", OPTIONS_MIN) }?;
+            no_extension(o.next, "realm_runtime_options")?;
             (o.platform, o.store)
         };
+        if !platform.is_null() {
+            check(platform, "realm_platform")?;
+        }
+        if !store.is_null() {
+            check(store, "store")?;
+        }
         // SAFETY: the caller's promise.
         let platform = unsafe { Platform::from_table(platform) }?;
         let runtime = realm_runtime {
@@ -114,7 +119,7 @@ pub unsafe extern "C" fn realm_runtime_create(
             embedded: Lazy::new(),
         };
         // SAFETY: the caller's promise.
-        unsafe { put(out, Box::into_raw(Box::new(runtime)), "out") }
+        unsafe { put(out, new_handle(runtime, "runtime")?, "out") }
     })
 }
 
@@ -127,7 +132,7 @@ pub unsafe extern "C" fn realm_runtime_create(
 pub unsafe extern "C" fn realm_runtime_destroy(runtime: *mut realm_runtime) {
     let _ = guard(ptr::null_mut(), || {
         if !runtime.is_null() {
-            // SAFETY: made by `Box::into_raw`, and the caller's promise.
+            // SAFETY: made by `new_handle`, and the caller's promise.
             drop(unsafe { Box::from_raw(runtime) });
         }
         Ok(())
@@ -163,13 +168,16 @@ pub unsafe extern "C" fn realm_runtime_add_backend(
     guard(error, || {
         // SAFETY: the caller's promise.
         let runtime = unsafe { runtime.as_mut() }.ok_or_else(|| null("runtime"))?;
-        if backend.is_null() {
-            return Err(null("backend"));
-        }
+        check(backend, "backend")?;
         // SAFETY: the caller's promise.
         let backend = unsafe { Backend::from_table(backend, &runtime.platform) }?;
         let name = CString::new(backend.name())
             .map_err(|_| err!(InvalidArgument, "a backend's name has a zero in it"))?;
+        // Room first: once the backend is added nothing may fail.
+        runtime
+            .names
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a backend's name"))?;
         runtime.backends.add(backend)?;
         runtime.names.push(name);
         Ok(())

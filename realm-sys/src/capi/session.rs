@@ -7,7 +7,10 @@
 use super::error::{realm_error, realm_status};
 use super::guest::realm_guest;
 use super::runtime::{realm_runtime, runtime_ref};
-use super::{caught, guard, null, put, read_struct, slice, text, write_struct};
+use super::{
+    caught, check, guard, new_handle, no_extension, null, put, read_struct, slice, text,
+    write_struct,
+};
 use crate::error::{Result, Status};
 use crate::guest::host::LogSink;
 use crate::session::limits::Limits;
@@ -246,24 +249,24 @@ pub unsafe extern "C" fn realm_session_open(
     guard(error, || {
         // SAFETY: the caller's promise.
         let runtime = unsafe { runtime_ref(runtime) }?;
-        if out.is_null() {
-            return Err(null("out"));
-        }
+        check(out, "out")?;
         let given = if options.is_null() {
             None
         } else {
             // SAFETY: the caller's promise.
-            Some(unsafe { read_struct(options, "realm_session_options", OPTIONS_MIN) }?)
+            let given = unsafe { read_struct(options, "realm_session_options", OPTIONS_MIN) }?;
+            no_extension(given.next, "realm_session_options")?;
+            Some(given)
         };
         // SAFETY: the caller's promise.
         let options = unsafe { convert(runtime, model_id, given.as_ref()) }?;
         let session = Session::open(options)?;
-        let handle = Box::new(realm_session {
+        let handle = realm_session {
             cancel: Arc::clone(session.cancel_flag()),
             session,
-        });
+        };
         // SAFETY: the caller's promise.
-        unsafe { put(out, Box::into_raw(handle), "out") }
+        unsafe { put(out, new_handle(handle, "session")?, "out") }
     })
 }
 
@@ -345,7 +348,7 @@ unsafe fn convert(
 pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
     let _ = guard(ptr::null_mut(), || {
         if !session.is_null() {
-            // SAFETY: made by `Box::into_raw`, and the caller's promise.
+            // SAFETY: made by `new_handle`, and the caller's promise.
             drop(unsafe { Box::from_raw(session) });
         }
         Ok(())

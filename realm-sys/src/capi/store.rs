@@ -3,7 +3,7 @@
 //! Every function that takes a store takes NULL for the process-wide one.
 
 use super::error::{realm_error, realm_status};
-use super::{guard, put};
+use super::{check, guard, new_handle, put};
 use crate::store::{Store, StoreRef};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -39,14 +39,12 @@ pub unsafe extern "C" fn realm_store_create(
     error: *mut realm_error,
 ) -> realm_status {
     guard(error, || {
-        if out.is_null() {
-            return Err(super::null("out"));
-        }
-        let store = Box::new(realm_store {
+        check(out, "out")?;
+        let store = realm_store {
             store: Arc::new(Store::new()),
-        });
+        };
         // SAFETY: the caller's promise.
-        unsafe { put(out, Box::into_raw(store), "out") }
+        unsafe { put(out, new_handle(store, "store")?, "out") }
     })
 }
 
@@ -61,7 +59,7 @@ pub unsafe extern "C" fn realm_store_create(
 pub unsafe extern "C" fn realm_store_destroy(store: *mut realm_store) {
     let _ = guard(core::ptr::null_mut(), || {
         if !store.is_null() {
-            // SAFETY: made by `Box::into_raw`, and the caller's promise.
+            // SAFETY: made by `new_handle`, and the caller's promise.
             drop(unsafe { Box::from_raw(store) });
         }
         Ok(())

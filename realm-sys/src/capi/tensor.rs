@@ -3,7 +3,7 @@
 use super::error::{realm_error, realm_status};
 use super::model::open;
 use super::store::realm_store;
-use super::{fixed, guard, null, put, text_of, write_struct};
+use super::{check_room, fixed, guard, put, text_of, write_struct};
 use crate::quant::GgmlType;
 use crate::{bail, err};
 use core::ffi::c_char;
@@ -143,6 +143,7 @@ pub unsafe extern "C" fn realm_model_tensor_read(
             .and_then(|n| usize::try_from(n).ok())
             .filter(|n| *n <= isize::MAX as usize / size_of::<f32>())
             .ok_or_else(|| err!(Limit, "more floats than this machine can address"))?;
+        check_room(values, capacity, "values")?;
         // SAFETY: the caller's promise.
         unsafe { put(count, floats, "count") }?;
         if floats > capacity {
@@ -150,9 +151,6 @@ pub unsafe extern "C" fn realm_model_tensor_read(
         }
         if floats == 0 {
             return Ok(());
-        }
-        if values.is_null() || !values.is_aligned() {
-            return Err(null("values (or it is misaligned)"));
         }
         // SAFETY: zeros are floats, so that what is borrowed below is initialised; there is room
         // for `capacity`, in the caller's memory, which is not ours.

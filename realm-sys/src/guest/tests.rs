@@ -132,9 +132,15 @@ fn bytes_that_are_no_module_are_refused() {
     assert_eq!(status(b""), Some(Status::Format));
     assert_eq!(status(b"\0asm"), Some(Status::Format));
     assert_eq!(status(&[0xff; 100]), Some(Status::Format));
-    for n in 0..good.len() {
-        assert_eq!(status(&good[..n]), Some(Status::Format), "cut at {n}");
-    }
+    // A module that only lacks the names of its functions, which come last, is whole.
+    let whole = (0..good.len()).filter(|n| match status(&good[..*n]) {
+        None => true,
+        Some(e) => {
+            assert_eq!(e, Status::Format, "cut at {n}");
+            false
+        }
+    });
+    assert!(whole.count() <= 1);
     let big = alloc::vec![0; super::engine::MAX_MODULE_BYTES + 1];
     assert_eq!(status(&big), Some(Status::Limit));
 }

@@ -152,6 +152,19 @@ pub trait Isa: Copy {
     /// The values of the low nibbles of 16 bytes, then of the high ones, by a table.
     fn lookup(self, table: &[i8; 16], nibbles: &[u8; 16]) -> [i8; 32];
 
+    /// `(b >> DOWN & MASK) << UP | or`, byte by byte; `MASK` keeps what stays within a byte.
+    fn bits<const DOWN: i32, const MASK: u8, const UP: i32>(
+        self,
+        b: &[u8; 32],
+        or: &[u8; 32],
+    ) -> [u8; 32];
+
+    /// Every byte twice, as words.
+    fn doubled(self, b: &[u8; 8]) -> [i16; 16];
+
+    /// Says that the memory at `p` (which need not exist) will be read soon.
+    fn soon(self, p: *const u8);
+
     /// Eight exact dot products of 32 signed bytes each. `a` is within -127..=127 (activations are
     /// quantized so); `q` is any.
     fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8];
@@ -253,6 +266,37 @@ impl Isa for Native {
         }
         out
     }
+
+    #[inline(always)]
+    fn bits<const DOWN: i32, const MASK: u8, const UP: i32>(
+        self,
+        b: &[u8; 32],
+        or: &[u8; 32],
+    ) -> [u8; 32] {
+        let mut out = *or;
+        for (out, &b) in out
+            .as_chunks_mut::<8>()
+            .0
+            .iter_mut()
+            .zip(b.as_chunks::<8>().0)
+        {
+            let bits = ((u64::from_le_bytes(b) >> DOWN) & u64::from_le_bytes([MASK; 8])) << UP;
+            *out = (bits | u64::from_le_bytes(*out)).to_le_bytes();
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn doubled(self, b: &[u8; 8]) -> [i16; 16] {
+        let mut out = [0; 16];
+        for (out, &b) in out.as_chunks_mut::<2>().0.iter_mut().zip(b) {
+            *out = [i16::from(b); 2];
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn soon(self, _: *const u8) {}
 
     #[inline(always)]
     fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
@@ -489,6 +533,42 @@ impl Isa for Avx2 {
     fn lookup(self, table: &[i8; 16], nibbles: &[u8; 16]) -> [i8; 32] {
         // SAFETY: as above, AVX2.
         unsafe { avx2::lookup(table, nibbles) }
+    }
+
+    #[inline(always)]
+    fn bits<const DOWN: i32, const MASK: u8, const UP: i32>(
+        self,
+        b: &[u8; 32],
+        or: &[u8; 32],
+    ) -> [u8; 32] {
+        let mut out = [0; 32];
+        // SAFETY: as above; 32 bytes each, no alignment needed.
+        unsafe {
+            let b = _mm256_srli_epi16::<DOWN>(_mm256_loadu_si256(b.as_ptr().cast()));
+            let b = _mm256_and_si256(b, _mm256_set1_epi8(MASK as i8));
+            let or = _mm256_loadu_si256(or.as_ptr().cast());
+            let b = _mm256_or_si256(_mm256_slli_epi16::<UP>(b), or);
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), b);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn doubled(self, b: &[u8; 8]) -> [i16; 16] {
+        let mut out = [0; 16];
+        // SAFETY: as above; 8 bytes are read and 32 written, no alignment needed.
+        unsafe {
+            let b = _mm_loadl_epi64(b.as_ptr().cast());
+            let b = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(b, b));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), b);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn soon(self, p: *const u8) {
+        // SAFETY: a hint; it does not fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) };
     }
 
     #[inline(always)]

@@ -437,6 +437,7 @@ fn one_step_per_event_and_memory_stays_meanwhile() {
 #[test]
 fn imports_answer_and_check() {
     let bad = Status::InvalidArgument as i32;
+    let unsupported = Status::Unsupported as i32;
     let limit = Status::Limit as i32;
     let missing = Status::NotFound as i32;
     let small = Status::BufferTooSmall as i32;
@@ -529,11 +530,11 @@ fn imports_answer_and_check() {
         ),
         (
             "(call $realm_buffer_create (i32.const 0) (i32.const -1) (i32.const -1))",
-            limit,
+            bad,
         ),
         (
             "(call $realm_buffer_create (i32.const 77) (i32.const 1) (i32.const 1))",
-            bad,
+            unsupported,
         ),
         (
             "(call $realm_store_model (i32.const 0) (i32.const 8) (i32.const 0) (i32.const 16))",

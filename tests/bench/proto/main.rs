@@ -223,9 +223,11 @@ fn attention(r: &mut Rng) {
             softcap: 0.0,
             pages: &pages,
         };
-        // SAFETY: the pages above.
         let t = best(|| {
-            (0..20).for_each(|_| unsafe { attend_row(&a, n as u32 - 1, &q, 0..heads, &mut y) })
+            (0..20).for_each(|_| {
+                // SAFETY: `a` describes the pages above.
+                unsafe { attend_row(&a, n as u32 - 1, &q, 0..heads, &mut y) }
+            })
         }) / 20.0;
         println!(
             "attention {}: {:.0} us for {heads} heads of {d} over {n} positions, {:.1} Gflop/s",

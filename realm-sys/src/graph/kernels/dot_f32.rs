@@ -19,6 +19,9 @@ use crate::num::cpu::{Isa, Level, at_level};
 use crate::num::{LANES, tree};
 use crate::quant::{GgmlType, block_kernel};
 
+/// How far ahead weights are asked for: about what memory takes to answer.
+const AHEAD: usize = 2048;
+
 /// Elements of a piece.
 const PIECE: usize = 256;
 
@@ -99,6 +102,9 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
         let Some(buffer) = buffer.get_mut(..n) else {
             break;
         };
+        for line in (0..piece_bytes).step_by(64) {
+            i.soon(w.as_ptr().wrapping_add(AHEAD + line));
+        }
         S::read(i, job.ty(), w, buffer);
         let (whole, rest) = buffer.as_chunks::<LANES>();
         let mut x: [&[[u8; 64]]; T] = [&[]; T];

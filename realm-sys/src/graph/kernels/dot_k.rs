@@ -33,6 +33,9 @@ use crate::quant::GgmlType;
 use crate::quant::f16::f16_to_f32;
 use crate::quant::iq::IQ4_VALUES;
 
+/// How far ahead weights are asked for: about what memory takes to answer.
+const AHEAD: usize = 2048;
+
 /// An unpacked super-block.
 struct Super {
     q: [i8; 256],
@@ -66,63 +69,64 @@ fn part<const N: usize>(b: &[u8], at: usize) -> Option<&[u8; N]> {
     b.get(at..)?.first_chunk()
 }
 
-/// One layer of a run of bytes: `q = (b >> DOWN & MASK) << UP`, or'ed onto what is there if `OR`;
-/// eight bytes at a time, as the bits that a shift moves into a neighbour are masked.
+/// One layer of a run of bytes: `q = (b >> DOWN & MASK) << UP`, or'ed onto what is there if `OR`. The
+/// shifts are constants because one by a variable would be slow.
 #[inline(always)]
-fn layer<const DOWN: u32, const MASK: u8, const UP: u32, const OR: bool>(b: &[u8], q: &mut [i8]) {
-    let q = bytemuck::cast_slice_mut::<i8, u8>(q).as_chunks_mut::<8>().0;
-    for (q, &b) in q.iter_mut().zip(b.as_chunks::<8>().0) {
-        let bits = (u64::from_le_bytes(b) >> DOWN & u64::from_le_bytes([MASK; 8])) << UP;
-        let bits = if OR {
-            bits | u64::from_le_bytes(*q)
-        } else {
-            bits
-        };
-        *q = bits.to_le_bytes();
+fn layer<I: Isa, const DOWN: i32, const MASK: u8, const UP: i32, const OR: bool>(
+    i: I,
+    b: &[u8],
+    q: &mut [i8],
+) {
+    let q = bytemuck::cast_slice_mut::<i8, u8>(q)
+        .as_chunks_mut::<32>()
+        .0;
+    for (q, b) in q.iter_mut().zip(b.as_chunks::<32>().0) {
+        let or = if OR { *q } else { [0; 32] };
+        *q = i.bits::<DOWN, MASK, UP>(b, &or);
     }
 }
 
 /// Nibbles: each run of `R` bytes holds two layers of `R` elements.
 #[inline(always)]
-fn nibbles<const R: usize>(b: &[u8], q: &mut [i8; 256]) {
+fn nibbles<I: Isa, const R: usize>(i: I, b: &[u8; 128], q: &mut [i8; 256]) {
     for (b, q) in b.as_chunks::<R>().0.iter().zip(q.chunks_exact_mut(2 * R)) {
         let (q0, q1) = q.split_at_mut(R);
-        layer::<0, 15, 0, false>(b, q0);
-        layer::<4, 15, 0, false>(b, q1);
+        layer::<I, 0, 15, 0, false>(i, b, q0);
+        layer::<I, 4, 15, 0, false>(i, b, q1);
     }
 }
 
 /// Pairs of bits: each run of 32 bytes holds four layers of 32 elements.
 #[inline(always)]
-fn pairs<const UP: u32, const OR: bool>(b: &[u8; 64], q: &mut [i8; 256]) {
+fn pairs<I: Isa, const UP: i32, const OR: bool>(i: I, b: &[u8; 64], q: &mut [i8; 256]) {
     for (b, q) in b.as_chunks::<32>().0.iter().zip(q.as_chunks_mut::<128>().0) {
         if let [q0, q1, q2, q3] = q.as_chunks_mut::<32>().0 {
-            layer::<0, 3, UP, OR>(b, q0);
-            layer::<2, 3, UP, OR>(b, q1);
-            layer::<4, 3, UP, OR>(b, q2);
-            layer::<6, 3, UP, OR>(b, q3);
+            layer::<I, 0, 3, UP, OR>(i, b, q0);
+            layer::<I, 2, 3, UP, OR>(i, b, q1);
+            layer::<I, 4, 3, UP, OR>(i, b, q2);
+            layer::<I, 6, 3, UP, OR>(i, b, q3);
         }
     }
 }
 
 /// Single bits, or'ed on: 32 bytes hold eight layers of 32 elements.
 #[inline(always)]
-fn bits<const UP: u32>(b: &[u8; 32], q: &mut [i8; 256]) {
+fn singles<I: Isa, const UP: i32>(i: I, b: &[u8; 32], q: &mut [i8; 256]) {
     if let [q0, q1, q2, q3, q4, q5, q6, q7] = q.as_chunks_mut::<32>().0 {
-        layer::<0, 1, UP, true>(b, q0);
-        layer::<1, 1, UP, true>(b, q1);
-        layer::<2, 1, UP, true>(b, q2);
-        layer::<3, 1, UP, true>(b, q3);
-        layer::<4, 1, UP, true>(b, q4);
-        layer::<5, 1, UP, true>(b, q5);
-        layer::<6, 1, UP, true>(b, q6);
-        layer::<7, 1, UP, true>(b, q7);
+        layer::<I, 0, 1, UP, true>(i, b, q0);
+        layer::<I, 1, 1, UP, true>(i, b, q1);
+        layer::<I, 2, 1, UP, true>(i, b, q2);
+        layer::<I, 3, 1, UP, true>(i, b, q3);
+        layer::<I, 4, 1, UP, true>(i, b, q4);
+        layer::<I, 5, 1, UP, true>(i, b, q5);
+        layer::<I, 6, 1, UP, true>(i, b, q6);
+        layer::<I, 7, 1, UP, true>(i, b, q7);
     }
 }
 
 /// The twelve bytes of Q4_K and Q5_K: eight scales and eight minima of six bits.
 #[inline(always)]
-fn scales_mins(b: &[u8; 12], s: &mut Super) {
+fn scales_mins<I: Isa>(i: I, b: &[u8; 12], s: &mut Super) {
     let [w0, w1, w2] = *b.as_chunks::<4>().0 else {
         return;
     };
@@ -137,19 +141,9 @@ fn scales_mins(b: &[u8; 12], s: &mut Super) {
     let (low, top) = (0x0f0f_0f0f, 0x3030_3030);
     let scales = [w0 & six, (w2 & low) | (w0 >> 2 & top)];
     let mins = [w1 & six, (w2 >> 4 & low) | (w1 >> 2 & top)];
-    let put = |to: &mut [i16; 16], words: [u32; 2]| {
-        let bytes: [[u8; 4]; 2] = words.map(u32::to_le_bytes);
-        for (to, &b) in to
-            .as_chunks_mut::<2>()
-            .0
-            .iter_mut()
-            .zip(bytes.as_flattened())
-        {
-            *to = [i16::from(b); 2];
-        }
-    };
-    put(&mut s.scale, scales);
-    put(&mut s.min, mins);
+    let bytes = |[a, b]: [u32; 2]| (u64::from(a) | u64::from(b) << 32).to_le_bytes();
+    s.scale = i.doubled(&bytes(scales));
+    s.min = i.doubled(&bytes(mins));
 }
 
 struct Q2K;
@@ -158,11 +152,11 @@ impl Format for Q2K {
     const SIGNED: bool = false;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(i: I, b: &[u8], s: &mut Super) -> Option<()> {
         for ((scale, min), &b) in s.scale.iter_mut().zip(&mut s.min).zip(part::<16>(b, 0)?) {
             (*scale, *min) = (i16::from(b & 15), i16::from(b >> 4));
         }
-        pairs::<0, false>(part(b, 16)?, &mut s.q);
+        pairs::<I, 0, false>(i, part(b, 16)?, &mut s.q);
         (s.d, s.dmin) = (half(b, 80)?, half(b, 82)?);
         Some(())
     }
@@ -173,9 +167,9 @@ impl Format for Q3K {
     const BYTES: usize = 110;
     const SIGNED: bool = true;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
-        pairs::<0, false>(part(b, 32)?, &mut s.q);
-        bits::<2>(part(b, 0)?, &mut s.q);
+    fn unpack<I: Isa>(i: I, b: &[u8], s: &mut Super) -> Option<()> {
+        pairs::<I, 0, false>(i, part(b, 32)?, &mut s.q);
+        singles::<I, 2>(i, part(b, 0)?, &mut s.q);
         for q in &mut s.q {
             *q -= 4;
         }
@@ -202,10 +196,10 @@ impl Format for Q4K {
     const SIGNED: bool = false;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(i: I, b: &[u8], s: &mut Super) -> Option<()> {
         (s.d, s.dmin) = (half(b, 0)?, half(b, 2)?);
-        scales_mins(part(b, 4)?, s);
-        nibbles::<32>(part::<128>(b, 16)?, &mut s.q);
+        scales_mins(i, part(b, 4)?, s);
+        nibbles::<I, 32>(i, part(b, 16)?, &mut s.q);
         Some(())
     }
 }
@@ -216,11 +210,11 @@ impl Format for Q5K {
     const SIGNED: bool = false;
     const MIN: bool = true;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(i: I, b: &[u8], s: &mut Super) -> Option<()> {
         (s.d, s.dmin) = (half(b, 0)?, half(b, 2)?);
-        scales_mins(part(b, 4)?, s);
-        nibbles::<32>(part::<128>(b, 48)?, &mut s.q);
-        bits::<4>(part(b, 16)?, &mut s.q);
+        scales_mins(i, part(b, 4)?, s);
+        nibbles::<I, 32>(i, part(b, 48)?, &mut s.q);
+        singles::<I, 4>(i, part(b, 16)?, &mut s.q);
         Some(())
     }
 }
@@ -230,10 +224,10 @@ impl Format for Q6K {
     const BYTES: usize = 210;
     const SIGNED: bool = true;
     #[inline(always)]
-    fn unpack<I: Isa>(_: I, b: &[u8], s: &mut Super) -> Option<()> {
+    fn unpack<I: Isa>(i: I, b: &[u8], s: &mut Super) -> Option<()> {
         // In each half: 64 bytes of two layers of nibbles, 32 bytes of four layers of upper bits.
-        nibbles::<64>(part::<128>(b, 0)?, &mut s.q);
-        pairs::<4, true>(part(b, 128)?, &mut s.q);
+        nibbles::<I, 64>(i, part(b, 0)?, &mut s.q);
+        pairs::<I, 4, true>(i, part(b, 128)?, &mut s.q);
         for q in &mut s.q {
             *q -= 32;
         }
@@ -286,6 +280,9 @@ fn dots<I: Isa, F: Format, const T: usize>(
         dmin: 0.0,
     };
     for (block, w) in w.chunks_exact(F::BYTES).enumerate() {
+        for line in (0..F::BYTES).step_by(64) {
+            i.soon(w.as_ptr().wrapping_add(AHEAD + line));
+        }
         if F::unpack(i, w, &mut s).is_none() {
             break;
         }

@@ -23,6 +23,9 @@ use crate::quant::GgmlType;
 use crate::quant::float4::{E2M1_DOUBLED, e8m0_halved};
 use crate::quant::iq::IQ4_VALUES;
 
+/// How far ahead weights are asked for: about what memory takes to answer.
+const AHEAD: usize = 2048;
+
 /// A block format.
 trait Format {
     /// Bytes of a block.
@@ -186,6 +189,9 @@ fn dots<I: Isa, F: Format, const T: usize>(
     let mut acc = [0.0; T];
     let mut q = [[0i8; 32]; 8];
     for (group, w) in w.chunks(8 * F::BYTES).enumerate() {
+        for line in (0..8 * F::BYTES).step_by(64) {
+            i.soon(w.as_ptr().wrapping_add(AHEAD + line));
+        }
         let mut bytes = [[[0u8; 2]; 8]; 2];
         let [d, m] = &mut bytes;
         let mut count = 0;
