@@ -200,6 +200,15 @@ impl<'a> Bound<'a> {
         unsafe { from_raw_parts(self.base(operand).cast::<T>(), count) }
     }
 
+    /// The rows that a MUL_MAT works on, as a packed dim.
+    fn row_dim(&self, op: &realm_op) -> u32 {
+        let dst = Operand::of(op.dst);
+        match self.value(dst).or_else(|| self.value(src(op, 1))) {
+            Some(v) => v.rows,
+            None => self.shape(dst).1 as u32,
+        }
+    }
+
     /// The rows an operation works on.
     fn rows(&self, op: &realm_op) -> usize {
         let code = Code::from_u16(op.code);
@@ -250,7 +259,8 @@ pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Ta
     let mut tasks = try_vec(count as usize * 2, "tasks")?;
     let mut workspace = 0u64;
     // What the workspace holds: products of the same input (q, k, v; gate, up) share it.
-    let mut held: Option<(u32, ActKind)> = None;
+    // The rows are part of it: of a buffer, each product prepares only as many as it works on.
+    let mut held: Option<(u32, ActKind, u32)> = None;
     for i in first..first.saturating_add(count) {
         let op = bound
             .ops
@@ -264,14 +274,15 @@ pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Ta
                 let kind = matmul::act_kind(ty);
                 let input = op.src.get(1).copied().unwrap_or(0);
                 let k = bound.shape(x).0;
-                if !direct(kind, k) && held != Some((input, kind)) {
+                let rows = bound.row_dim(op);
+                if !direct(kind, k) && held != Some((input, kind, rows)) {
                     let row = matmul::act_row_bytes(kind, k) as u64;
                     workspace = workspace.max(row.saturating_mul(bound.max_rows(x)));
                     tasks.push(Task {
                         op: i,
                         kind: Kind::Activations(kind),
                     });
-                    held = Some((input, kind));
+                    held = Some((input, kind, rows));
                 }
                 tasks.push(Task {
                     op: i,
@@ -312,7 +323,7 @@ pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Ta
             .get(1)
             .copied()
             .filter(|_| op.code == Code::TopK as u16);
-        if held.is_some_and(|(input, _)| op.dst == input || second == Some(input)) {
+        if held.is_some_and(|(input, ..)| op.dst == input || second == Some(input)) {
             held = None;
         }
         // An input is also overwritten when another value takes its place in scratch: the plan reuses memory only after

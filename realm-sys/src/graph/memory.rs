@@ -342,16 +342,20 @@ impl Memory {
                 self.limits.scratch_bytes
             );
         }
-        if scratch > has(&self.scratch) {
-            self.scratch = None;
-            self.scratch = Some(self.on.backend.buffer(scratch, "scratch")?);
-        }
-        if workspace > has(&self.workspace) {
-            self.workspace = None;
-            self.workspace = Some(self.on.backend.buffer(workspace, "workspace")?);
+        // The old one goes first, so that both are never there at once. Where the new one cannot be had there is none
+        // then, which is why every step comes here before it is bound.
+        let mut made = Ok(());
+        for (slot, bytes, what) in [
+            (&mut self.scratch, scratch, "scratch"),
+            (&mut self.workspace, workspace, "workspace"),
+        ] {
+            if made.is_ok() && bytes > has(slot) {
+                *slot = None;
+                made = self.on.backend.buffer(bytes, what).map(|b| *slot = Some(b));
+            }
         }
         self.usage.scratch_bytes = has(&self.scratch) + has(&self.workspace);
-        Ok(())
+        made
     }
 
     pub(super) fn scratch_handle(&self) -> *mut c_void {

@@ -51,6 +51,8 @@ pub struct Prepared {
     view: Box<realm_program>,
     pub(super) on: Selected,
     bound: usize,
+    /// Workspace of a step, the largest any segment wants.
+    pub(super) workspace_bytes: u64,
     _model: Arc<Model>,
 }
 
@@ -75,12 +77,13 @@ impl Prepared {
             program,
             on,
             bound: 0,
+            workspace_bytes: 0,
             _model: Arc::clone(model),
         };
         prepared.split()?;
         prepared.bind()?;
-        let workspace = prepared.prepare()?;
-        memory.reserve_scratch(prepared.program.scratch_bytes, workspace)?;
+        prepared.workspace_bytes = prepared.prepare()?;
+        memory.reserve_scratch(prepared.program.scratch_bytes, prepared.workspace_bytes)?;
         Ok(prepared)
     }
 

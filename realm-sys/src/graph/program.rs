@@ -22,6 +22,11 @@ pub const MAX_RECORDS: u32 = 16384;
 /// Largest number of elements in a row, or rows, of anything that is not a weight.
 pub const MAX_EXTENT: u32 = 1 << 28;
 
+/// Largest number of elements that a ROPE turns in a head: angles are computed and kept when a program is made.
+pub const MAX_ROPE_DIMS: u32 = 1 << 16;
+/// The same, summed over the operations of a program. Large models come to some ten thousand.
+pub const MAX_ROPE_DIMS_IN_ALL: u64 = 1 << 20;
+
 /// A span of rows that a step touches: `start + count` must stay within `limit` at every replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {

@@ -172,6 +172,10 @@ fn advance(
             }
             at.task = 0;
             at.repeat += 1;
+            // Tasks look at the clock when they have done something; there may be nothing to do, very often.
+            if at.repeat < u64::from(step.repeat) && late(platform, deadline) {
+                return REALM_BACKEND_RUNNING;
+            }
         }
         at.repeat = 0;
         at.step += 1;
@@ -220,13 +224,15 @@ fn run(
             0 => {}
             code => return code,
         }
-        if let (Some(deadline), Some(now)) = (deadline, platform.now_ns())
-            && now >= deadline
-        {
+        if late(platform, deadline) {
             return REALM_BACKEND_RUNNING;
         }
     }
     0
+}
+
+fn late(platform: &Platform, deadline: Option<u64>) -> bool {
+    matches!((deadline, platform.now_ns()), (Some(deadline), Some(now)) if now >= deadline)
 }
 
 /// The status of a task whose data were out of range, e.g. a token id past the vocabulary.

@@ -88,7 +88,22 @@ impl Run {
         }
         let mut values = try_vec(registers.len(), "registers")?;
         values.extend_from_slice(registers);
-        let single = prepared.segments.len() == 1;
+        // There already, unless a larger program wanted more since and did not get it.
+        memory.reserve_scratch(p.scratch_bytes, prepared.workspace_bytes)?;
+        // A backend counts replays itself, a host's kernel does not.
+        let single = matches!(
+            prepared.segments.as_slice(),
+            [Segment {
+                worker: Worker::Plan { .. },
+                ..
+            }]
+        );
+        // Nothing, however often, is done at once.
+        let repeat = if prepared.segments.is_empty() {
+            1
+        } else {
+            repeat
+        };
         let stage = if prepared.segments.iter().any(|s| s.staged) {
             Some(Stage::new(prepared, memory)?)
         } else {
@@ -148,7 +163,7 @@ impl Run {
             }
             self.segment += 1;
             self.started = false;
-            if left() == 1 && self.segment < prepared.segments.len() {
+            if left() == 1 && (self.segment < prepared.segments.len() || self.repeats_left > 0) {
                 return Ok(false);
             }
         }

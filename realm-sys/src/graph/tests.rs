@@ -743,3 +743,155 @@ fn repetition_moves_registers_by_their_strides() {
     let want: Vec<u8> = (10..18u32).rev().flat_map(|x| x.to_le_bytes()).collect();
     assert_eq!(out, want);
 }
+
+fn empty_memory(platform: &Platform) -> Memory {
+    let backends = Backends::new(platform).unwrap();
+    Memory::new(backends.select(None).unwrap(), NO_LIMITS)
+}
+
+#[test]
+fn attention_cannot_outgrow_its_destination() {
+    // Destination and q are buffers, k and v are values with more rows than the destination has.
+    for short in [0, 1] {
+        let mut memory = empty_memory(&Platform::default());
+        memory.buffer_create(26, 1, BATCH).unwrap();
+        for i in 0..2 {
+            let rows = if i == short { 1 } else { BATCH };
+            memory.buffer_create(0, D, rows).unwrap();
+        }
+        memory
+            .kv_create(KvDesc {
+                ty: 0,
+                n_head_kv: 2,
+                head_dim_k: 16,
+                head_dim_v: 16,
+                max_positions: CTX,
+                group: 0,
+                window: 0,
+            })
+            .unwrap();
+        let mut r = Recorder::default();
+        let n = r.register(1, BATCH, 0);
+        let (x, k) = (r.value(0, D, n), r.value(0, D / 2, n));
+        r.op(Code::GetRows, 0, x, &[w(0), buf(0)], &[0]);
+        r.op(Code::MulMat, 0, k, &[w(3), x], &[]);
+        let params = [0, H, 0.25f32.to_bits()];
+        let src = [buf(2), k, k, kv(0)];
+        r.op(Code::FlashAttnExt, 0, buf(1), &src, &params);
+        let e = Prepared::new(&r.bytes(), &model(), &mut memory).err();
+        assert_eq!(e.map(|e| e.status()), Some(Status::Format), "{short}");
+    }
+}
+
+#[test]
+fn steps_survive_scratch_that_was_not_to_be_had() {
+    let mut b = bench(&Backends::new(&Platform::default()).unwrap(), 1);
+    b.step(&[3, 4], 0, 1, 0);
+    let want = b.logits();
+    // More than an address space.
+    let mut r = Recorder::default();
+    let n = r.register(1, 1 << 28, 0);
+    let values: Vec<u32> = (0..8192).map(|_| r.value(0, D, n)).collect();
+    for &v in &values {
+        r.op(Code::GetRows, 0, v, &[w(0), buf(0)], &[0]);
+    }
+    for &v in &values[1..] {
+        r.op(Code::Add, 0, values[0], &[values[0], v], &[]);
+    }
+    let e = Prepared::new(&r.bytes(), &model(), &mut b.memory).err();
+    assert_eq!(e.map(|e| e.status()), Some(Status::NoMemory));
+    assert!(b.memory.usage().scratch_bytes < 1 << 30);
+    b.memory.kv_truncate(0).unwrap();
+    b.step(&[3, 4], 0, 1, 0);
+    assert_eq!(b.logits(), want);
+}
+
+#[test]
+fn products_of_one_input_share_only_the_rows_that_are_prepared() {
+    let run = |with_first: bool| {
+        let mut memory = empty_memory(&Platform::default());
+        memory.buffer_create(0, D, 8).unwrap();
+        memory.buffer_create(0, D / 2, 8).unwrap();
+        let mut r = Recorder::default();
+        let (one, all) = (r.value(0, D, 1), r.value(0, D / 2, 8));
+        if with_first {
+            r.op(Code::MulMat, 0, one, &[w(2), buf(0)], &[]);
+        }
+        r.op(Code::MulMat, 0, all, &[w(3), buf(0)], &[]);
+        r.op(Code::Cpy, 0, buf(1), &[all], &[0, 0, 8]);
+        let p = Arc::new(Prepared::new(&r.bytes(), &model(), &mut memory).unwrap());
+        let x = Rng(11).floats(8 * D as usize);
+        let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+        memory.buffer_write(0, 0, &bytes).unwrap();
+        let mut run = Run::new(&p, &[], 1, 1, &mut memory).unwrap();
+        assert!(run.advance(&mut memory, 0).unwrap());
+        let mut out = vec![0; 8 * D as usize / 2 * 4];
+        memory.buffer_read(1, 0, &mut out).unwrap();
+        out
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn doing_nothing_very_often_can_be_interrupted() {
+    let mut memory = empty_memory(&busy_platform());
+    memory.buffer_create(26, 1, 8).unwrap();
+    let empty = Recorder::default().bytes();
+    let p = Arc::new(Prepared::new(&empty, &model(), &mut memory).unwrap());
+    let mut run = Run::new(&p, &[], u32::MAX, 1, &mut memory).unwrap();
+    assert!(run.advance(&mut memory, 1).unwrap());
+
+    let mut r = Recorder::default();
+    let n = r.register(0, 8, 0);
+    let x = r.value(0, D, n);
+    r.op(Code::GetRows, 0, x, &[w(0), buf(0)], &[0]);
+    let p = Arc::new(Prepared::new(&r.bytes(), &model(), &mut memory).unwrap());
+    let mut run = Run::new(&p, &[0], u32::MAX, 1, &mut memory).unwrap();
+    assert!(!run.advance(&mut memory, 1000).unwrap());
+}
+
+#[test]
+fn a_hosts_kernel_alone_is_repeated() {
+    unsafe extern "C" fn count(calls: *mut c_void, args: *const realm_kernel_args) -> i32 {
+        // SAFETY: the test's counter and the core's registers.
+        unsafe { *calls.cast::<u32>() += *(*args).registers };
+        0
+    }
+    let mut calls = 0u32;
+    let mut backends = Backends::new(&busy_platform()).unwrap();
+    let (op, call) = (Code::Scale as u32, Some(count as _));
+    let (ty, ctx) = (u32::MAX, (&raw mut calls).cast());
+    backends.add_kernel(Kernel { op, ty, call, ctx }).unwrap();
+    let mut memory = Memory::new(backends.select(None).unwrap(), NO_LIMITS);
+    memory.buffer_create(0, 4, 1).unwrap();
+    let mut r = Recorder::default();
+    r.register(0, 100, 1);
+    r.op(Code::Scale, 0, buf(0), &[buf(0)], &[0, 0]);
+    let p = Arc::new(Prepared::new(&r.bytes(), &model(), &mut memory).unwrap());
+    let mut run = Run::new(&p, &[1], 3, 1, &mut memory).unwrap();
+    let mut slices = 1;
+    while !run.advance(&mut memory, 1).unwrap() {
+        slices += 1;
+    }
+    assert_eq!((calls, slices), (1 + 2 + 3, 3));
+}
+
+#[test]
+fn ropes_are_bounded() {
+    let make = |cols: u32, times: u32| {
+        let mut memory = empty_memory(&Platform::default());
+        memory.buffer_create(0, cols, 1).unwrap();
+        let mut r = Recorder::default();
+        let one = 1f32.to_bits();
+        let params = [0, cols, cols, 10000f32.to_bits(), one, 0, one];
+        for _ in 0..times {
+            r.op(Code::Rope, 0, buf(0), &[buf(0)], &params);
+        }
+        Prepared::new(&r.bytes(), &model(), &mut memory)
+            .err()
+            .map(|e| e.status())
+    };
+    assert_eq!(make(1 << 16, 1), None);
+    assert_eq!(make(1 << 17, 1), Some(Status::Limit));
+    assert_eq!(make(1 << 16, 17), Some(Status::Limit));
+}

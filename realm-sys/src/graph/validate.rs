@@ -8,7 +8,7 @@
 //! its first rows, and must have enough of them at any time.
 
 use super::op::{self, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
-use super::program::{Program, Span, dim_max};
+use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, Program, Span, dim_max};
 use crate::backend::table::{realm_op, realm_weight};
 use crate::error::{Error, Result};
 use crate::quant::GgmlType;
@@ -39,6 +39,7 @@ pub fn validate(program: &mut Program, model: &Model) -> Result<()> {
         .map_err(|_| err!(NoMemory, "no memory for {} checks", ops.len()))?;
     let mut known = HashMap::new();
     let mut result = Ok(());
+    let mut rope_dims = 0;
     for (index, record) in ops.iter_mut().enumerate() {
         let Some(code) = Code::from_u16(record.code) else {
             result = Err(err!(
@@ -54,6 +55,7 @@ pub fn validate(program: &mut Program, model: &Model) -> Result<()> {
                 op: record,
                 index: index as u32,
                 written: &mut written,
+                rope_dims: &mut rope_dims,
             }
             .check(code)
         });
@@ -121,6 +123,8 @@ struct Check<'a> {
     op: &'a realm_op,
     index: u32,
     written: &'a mut [bool],
+    /// Elements turned by the ROPEs so far.
+    rope_dims: &'a mut u64,
 }
 
 impl Check<'_> {
@@ -430,6 +434,10 @@ impl Check<'_> {
                 "{cols} columns, heads of {head_dim}, {n_dims} rotated"
             );
         }
+        *self.rope_dims += n_dims;
+        if n_dims > u64::from(MAX_ROPE_DIMS) || *self.rope_dims > MAX_ROPE_DIMS_IN_ALL {
+            bail!(Limit, "{n_dims} rotated, {} in all so far", self.rope_dims);
+        }
         for (i, what) in [
             (3, "freq_base"),
             (4, "freq_scale"),
@@ -464,7 +472,7 @@ impl Check<'_> {
         let heads = u64::from(kv.n_head_kv);
         let q = self.source(0, TYPE_F32)?;
         let dst = self.dst(TYPE_F32)?;
-        let n = self.rows(&[dst, q])?;
+        let mut n = self.rows(&[dst, q])?;
         if n_head == 0
             || n_head % heads != 0
             || q.cols != n_head * u64::from(kv.head_dim_k)
@@ -483,7 +491,8 @@ impl Check<'_> {
             (Operand::None, Operand::None) => {}
             _ => {
                 let (k, v) = (self.source(1, TYPE_F32)?, self.source(2, TYPE_F32)?);
-                self.rows(&[q, k, v])?;
+                // All four: buffers must have room for as many rows as a value among k and v brings.
+                n = self.rows(&[dst, q, k, v])?;
                 if k.cols != heads * u64::from(kv.head_dim_k)
                     || v.cols != heads * u64::from(kv.head_dim_v)
                 {
