@@ -28,7 +28,7 @@ pub const MAX_ROPE_DIMS: u32 = 1 << 16;
 pub const MAX_ROPE_DIMS_IN_ALL: u64 = 1 << 20;
 
 /// A span of rows that a step touches: `start + count` must stay within `limit` at every replay.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// First row or position.
     pub start: Dim,

@@ -3,31 +3,37 @@
 use super::memory::Memory;
 use super::op::Operand;
 use super::prepared::{Prepared, Segment, Worker};
+use super::program::MAX_REGISTERS;
 use super::stage::Stage;
 use crate::backend::host::{Kernel, foreign};
 use crate::backend::table::{
     REALM_BACKEND_RUNNING, realm_cursor, realm_kernel_args, realm_op, realm_operand, realm_step,
 };
-use crate::error::{Result, try_vec};
+use crate::error::Result;
 use crate::platform::REALM_ABI_VERSION;
 use crate::{bail, err};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ffi::c_void;
 use core::ptr;
 
 /// A step in flight.
 pub struct Run {
     prepared: Arc<Prepared>,
-    registers: Vec<u32>,
-    step: Box<realm_step>,
-    cursor: Box<realm_cursor>,
+    flight: Box<Flight>,
     stage: Option<Stage>,
     /// Replays left after the present one; the backend counts them itself when there is one segment.
     repeats_left: u32,
     segment: usize,
     started: bool,
+}
+
+/// What a backend sees of a step, where it stays while the step runs: one allocation, because a step is made for every
+/// token and whatever it touches has been driven out of the caches by the weights.
+struct Flight {
+    step: realm_step,
+    cursor: realm_cursor,
+    registers: [u32; MAX_REGISTERS as usize],
 }
 
 // SAFETY: the raw pointers are to memory owned here and by the session that owns the run.
@@ -54,8 +60,12 @@ impl Run {
         if repeat == 0 {
             bail!(InvalidArgument, "a step is repeated at least once");
         }
-        let mut last = try_vec(registers.len(), "registers")?;
-        for (i, (&value, r)) in registers.iter().zip(&p.registers).enumerate() {
+        let mut first = [0; MAX_REGISTERS as usize];
+        let mut last = first;
+        let ends = first.iter_mut().zip(&mut last);
+        for (i, ((&value, r), (first, last))) in
+            registers.iter().zip(&p.registers).zip(ends).enumerate()
+        {
             let end = i64::from(value) + i64::from(r.stride) * i64::from(repeat - 1);
             let range = i64::from(r.min)..=i64::from(r.max);
             if !range.contains(&i64::from(value)) || !range.contains(&end) {
@@ -66,13 +76,13 @@ impl Run {
                     r.max
                 );
             }
-            last.push(end as u32);
+            (*first, *last) = (value, end as u32);
         }
         // Registers change linearly, so a sum of two is largest at one of the ends.
         for s in &p.spans {
             let end =
                 |regs: &[u32]| u64::from(s.start.value(regs)) + u64::from(s.count.value(regs));
-            let most = end(registers).max(end(&last));
+            let most = end(&first).max(end(&last));
             if most > u64::from(s.limit) {
                 bail!(
                     InvalidArgument,
@@ -81,13 +91,11 @@ impl Run {
                     s.limit
                 );
             }
-            let idle = s.count.value(registers) == 0 && s.count.value(&last) == 0;
+            let idle = s.count.value(&first) == 0 && s.count.value(&last) == 0;
             if let (Some(group), false) = (s.kv_group, idle) {
                 memory.kv_reach(group, most as u32)?;
             }
         }
-        let mut values = try_vec(registers.len(), "registers")?;
-        values.extend_from_slice(registers);
         // There already, unless a larger program wanted more since and did not get it.
         memory.reserve_scratch(p.scratch_bytes, prepared.workspace_bytes)?;
         // A backend counts replays itself, a host's kernel does not.
@@ -110,22 +118,24 @@ impl Run {
             None
         };
         memory.count_fallback(prepared.fallback_ops().saturating_mul(repeat.into()));
-        let step = Box::new(realm_step {
-            registers: values.as_ptr(),
-            scratch: memory.scratch_handle(),
-            workspace: memory.workspace_handle(),
-            buffers: memory.buffer_handles(),
-            kv_tables: memory.kv_tables().as_ptr(),
-            kv_table_count: memory.kv_tables().len() as u32,
-            repeat: if single { repeat } else { 1 },
-            thread_count: thread_count.max(1),
-            reserved: 0,
+        let flight = Box::new(Flight {
+            step: realm_step {
+                registers: ptr::null(),
+                scratch: memory.scratch_handle(),
+                workspace: memory.workspace_handle(),
+                buffers: memory.buffer_handles(),
+                kv_tables: memory.kv_tables().as_ptr(),
+                kv_table_count: memory.kv_tables().len() as u32,
+                repeat: if single { repeat } else { 1 },
+                thread_count: thread_count.max(1),
+                reserved: 0,
+            },
+            cursor: realm_cursor::default(),
+            registers: first,
         });
         Ok(Self {
             prepared: Arc::clone(prepared),
-            registers: values,
-            step,
-            cursor: Box::default(),
+            flight,
             stage,
             repeats_left: if single { 0 } else { repeat - 1 },
             segment: 0,
@@ -152,10 +162,10 @@ impl Run {
                 }
                 self.repeats_left -= 1;
                 self.segment = 0;
-                for (value, r) in self.registers.iter_mut().zip(&prepared.program.registers) {
+                let values = &mut self.flight.registers;
+                for (value, r) in values.iter_mut().zip(&prepared.program.registers) {
                     *value = value.wrapping_add_signed(r.stride);
                 }
-                self.step.registers = self.registers.as_ptr();
                 continue;
             };
             if !self.segment_advance(s, memory, left())? {
@@ -170,15 +180,16 @@ impl Run {
     }
 
     fn segment_advance(&mut self, s: &Segment, memory: &mut Memory, quantum: u64) -> Result<bool> {
+        self.flight.step.registers = self.flight.registers.as_ptr();
         if !self.started
             && s.staged
             && let Some(stage) = &mut self.stage
         {
-            stage.load(&self.prepared, s, memory, &self.step)?;
+            stage.load(&self.prepared, s, memory, &self.flight.step)?;
         }
         let step: *const realm_step = match (&self.stage, s.staged) {
             (Some(stage), true) => stage.step(),
-            _ => &raw const *self.step,
+            _ => &raw const self.flight.step,
         };
         let done = match &s.worker {
             Worker::Kernel(kernel) => {
@@ -191,10 +202,10 @@ impl Run {
             Worker::Plan { backend, plan } => {
                 let t = &backend.table;
                 if !self.started {
-                    *self.cursor = realm_cursor::default();
+                    self.flight.cursor = realm_cursor::default();
                     let code = match t.submit {
                         // SAFETY: the step and what it names live until the batch has ended or is cancelled.
-                        Some(f) => unsafe { f(t.ctx, *plan, step, 1, &raw mut *self.cursor) },
+                        Some(f) => unsafe { f(t.ctx, *plan, step, 1, &raw mut self.flight.cursor) },
                         None => -1,
                     };
                     if code != 0 {
@@ -204,7 +215,9 @@ impl Run {
                 }
                 let code = match t.query {
                     // SAFETY: as above; calls for one batch do not overlap because `self` is borrowed mutably.
-                    Some(f) => unsafe { f(t.ctx, *plan, step, 1, &raw mut *self.cursor, quantum) },
+                    Some(f) => unsafe {
+                        f(t.ctx, *plan, step, 1, &raw mut self.flight.cursor, quantum)
+                    },
                     None => -1,
                 };
                 match code {
@@ -241,7 +254,7 @@ impl Run {
             op,
             dst: operand(op.dst),
             src: op.src.map(operand),
-            registers: self.registers.as_ptr(),
+            registers: self.flight.registers.as_ptr(),
         };
         // SAFETY: contract of `realm_kernel_fn`.
         let code = kernel
@@ -268,7 +281,9 @@ impl Run {
                 data: unsafe { step.scratch.cast::<u8>().add(v.offset as usize) }.cast::<c_void>(),
                 r#type: v.r#type,
                 cols: v.cols,
-                rows: super::op::Dim::unpack(v.rows).value(&self.registers).into(),
+                rows: super::op::Dim::unpack(v.rows)
+                    .value(&self.flight.registers)
+                    .into(),
             }),
             Operand::Buffer(i) => p.buffers.get(i as usize).map(|b| realm_operand {
                 // SAFETY: the step has every buffer the program was validated against.
@@ -297,7 +312,7 @@ impl Run {
             && let Some(cancel) = backend.table.cancel
         {
             // SAFETY: contract of the table; the batch was submitted and has not ended.
-            unsafe { cancel(backend.table.ctx, *plan, &raw mut *self.cursor) }
+            unsafe { cancel(backend.table.ctx, *plan, &raw mut self.flight.cursor) }
         }
         self.started = false;
     }

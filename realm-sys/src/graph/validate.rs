@@ -269,13 +269,18 @@ impl Check<'_> {
         if kv_group.is_none() && most <= u64::from(limit) {
             return Ok(());
         }
-        self.program.spans.push(Span {
+        let span = Span {
             start,
             count,
             limit,
             op: self.index,
             kv_group,
-        });
+        };
+        // Layers ask for the same positions one after the other; checking once per step is enough.
+        let recent = self.program.spans.iter().rev().take(8);
+        if !recent.into_iter().any(|s| Span { op: s.op, ..span } == *s) {
+            self.program.spans.push(span);
+        }
         Ok(())
     }
 
