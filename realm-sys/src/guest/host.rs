@@ -27,6 +27,9 @@ const MAX_PROGRAMS: usize = 64;
 /// Models a guest may have registered at the same time.
 const MAX_REGISTERED: usize = 64;
 
+/// What an attempt at a model's vocabulary costs that comes to nothing.
+const VOCAB_FUEL: u64 = 20_000_000;
+
 /// Where a session's log goes, beside the platform's.
 #[derive(Clone, Copy)]
 pub struct LogSink {
@@ -291,8 +294,13 @@ impl HostState {
     }
 
     /// The vocabulary of a model the guest may name.
-    pub fn vocab(&self, id: u32) -> Result<Arc<Vocab>> {
-        self.models.get(id)?.vocab()
+    pub fn vocab(&mut self, id: u32) -> Result<Arc<Vocab>> {
+        let vocab = self.models.get(id)?.vocab();
+        if vocab.is_err() {
+            // Nothing is kept of a failure, so that each further attempt takes as long.
+            self.charge(VOCAB_FUEL);
+        }
+        vocab
     }
 
     /// Passes a line to the session's log and the platform's.
