@@ -11,7 +11,7 @@ use crate::session::params::Params;
 use crate::store::{Model, StoreRef};
 use crate::vocab::{Detokenizer, Vocab};
 use crate::{bail, err};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 use wasmi::{StoreLimits, StoreLimitsBuilder};
@@ -52,6 +52,8 @@ pub struct Models {
     pub own: (u32, Arc<Model>),
     /// What this guest registered: id, model, bytes counted against the quota.
     registered: Vec<(u32, Arc<Model>, u64)>,
+    /// What it took back but its programs may still use, with bytes as above.
+    leaving: Vec<(Weak<Model>, u64)>,
     /// Bytes that may be registered in all.
     quota: u64,
 }
@@ -71,9 +73,13 @@ impl Models {
 
     /// Registers a copy of `bytes`.
     pub fn register(&mut self, bytes: &[u8], id: u32) -> Result<u32> {
-        let used: u64 = self.registered.iter().map(|r| r.2).sum();
+        self.leaving.retain(|m| m.0.strong_count() > 0);
+        let held: u64 = self.leaving.iter().map(|m| m.1).sum();
+        let used = self.registered.iter().fold(held, |n, r| n + r.2);
         let size = bytes.len() as u64;
-        if size > self.quota.saturating_sub(used) || self.registered.len() >= MAX_REGISTERED {
+        if size > self.quota.saturating_sub(used)
+            || self.registered.len() + self.leaving.len() >= MAX_REGISTERED
+        {
             bail!(
                 Limit,
                 "a model of {size} bytes is over the guest's quota of {} (max_guest_model_bytes)",
@@ -103,7 +109,12 @@ impl Models {
             .iter()
             .position(|r| r.0 == id)
             .ok_or_else(|| err!(NotFound, "the guest has not registered model {id:#010x}"))?;
-        drop(self.registered.swap_remove(at));
+        self.leaving
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a removal"))?;
+        let (_, model, size) = self.registered.swap_remove(at);
+        self.leaving.push((Arc::downgrade(&model), size));
+        drop(model);
         self.store.remove(id)
     }
 }
@@ -249,6 +260,7 @@ impl HostState {
                 store: parts.store,
                 own: parts.model,
                 registered: Vec::new(),
+                leaving: Vec::new(),
                 quota: parts.limits.guest_model_bytes,
             },
             params: parts.params,

@@ -783,3 +783,20 @@ fn long_texts_that_come_to_nothing_burn_fuel() {
         assert!(took < Duration::from_secs(4), "{call}: {took:?}");
     }
 }
+
+#[test]
+fn removed_models_count_while_they_are_in_use() {
+    let mut o = options(&guest("", "(i32.const 0)"));
+    let bytes = model_bytes();
+    o.limits.guest_model_bytes = bytes.len() as u64;
+    let mut s = Session::open(o).unwrap();
+    let models = &mut s.instance.host_mut().models;
+    models.register(&bytes, 9).unwrap();
+    // As a program does.
+    let held = models.get(9).unwrap().clone();
+    models.remove(9).unwrap();
+    let e = models.register(&bytes, 10).unwrap_err();
+    assert_eq!(e.status(), Status::Limit);
+    drop(held);
+    models.register(&bytes, 10).unwrap();
+}
