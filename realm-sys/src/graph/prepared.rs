@@ -97,6 +97,11 @@ impl Prepared {
         self.program.scratch_bytes
     }
 
+    /// How much there is to check at each step.
+    pub fn check_count(&self) -> u64 {
+        self.program.spans.len() as u64
+    }
+
     /// Cuts the operations into segments.
     fn split(&mut self) -> Result<()> {
         let shared = self.on.backend.shares_memory();

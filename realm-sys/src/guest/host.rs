@@ -11,7 +11,7 @@ use crate::session::params::Params;
 use crate::store::{Model, StoreRef};
 use crate::vocab::{Detokenizer, Vocab};
 use crate::{bail, err};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 use wasmi::{StoreLimits, StoreLimitsBuilder};
@@ -26,6 +26,9 @@ const MAX_TABLES: usize = 4;
 const MAX_PROGRAMS: usize = 64;
 /// Models a guest may have registered at the same time.
 const MAX_REGISTERED: usize = 64;
+
+/// What an attempt at a model's vocabulary costs that comes to nothing.
+const VOCAB_FUEL: u64 = 20_000_000;
 
 /// Where a session's log goes, beside the platform's.
 #[derive(Clone, Copy)]
@@ -49,6 +52,8 @@ pub struct Models {
     pub own: (u32, Arc<Model>),
     /// What this guest registered: id, model, bytes counted against the quota.
     registered: Vec<(u32, Arc<Model>, u64)>,
+    /// What it took back but its programs may still use, with bytes as above.
+    leaving: Vec<(Weak<Model>, u64)>,
     /// Bytes that may be registered in all.
     quota: u64,
 }
@@ -68,9 +73,13 @@ impl Models {
 
     /// Registers a copy of `bytes`.
     pub fn register(&mut self, bytes: &[u8], id: u32) -> Result<u32> {
-        let used: u64 = self.registered.iter().map(|r| r.2).sum();
+        self.leaving.retain(|m| m.0.strong_count() > 0);
+        let held: u64 = self.leaving.iter().map(|m| m.1).sum();
+        let used = self.registered.iter().fold(held, |n, r| n + r.2);
         let size = bytes.len() as u64;
-        if size > self.quota.saturating_sub(used) || self.registered.len() >= MAX_REGISTERED {
+        if size > self.quota.saturating_sub(used)
+            || self.registered.len() + self.leaving.len() >= MAX_REGISTERED
+        {
             bail!(
                 Limit,
                 "a model of {size} bytes is over the guest's quota of {} (max_guest_model_bytes)",
@@ -100,7 +109,12 @@ impl Models {
             .iter()
             .position(|r| r.0 == id)
             .ok_or_else(|| err!(NotFound, "the guest has not registered model {id:#010x}"))?;
-        drop(self.registered.swap_remove(at));
+        self.leaving
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a removal"))?;
+        let (_, model, size) = self.registered.swap_remove(at);
+        self.leaving.push((Arc::downgrade(&model), size));
+        drop(model);
         self.store.remove(id)
     }
 }
@@ -246,6 +260,7 @@ impl HostState {
                 store: parts.store,
                 own: parts.model,
                 registered: Vec::new(),
+                leaving: Vec::new(),
                 quota: parts.limits.guest_model_bytes,
             },
             params: parts.params,
@@ -291,8 +306,13 @@ impl HostState {
     }
 
     /// The vocabulary of a model the guest may name.
-    pub fn vocab(&self, id: u32) -> Result<Arc<Vocab>> {
-        self.models.get(id)?.vocab()
+    pub fn vocab(&mut self, id: u32) -> Result<Arc<Vocab>> {
+        let vocab = self.models.get(id)?.vocab();
+        if vocab.is_err() {
+            // Nothing is kept of a failure, so that each further attempt takes as long.
+            self.charge(VOCAB_FUEL);
+        }
+        vocab
     }
 
     /// Passes a line to the session's log and the platform's.

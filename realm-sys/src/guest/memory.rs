@@ -2,9 +2,10 @@
 
 use crate::error::Result;
 use crate::{bail, err};
+use core::cell::Cell;
 
 /// A guest's linear memory for the length of one import. It cannot move or grow meanwhile.
-pub struct GuestMemory<'a>(&'a mut [u8]);
+pub struct GuestMemory<'a>(&'a mut [u8], Cell<usize>);
 
 fn bad(ptr: u32, len: u32) -> crate::error::Error {
     err!(
@@ -16,7 +17,12 @@ fn bad(ptr: u32, len: u32) -> crate::error::Error {
 impl<'a> GuestMemory<'a> {
     /// All of the memory.
     pub fn new(bytes: &'a mut [u8]) -> Self {
-        Self(bytes)
+        Self(bytes, Cell::new(0))
+    }
+
+    /// Bytes that were looked at to see whether they are text, for which the guest pays.
+    pub fn examined(&self) -> usize {
+        self.1.get()
     }
 
     /// Whether the pair is inside.
@@ -42,7 +48,9 @@ impl<'a> GuestMemory<'a> {
 
     /// The text of a pair.
     pub fn text(&self, ptr: u32, len: u32) -> Result<&str> {
-        core::str::from_utf8(self.get(ptr, len)?)
+        let bytes = self.get(ptr, len)?;
+        self.1.set(self.1.get().saturating_add(bytes.len()));
+        core::str::from_utf8(bytes)
             .map_err(|_| err!(InvalidArgument, "text at {ptr:#x} is not UTF-8"))
     }
 

@@ -762,3 +762,41 @@ fn random_imports_with_random_arguments_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn long_texts_that_come_to_nothing_burn_fuel() {
+    for call in [
+        "(call $realm_tensor_find (i32.const 7) (i32.const 0) (i32.const 65536))",
+        "(call $realm_param_get (i32.const 0) (i32.const 65536) (i32.const 0) (i32.const 0))",
+        "(call $realm_log (i32.const 0) (i32.const 0) (i32.const 65536))",
+    ] {
+        let body = format!("(loop $l (drop {call}) (br $l)) (i32.const 0)");
+        let mut o = options(&guest("", &body));
+        o.limits.fuel_per_event = 20_000_000;
+        let start = Instant::now();
+        assert_eq!(
+            Session::open(o).err().map(|e| e.status()),
+            Some(Status::Guest)
+        );
+        // Some two thousand calls; without a price some four hundred thousand.
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(4), "{call}: {took:?}");
+    }
+}
+
+#[test]
+fn removed_models_count_while_they_are_in_use() {
+    let mut o = options(&guest("", "(i32.const 0)"));
+    let bytes = model_bytes();
+    o.limits.guest_model_bytes = bytes.len() as u64;
+    let mut s = Session::open(o).unwrap();
+    let models = &mut s.instance.host_mut().models;
+    models.register(&bytes, 9).unwrap();
+    // As a program does.
+    let held = models.get(9).unwrap().clone();
+    models.remove(9).unwrap();
+    let e = models.register(&bytes, 10).unwrap_err();
+    assert_eq!(e.status(), Status::Limit);
+    drop(held);
+    models.register(&bytes, 10).unwrap();
+}

@@ -201,13 +201,19 @@ fn submit(
             .map(|w| u32::from_le_bytes(*w)),
     );
     let program = h.compute.program(program)?.clone();
-    h.compute.booked = Some(Run::new(
+    h.charge(program.check_count());
+    let before = h.compute.memory.usage().kv_bytes;
+    let run = Run::new(
         &program,
         &values,
         repeat,
         h.compute.thread_count,
         &mut h.compute.memory,
-    )?);
+    );
+    // Zeroing the pages that were made, also if there was no end to them.
+    let made = h.compute.memory.usage().kv_bytes.saturating_sub(before);
+    h.charge(made / 64);
+    h.compute.booked = Some(run?);
     h.compute.stepped = true;
     Ok(0)
 }

@@ -79,7 +79,9 @@ fn call64(
     };
     let (bytes, host) = memory.data_and_store_mut(&mut caller);
     host.cost = BASE_FUEL;
-    let result = f(&mut GuestMemory::new(bytes), host);
+    let mut memory = GuestMemory::new(bytes);
+    let result = f(&mut memory, host);
+    host.charge_bytes(memory.examined());
     let cost = host.cost;
     let value = match result {
         Ok(value) => value,

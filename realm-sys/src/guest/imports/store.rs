@@ -129,7 +129,7 @@ fn get_tensor(
     if row_len == 0 || count == 0 {
         return small(u32::try_from(count).unwrap_or(u32::MAX));
     }
-    h.charge_bytes(bytes as usize * 8);
+    h.charge_bytes((bytes as usize).saturating_mul(8));
     // Guest memory has no alignment, so rows go through a buffer of their own.
     let mut row = try_vec::<f32>(row_len, "floats of a row")?;
     row.resize(row_len, 0.0);
