@@ -298,6 +298,11 @@ int32_t realm_input_read(uint32_t offset, void *dst, uint32_t dst_bytes);
 REALM_GUEST_IMPORT(realm_emit)
 int32_t realm_emit(int32_t token, const char *text, uint32_t len);
 
+/* realm_detok_push and realm_emit in one: hands the host a token with the text that is complete after
+ * it. If it fails, nothing is consumed. */
+REALM_GUEST_IMPORT(realm_emit_token)
+int32_t realm_emit_token(uint32_t token);
+
 /* Lets the host read a session buffer; what 1: logits, f32, one row. */
 REALM_GUEST_IMPORT(realm_publish)
 int32_t realm_publish(uint32_t what, uint32_t buffer);

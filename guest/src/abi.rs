@@ -42,6 +42,7 @@ mod sys {
         pub fn realm_param_key(index: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_input_read(offset: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_emit(token: i32, text: *const u8, len: usize) -> i32;
+        pub fn realm_emit_token(token: u32) -> i32;
         pub fn realm_publish(what: u32, buffer: u32) -> i32;
         pub fn realm_progress(done: u32, total: u32) -> i32;
         pub fn realm_log(level: u32, text: *const u8, len: usize) -> i32;
@@ -465,6 +466,12 @@ pub fn input(len: usize) -> Result<Vec<u8>> {
 pub fn emit(token: i32, text: &[u8]) -> Result<()> {
     // SAFETY: pointer and length are those of a live slice.
     check(unsafe { sys::realm_emit(token, text.as_ptr(), text.len()) }).map(drop)
+}
+
+/// Hands a token and the text that is complete after it to the host, which makes that text itself.
+pub fn emit_token(token: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { sys::realm_emit_token(token) }).map(drop)
 }
 
 /// Lets the host read the logits from this buffer.

@@ -119,11 +119,8 @@ impl Host {
             } else {
                 self.script.remove(0)
             };
-            let argmax = self
-                .buffers
-                .iter_mut()
-                .find(|b| (b.0, b.1, b.2) == (26, 1, 1));
-            argmax.unwrap().3.copy_from_slice(&token.to_le_bytes());
+            // Greedy: the program writes it to the first row of the tokens.
+            self.buffers[0].3[..4].copy_from_slice(&token.to_le_bytes());
         }
     }
 }
@@ -216,6 +213,11 @@ mod imports {
         }
         realm_emit(h, token: i32, source: *const u8, n: usize) {
             h.emits.push((token, text(source, n)));
+            0
+        }
+        realm_emit_token(h, token: u32) {
+            let text = u8::try_from(token).map_or(String::new(), |b| String::from(char::from(b)));
+            h.emits.push((token as i32, text));
             0
         }
         realm_publish(h, what: u32, buffer: u32) { 0 }

@@ -71,7 +71,7 @@ pub struct Session {
 
 /// The turn in progress.
 struct Turn {
-    /// Tokens to feed; generated ones replace it one at a time.
+    /// Tokens to feed; empty once they are in.
     feed: Vec<u32>,
     /// How many of them have been submitted.
     fed: usize,
@@ -167,7 +167,7 @@ impl Session {
             kv,
             tokens,
             logits,
-            sampler: Sampler::new(facts.n_vocab)?,
+            sampler: Sampler::new(facts.n_vocab, tokens),
             program: None,
             stops: Stops::default(),
             committed: 0,
@@ -392,7 +392,7 @@ impl Session {
 
     /// Submits the next chunk of the turn's tokens.
     fn submit(&mut self) -> Result<()> {
-        let (Some(turn), Some((_, program))) = (self.turn.as_mut(), self.program) else {
+        let Some(turn) = self.turn.as_mut() else {
             return Err(fail!(STATE, "no turn to continue"));
         };
         let rest = turn.feed.get(turn.fed..).unwrap_or_default();
@@ -403,10 +403,17 @@ impl Session {
         self.sampler.accept(chunk);
         turn.fed += count;
         turn.in_flight = count as u32;
+        self.book(count as u32, n_out)
+    }
+
+    /// Books the step for `n` tokens whose ids are in the buffer, or will be.
+    fn book(&mut self, n: u32, n_out: u32) -> Result<()> {
+        let Some((_, program)) = self.program else {
+            return Err(fail!(STATE, "no program to run"));
+        };
         if n_out == 1 {
             self.sampler.prepare()?;
         }
-        let n = count as u32;
         let [n_bias, n_penalties] = self.sampler.regs();
         let regs = [n, self.committed, n - 1, n_out, n_bias, n_penalties];
         abi::step_submit(program, &regs)
@@ -430,7 +437,7 @@ impl Session {
             }
             turn.decoding = true;
             // The prompt's memory goes back; from here on one token is fed at a time.
-            turn.feed = Vec::with_capacity(1);
+            turn.feed = Vec::new();
             if self.params.n_predict == 0 {
                 return self.finish(Outcome::Length);
             }
@@ -444,14 +451,9 @@ impl Session {
 
     /// Shows a generated token, and either feeds it or ends the turn.
     fn token(&mut self, token: u32) -> Result<Outcome> {
-        if self.vocab.n_tokens > 0 {
-            abi::detok(Some(token), self.stops.held())?;
-        }
-        let (show, stopped) = self.stops.advance();
-        let text = self.stops.held().get(..show).unwrap_or_default();
-        abi::emit(i32::try_from(token).unwrap_or(-1), text)?;
-        self.stops.shown(show);
-        if stopped {
+        if self.vocab.n_tokens > 0 && self.stops.idle() {
+            abi::emit_token(token)?;
+        } else if self.show(token)? {
             self.stops.clear();
             return self.finish(Outcome::Stop);
         }
@@ -466,11 +468,26 @@ impl Session {
         if self.committed >= self.ctx {
             return self.finish(Outcome::Context);
         }
-        turn.feed.clear();
-        turn.feed.push(token);
-        turn.fed = 0;
-        self.submit()?;
+        if !self.sampler.feeds_back() {
+            abi::buffer_write(self.tokens, 0, &[token])?;
+        }
+        self.sampler.accept(&[token]);
+        turn.in_flight = 1;
+        self.book(1, 1)?;
         Ok(Outcome::Continue)
+    }
+
+    /// Shows what may be shown after a token; true if a stop string follows.
+    #[inline(never)]
+    fn show(&mut self, token: u32) -> Result<bool> {
+        if self.vocab.n_tokens > 0 {
+            abi::detok(Some(token), self.stops.held())?;
+        }
+        let (show, stopped) = self.stops.advance();
+        let text = self.stops.held().get(..show).unwrap_or_default();
+        abi::emit(i32::try_from(token).unwrap_or(-1), text)?;
+        self.stops.shown(show);
+        Ok(stopped)
     }
 
     /// Ends the turn: shows what was held back, unless a stop string followed.

@@ -25,6 +25,11 @@ impl Stops {
         &mut self.held
     }
 
+    /// Whether text passes as it comes: nothing is watched for, so nothing is ever held back.
+    pub fn idle(&self) -> bool {
+        self.stops.is_empty()
+    }
+
     /// Looks at the held text: how much of its beginning may be shown now, and whether a stop string
     /// follows right behind that. The caller shows it and calls [`Stops::shown`].
     pub fn advance(&self) -> (usize, bool) {

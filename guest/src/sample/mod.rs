@@ -12,7 +12,7 @@ pub mod temp;
 pub mod top_k;
 pub mod top_p;
 
-use crate::abi::{self, Result, kind};
+use crate::abi::{self, Result};
 use crate::params::Params;
 use crate::program::{Dim, Operand, Recorder};
 use crate::rng::Rng;
@@ -41,8 +41,9 @@ pub struct Regs {
 /// The sampler of a session.
 pub struct Sampler {
     n_vocab: u32,
-    /// i32 `[1, 1]`: the most probable token.
-    argmax: u32,
+    /// i32, cols 1: the program's input. Without sampling the program writes the most probable token
+    /// to its first row, so that the next step needs nothing from here.
+    tokens: u32,
     top_k: top_k::Buffers,
     bias: Bias,
     penalties: Penalties,
@@ -55,11 +56,11 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for logits of this width.
-    pub fn new(n_vocab: u32) -> Result<Self> {
-        Ok(Self {
+    /// A sampler for logits of this width, and a program that takes its tokens from this buffer.
+    pub fn new(n_vocab: u32, tokens: u32) -> Self {
+        Self {
             n_vocab,
-            argmax: abi::buffer(kind::I32, 1, 1)?,
+            tokens,
             top_k: top_k::Buffers::default(),
             bias: Bias::default(),
             penalties: Penalties::default(),
@@ -74,7 +75,7 @@ impl Sampler {
             temp: 0.0,
             top_p: 1.0,
             min_p: 0.0,
-        })
+        }
     }
 
     /// Takes over the parameters of a turn. `first` starts the random numbers afresh, as does a new
@@ -125,9 +126,7 @@ impl Sampler {
             self.penalties.record(r, logits, regs.n_penalties);
         }
         if self.key.top_k == 0 {
-            let best = r.i32(1, n_out);
-            r.argmax(best, logits);
-            r.copy(Operand::buffer(self.argmax), Dim(0), best, Dim(0), n_out);
+            r.argmax(Operand::buffer(self.tokens), logits);
         } else {
             self.top_k
                 .record(r, logits, n_out, self.key.top_k, self.key.full);
@@ -172,11 +171,16 @@ impl Sampler {
         }
     }
 
+    /// Whether the program itself puts the token that is picked where the next step reads it.
+    pub fn feeds_back(&self) -> bool {
+        self.key.top_k == 0
+    }
+
     /// Picks the token after a step whose logits were wanted.
     pub fn pick(&mut self) -> Result<u32> {
         if self.key.top_k == 0 {
             let mut token = [0u32];
-            abi::buffer_read(self.argmax, 0, &mut token)?;
+            abi::buffer_read(self.tokens, 0, &mut token)?;
             let [token] = token;
             return Ok(token);
         }

@@ -225,6 +225,8 @@ pub struct HostState {
     pub progress: (u64, u64),
     /// The session's streaming detokenizer.
     pub detokenizer: Detokenizer,
+    /// The vocabulary of the session's own model, from its first use by `realm_emit_token` on.
+    pub(super) own_vocab: Option<Arc<Vocab>>,
     /// Reused room for text and ids.
     pub text: Vec<u8>,
     /// Programs, buffers, KV.
@@ -268,6 +270,7 @@ impl HostState {
             outbox: Outbox::new(),
             progress: (0, 0),
             detokenizer: Detokenizer::continuing(false),
+            own_vocab: None,
             text: Vec::new(),
             compute: Compute {
                 programs: Vec::new(),

@@ -1,8 +1,7 @@
 //! Tokens and text that the guest has emitted and the host has not fetched yet.
 
-use crate::bail;
 use crate::err;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -10,6 +9,14 @@ use alloc::vec::Vec;
 const MAX_EVENTS: usize = 1024;
 /// Bytes of text that may wait.
 const MAX_TEXT_BYTES: usize = 1 << 20;
+
+#[cold]
+fn too_much() -> Error {
+    err!(
+        Limit,
+        "up to {MAX_EVENTS} events and {MAX_TEXT_BYTES} bytes may be emitted in one event"
+    )
+}
 
 /// A queue of events, their text in one run of bytes.
 #[derive(Default)]
@@ -34,27 +41,55 @@ impl Outbox {
     /// # Errors
     /// `Limit` if too much waits already; `NoMemory`.
     pub fn emit(&mut self, token: i32, text: &str) -> Result<()> {
+        self.emit_with(token, |out| {
+            // Before it is copied: `emit_with` sees only what is there.
+            if text.len() > MAX_TEXT_BYTES - out.len() {
+                return Err(too_much());
+            }
+            out.try_reserve(text.len())
+                .map_err(|_| err!(NoMemory, "no memory for an emitted event"))?;
+            out.extend_from_slice(text.as_bytes());
+            Ok(())
+        })
+        .map(|_| ())
+    }
+
+    /// Appends an event whose text, valid UTF-8, is what `write` appends to the vector; returns its
+    /// length. What is there already is not `write`'s to change.
+    ///
+    /// # Errors
+    /// `Limit` if too much waits already; `NoMemory`; those of `write`. Nothing has happened then.
+    pub fn emit_with(
+        &mut self,
+        token: i32,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<usize> {
         if self.events.is_empty() {
             self.text.clear();
             self.read = 0;
             self.taken = 0;
         }
-        if self.events.len() >= MAX_EVENTS || text.len() > MAX_TEXT_BYTES - self.text.len() {
-            bail!(
-                Limit,
-                "up to {MAX_EVENTS} events and {MAX_TEXT_BYTES} bytes may be emitted in one event"
-            );
+        if self.events.len() >= MAX_EVENTS {
+            return Err(too_much());
         }
-        let room = self.text.try_reserve(text.len());
-        if room.is_err() || self.events.try_reserve(1).is_err() {
+        if self.events.try_reserve(1).is_err() {
             return Err(err!(NoMemory, "no memory for an emitted event"));
         }
-        self.text.extend_from_slice(text.as_bytes());
-        self.events.push_back((token, text.len()));
+        let before = self.text.len();
+        let mut written = write(&mut self.text);
+        if written.is_ok() && self.text.len() > MAX_TEXT_BYTES {
+            written = Err(too_much());
+        }
+        if let Err(e) = written {
+            self.text.truncate(before);
+            return Err(e);
+        }
+        let bytes = self.text.len() - before;
+        self.events.push_back((token, bytes));
         if token >= 0 {
             self.tokens += 1;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Takes the oldest event; its text is [`text`](Self::text) until the next `emit`.
@@ -120,5 +155,14 @@ mod tests {
         let big = "x".repeat(MAX_TEXT_BYTES);
         o.emit(0, &big).unwrap();
         assert!(o.emit(0, "x").is_err());
+        let push = |out: &mut Vec<u8>| {
+            out.push(b'x');
+            Ok(())
+        };
+        assert!(o.emit_with(0, push).is_err());
+        assert_eq!(
+            (o.tokens(), o.take(), o.text().len()),
+            (1, Some(0), big.len())
+        );
     }
 }

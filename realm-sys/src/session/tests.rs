@@ -623,6 +623,33 @@ fn parameters_reach_the_guest_at_the_next_turn() {
 }
 
 #[test]
+fn a_token_is_shown_with_the_text_it_completes() {
+    // The two bytes of é are two tokens, then a token that is text at once.
+    let body = "(if (i32.eq (local.get $kind) (i32.const 1))
+        (then (return (call $realm_emit_token (i32.const 100)))))
+      (if (i32.ne (call $realm_emit_token (i32.const 9999)) (i32.const -3)) (then unreachable))
+      (if (i32.ne (call $realm_emit_token (i32.const -1)) (i32.const -1)) (then unreachable))
+      (drop (call $realm_emit_token (i32.const 198)))
+      (if (i32.ne (call $realm_emit_token (i32.const 9999)) (i32.const -3)) (then unreachable))
+      (drop (call $realm_emit_token (i32.const 172)))
+      (drop (call $realm_emit_token (i32.const 100)))
+      (i32.const 1)";
+    let opened = open("", body);
+    assert_eq!(opened.err().unwrap().status(), Status::State);
+    let body = body.replace(
+        "(call $realm_emit_token (i32.const 100)))))",
+        "(i32.const 0))))",
+    );
+    let mut s = open("", &body).unwrap();
+    s.prompt(InputKind::Text, b"x").unwrap();
+    for (token, text) in [(198, ""), (172, "é"), (100, "a")] {
+        assert_eq!(s.poll(0).unwrap(), Event::Token(token));
+        assert_eq!(s.text(), text);
+    }
+    assert_eq!(s.poll(0).unwrap(), Event::Done(DoneReason::Eos));
+}
+
+#[test]
 fn a_flood_of_events_is_cut_off() {
     let body = "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0))))
       (loop $l (local.set $n (i32.add (local.get $n) (i32.const 1)))

@@ -51,12 +51,22 @@ impl Detokenizer {
     /// # Errors
     /// `NotFound` for an id outside the vocabulary, which changes nothing; `NoMemory`.
     pub fn push(&mut self, vocab: &Vocab, id: u32, out: &mut Vec<u8>) -> Result<()> {
-        let mut piece = Vec::new();
-        vocab.piece(id, self.special, &mut piece)?;
-        let mut bytes = piece.as_slice();
-        if bytes.is_empty() {
+        // Most tokens are whole characters, follow whole characters, and stand as they are.
+        let start = out.len();
+        vocab.piece(id, self.special, out)?;
+        let appended = out.get(start..).unwrap_or(&[]);
+        let plain = self.held_len == 0 && !self.at_start;
+        if appended.is_empty() || (plain && core::str::from_utf8(appended).is_ok()) {
             return Ok(());
         }
+        let mut piece = Vec::new();
+        let room = piece.try_reserve_exact(appended.len());
+        if room.is_ok() {
+            piece.extend_from_slice(appended);
+        }
+        out.truncate(start);
+        room.map_err(|_| err!(NoMemory, "no memory for text"))?;
+        let mut bytes = piece.as_slice();
         // Three bytes may be held back, and every byte may turn into the three of U+FFFD.
         out.try_reserve(3 * (bytes.len() + 3))
             .map_err(|_| err!(NoMemory, "no memory for text"))?;

@@ -99,6 +99,9 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
             })
         },
     )?;
+    linker.func_wrap(M, "realm_emit_token", |env: Env<'_>, token: u32| {
+        call(env, |_, h| emit_token(h, token))
+    })?;
     linker.func_wrap(
         M,
         "realm_publish",
@@ -166,6 +169,31 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
         })
     })?;
     Ok(())
+}
+
+/// Shows a token: once per token, with everything driven out of the caches by the weights, so that
+/// the text goes straight to where it waits.
+fn emit_token(h: &mut HostState, token: u32) -> crate::error::Result<i32> {
+    if !h.in_turn() {
+        bail!(State, "realm_emit_token: no turn is running");
+    }
+    h.charge(EMIT_FUEL);
+    let id = i32::try_from(token)
+        .map_err(|_| err!(InvalidArgument, "realm_emit_token: token {token}"))?;
+    if h.own_vocab.is_none() {
+        h.own_vocab = Some(h.vocab(h.models.own.0)?);
+    }
+    let Some(vocab) = &h.own_vocab else {
+        bail!(Internal, "the vocabulary is gone");
+    };
+    // A copy is worked on, so that nothing is consumed if the text does not fit.
+    let mut detokenizer = h.detokenizer.clone();
+    let bytes = h
+        .outbox
+        .emit_with(id, |text| detokenizer.push(vocab, token, text))?;
+    h.detokenizer = detokenizer;
+    h.charge_bytes(bytes);
+    Ok(0)
 }
 
 /// A guest's message as an error; its status is set when the event returns one.
