@@ -237,7 +237,11 @@ char *tool_read_file(const char *path, size_t *bytes) {
             break;
         }
         if (used == capacity - 1) {
-            char *more = capacity > SIZE_MAX / 2 ? NULL : (char *)realloc(data, capacity * 2);
+            char *more;
+            if (capacity > TOOL_FILE_MAX) {
+                tool_die("%s has over %u MiB", path, (unsigned)(TOOL_FILE_MAX >> 20));
+            }
+            more = (char *)realloc(data, capacity * 2);
             if (more == NULL) {
                 free(data);
             }

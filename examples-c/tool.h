@@ -66,7 +66,11 @@ void tool_parse(int argc, char **argv, const char *name, const char *help,
 
 /* ---- files and models ---- */
 
-/* The bytes of a file, or of stdin if `path` is "-", in memory of its own with a zero after it. */
+/* Prompts and guests are not longer: the library takes less, and /dev/zero has no end. */
+#define TOOL_FILE_MAX ((size_t)256 << 20)
+
+/* The bytes of a file, or of stdin if `path` is "-", in memory of its own with a zero after it. Ends
+ * the program if they are not to be had, or clearly more than TOOL_FILE_MAX. */
 char *tool_read_file(const char *path, size_t *bytes);
 
 /* The bytes of the demo model that is linked into realm-run; 0 bytes if there is none. */
