@@ -25,17 +25,18 @@
  * any time. A session is used by one thread at a time, and may move between threads; the one
  * exception is realm_session_cancel, which may be called from any thread and from a signal handler.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
- * not call back into the library. No lock is held across a callback.
+ * not call back into the library, but for release callbacks. No lock is held across a callback.
  *
  *
  * Errors
  *
  * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
- * are never reused. Their last argument, a realm_error of the caller's, may be NULL; on failure it
- * gets the status and one line of text. Nothing is thread-local and reporting allocates nothing.
- * No input (file, guest, prompt, argument) makes the library abort. The one mistake it cannot catch
- * is a pointer that is not what it should be: objects must be live, arrays as long as their count
- * says (NULL will do for a count of 0), and structs that open with struct_size readable that far.
+ * are never reused. The last argument of all but the simplest is a realm_error of the caller's. It
+ * may be NULL; on failure it gets the status and one line of text. Nothing is thread-local and
+ * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
+ * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,
+ * arrays as long as their count says (NULL will do for a count of 0), and structs that open with
+ * struct_size readable that far.
  *
  *
  * Versions
@@ -193,8 +194,9 @@ typedef struct realm_bytes {
 /* Tells the application that the library is finished with a part of a model.
  *
  * `ctx` is that of the `realm_model_source`; `data` and `bytes` are the part's. May be called on
- * any thread that uses the library, from `realm_model_register`, `realm_model_remove` or
- * `realm_session_close`; may call the library back, and may not unwind.
+ * any thread that uses the library, from `realm_model_register`, `realm_model_remove`, and what closes
+ * or destroys a session, runtime or store. Unlike other callbacks it may call the library back; it may
+ * not unwind.
  */
 typedef void (*realm_release_fn)(void *ctx, const void *data, size_t bytes);
 
@@ -295,7 +297,8 @@ typedef struct realm_model_info {
  * `id` (optional) receives the id.
  *
  * Owns: each part goes to the library, whatever the result, and comes back by `release`
- * exactly once. (Only if `source` itself is NULL or of another interface major is nothing called.)
+ * exactly once. (Only if `source` itself is NULL, too short or of another interface major, or `parts` is
+ * NULL, is nothing called.)
  *
  * Threads: any.
  *
@@ -372,7 +375,9 @@ realm_status realm_model_meta_key(realm_store *store,
 /* A string, or a string of an array. Two calls: `bytes` always receives its length, without the
  * terminating zero that is added where there is room. May hold any bytes, zeros included.
  *
- * An element of an array takes time in proportion to its index.
+ * `key`, `key_bytes`: the key and its length; no terminating zero is needed.
+ * `index`: -1 for an entry that is no array, else the element, from 0. An element takes time in
+ * proportion to its index.
  *
  * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no string,
  * `BUFFER_TOO_SMALL`.
@@ -387,7 +392,8 @@ realm_status realm_model_meta_string(realm_store *store,
                                      size_t *bytes,
                                      realm_error *error);
 
-/* An integer of any type, a float without a fraction, or a boolean (0 or 1).
+/* An integer of any type, a float without a fraction, or a boolean (0 or 1). `key`, `key_bytes` and
+ * `index` are as for `realm_model_meta_string`.
  *
  * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no integer or does
  * not fit.
@@ -400,7 +406,8 @@ realm_status realm_model_meta_int(realm_store *store,
                                   int64_t *value,
                                   realm_error *error);
 
-/* A float of either type, or an integer that a double holds exactly.
+/* A float of either type, or an integer that a double holds exactly. `key`, `key_bytes` and `index` are
+ * as for `realm_model_meta_string`.
  *
  * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no number.
  */
@@ -690,7 +697,7 @@ typedef struct realm_session realm_session;
 typedef struct realm_param {
     /* Its name, NUL-terminated UTF-8 of 1 to 64 bytes. */
     const char *key;
-    /* Its value as text, NUL-terminated UTF-8. */
+    /* Its value as text, NUL-terminated UTF-8 of at most 1 MiB. */
     const char *value;
 } realm_param;
 
@@ -883,8 +890,8 @@ realm_status realm_session_poll(realm_session *session,
  */
 void realm_session_cancel(realm_session *session);
 
-/* Copies the raw logits of the last evaluated position, one float per token of the vocabulary. Two
- * calls: `count` always receives how many there are.
+/* Copies the raw logits of the last evaluated position, one float per token of the vocabulary; zeros
+ * before the first. Two calls: `count` always receives how many there are.
  *
  * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
  * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.

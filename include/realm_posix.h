@@ -32,7 +32,8 @@ typedef struct realm_posix_pool realm_posix_pool;
  * work usually follows at once, and then sleep until there is work. They block all signals.
  *
  * Owns: the caller destroys *out. Threads: any.
- * Returns: REALM_STATUS_INVALID_ARGUMENT, or REALM_STATUS_NO_MEMORY if a thread cannot be started.
+ * Returns: REALM_STATUS_INVALID_ARGUMENT for another count or a NULL, or REALM_STATUS_NO_MEMORY if
+ * a thread cannot be started.
  */
 realm_status realm_posix_pool_create(uint32_t thread_count, realm_posix_pool **out,
                                      realm_error *error);
@@ -41,7 +42,7 @@ realm_status realm_posix_pool_create(uint32_t thread_count, realm_posix_pool **o
  * platform may still exist. */
 void realm_posix_pool_destroy(realm_posix_pool *pool);
 
-/* realm_posix_platform() with a parallel_for that runs on the pool.
+/* realm_posix_platform() with a parallel_for that runs on the pool; without one for NULL.
  *
  * Callers on different threads take turns. A task must not call parallel_for itself.
  *
@@ -60,7 +61,8 @@ typedef struct realm_posix_map {
  * The file must not be truncated while it is mapped: reading past its new end raises SIGBUS.
  *
  * Owns: the caller unmaps *out, or passes it to realm_model_register with realm_posix_release.
- * Threads: any. Returns: REALM_STATUS_NOT_FOUND, REALM_STATUS_IO or REALM_STATUS_NO_MEMORY.
+ * Threads: any. Returns: REALM_STATUS_NOT_FOUND, REALM_STATUS_IO, REALM_STATUS_NO_MEMORY, or
+ * REALM_STATUS_INVALID_ARGUMENT for a NULL.
  */
 realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error);
 

@@ -263,6 +263,49 @@ def damaged_files(tools, model):
         check(f"{model.name} damage {i}", survives, tools, path)
 
 
+def string(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def advisory_files():
+    """Files like those behind advisories of other parsers, each with its name."""
+    header = lambda tensors, kvs: b"GGUF" + struct.pack("<IQQ", 3, tensors, kvs)
+    entry = lambda key, type, value: string(key) + struct.pack("<I", type) + value
+    array = lambda type, items: struct.pack("<IQ", type, len(items)) + b"".join(items)
+    number = lambda key, value: entry(b"llama." + key, 4, struct.pack("<I", value))
+    arch = entry(b"general.architecture", 8, string(b"llama"))
+    # Whole enough that each file is refused for what the advisory is about, or for want of tensors after it.
+    shape = lambda blocks: (
+        arch
+        + number(b"block_count", blocks)
+        + number(b"context_length", 64)
+        + number(b"embedding_length", 32)
+        + number(b"feed_forward_length", 32)
+        + number(b"attention.head_count", 1)
+        + entry(b"llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5))
+    )
+    vocab = lambda tokens: entry(b"tokenizer.ggml.model", 8, string(b"llama")) + entry(
+        b"tokenizer.ggml.tokens", 9, array(8, [string(t) for t in tokens])
+    )
+    scores = entry(b"tokenizer.ggml.scores", 9, array(0, [b"\1"] * 4))
+    yield "llama.cpp#26690", header(0, 10) + shape(1) + vocab([b"a", b"b", b"c", b"d"]) + scores
+    yield "llama.cpp#25969", header(0, 9) + shape(1) + vocab([b"<0x-1>", b"<0xZZ>", b"<0x", b"<0xFF>"])
+    tensor = string(b"token_embd.weight") + struct.pack("<IQQIQ", 2, 1152, 2**42 + 1, 8, 0)
+    yield "llama.cpp#18674", header(1, 1) + arch + tensor + bytes(4096)
+    for blocks in [0, 513, 2**32 - 1]:
+        yield f"llama.cpp#25821 {blocks}", header(0, 9) + shape(blocks) + vocab([b"a", b"b"])
+    yield "ggml#1516 string", header(0, 1) + string(b"k") + struct.pack("<IQ", 8, 2**30)
+    yield "ggml#1516 array", header(0, 1) + string(b"k") + struct.pack("<IIQ", 9, 8, 2**30)
+    yield "ggml#1516 alignment", header(0, 1) + entry(b"general.alignment", 4, struct.pack("<I", 2**30))
+
+
+def advisories(tools):
+    path = tools.scratch / "advisory.gguf"
+    for name, content in advisory_files():
+        path.write_bytes(content)
+        check(f"refuses {name}", refused, tools, 1, "-m", path, "-p", "x", "--raw")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bin_dir", type=Path)
@@ -272,6 +315,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         tools = Tools(args.bin_dir.resolve(), Path(scratch))
         refusals(tools)
+        advisories(tools)
         demo = ROOT / "examples-c" / "demo" / "realm-demo.gguf"
         if demo.is_file():
             check("demo model answers", demo_answers, tools)

@@ -200,8 +200,12 @@ class Corpus:
     def known(self, follow=False):
         rng = self.rng
         c = rng.choice(self.facts)
+        often = 0.35
+        if self.wide and rng.random() < 0.25:
+            # By alias, not by country: the United Kingdom has five.
+            c, often = rng.choice([c for c in self.facts for _ in c.aliases]), 1.0
         said, bare = c.said, c.name
-        if c.aliases and rng.random() < 0.35:
+        if c.aliases and rng.random() < often:
             bare = rng.choice(c.aliases)
             said = "the " + bare if c.said.startswith("the ") and rng.random() < 0.7 else bare
         elif rng.random() < 0.12:

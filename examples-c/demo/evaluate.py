@@ -146,10 +146,10 @@ def cases(sample):
     yield "known, other names", 0.97, some(
         [(chat(fill(C.SEEN_FORWARD[0], "the " + a if c.said.startswith("the ") else a)), right(c)) for c in facts for a in c.aliases]
     )
+    # Of the unknown, the target is on refusing at all (in `main`); these rates ask for the name repeated to the letter.
     for group, names in unknown.items():
         for label, templates in (("seen", C.SEEN_FORWARD), ("held-out", C.HELD_OUT_FORWARD)):
-            target = {"spoilt": 0.8}.get(group, 0.97) if label == "seen" else 0.0
-            yield f"unknown {group}, {label} phrasings", target, some(
+            yield f"unknown {group}, {label} phrasings", 0.0, some(
                 [(chat(fill(t, n)), refuse.format(typed(t, n))) for n in names for t in templates[:6]]
             )
     for label, templates in (("seen", C.SEEN_REVERSE), ("held-out", C.HELD_OUT_REVERSE)):
@@ -183,6 +183,7 @@ def main():
         print(model.complete([chat(a.ask)])[0])
         return 0
     failed = False
+    refused_target = 0.97
     unknown_right = unknown_total = 0
     for label, target, items in cases(a.sample):
         said = model.complete([p for p, _ in items])
@@ -196,7 +197,7 @@ def main():
         for p, w, s in wrong[: a.show]:
             print("         ", repr(p.split("user\n")[-1].split("<|im_end|>")[0]), "->", repr(s))
     print(f"{unknown_right / unknown_total:7.2%} of {unknown_total:5}  refused at all, of the unknown")
-    return int(failed)
+    return int(failed or unknown_right < refused_target * unknown_total)
 
 
 if __name__ == "__main__":

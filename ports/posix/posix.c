@@ -278,7 +278,10 @@ realm_status realm_posix_pool_create(uint32_t thread_count, realm_posix_pool **o
                                      realm_error *error) {
     realm_posix_pool *pool;
     int e;
-    if (out == NULL || thread_count == 0 || thread_count > MAX_THREADS) {
+    if (out == NULL) {
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "out must not be NULL");
+    }
+    if (thread_count == 0 || thread_count > MAX_THREADS) {
         return fail(error, REALM_STATUS_INVALID_ARGUMENT, "a pool has 1 to %u threads, not %u",
                     (unsigned)MAX_THREADS, (unsigned)thread_count);
     }

@@ -1,8 +1,6 @@
 /* A port written in C: a pretend device whose memory the CPU cannot address through its handles, and which runs one
  * operation, RMS_NORM. The core runs everything else on the reference kernels and copies both ways. The text and
  * the bits of the logits must be those of the reference alone: the numerics are a contract that a port in any language can keep.
- *
- * usage: port MODEL.gguf
  */
 #include <math.h>
 #include <stdio.h>
@@ -28,7 +26,7 @@ static int32_t buffer_create(void *ctx, uint64_t bytes, void **out)
     if (!m)
         return REALM_STATUS_NO_MEMORY;
     m->bytes = bytes;
-    m->data = aligned_alloc(64, (size_t)(bytes + 63) / 64 * 64);
+    m->data = malloc((size_t)bytes);
     if (!m->data) {
         free(m);
         return REALM_STATUS_NO_MEMORY;
@@ -219,16 +217,12 @@ static struct result generate(realm_runtime *runtime, const char *backend)
     return r;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     realm_error error;
     realm_posix_map map;
-    if (argc != 2) {
-        fprintf(stderr, "usage: port MODEL.gguf\n");
-        return 2;
-    }
-    if (realm_posix_map_file(argv[1], &map, &error))
-        fail(argv[1], &error);
+    if (realm_posix_map_file(DEMO_MODEL, &map, &error))
+        fail(DEMO_MODEL, &error);
 
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_runtime *runtime = NULL;

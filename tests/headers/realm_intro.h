@@ -25,17 +25,18 @@
  * any time. A session is used by one thread at a time, and may move between threads; the one
  * exception is realm_session_cancel, which may be called from any thread and from a signal handler.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
- * not call back into the library. No lock is held across a callback.
+ * not call back into the library, but for release callbacks. No lock is held across a callback.
  *
  *
  * Errors
  *
  * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
- * are never reused. Their last argument, a realm_error of the caller's, may be NULL; on failure it
- * gets the status and one line of text. Nothing is thread-local and reporting allocates nothing.
- * No input (file, guest, prompt, argument) makes the library abort. The one mistake it cannot catch
- * is a pointer that is not what it should be: objects must be live, arrays as long as their count
- * says (NULL will do for a count of 0), and structs that open with struct_size readable that far.
+ * are never reused. The last argument of all but the simplest is a realm_error of the caller's. It
+ * may be NULL; on failure it gets the status and one line of text. Nothing is thread-local and
+ * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
+ * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,
+ * arrays as long as their count says (NULL will do for a count of 0), and structs that open with
+ * struct_size readable that far.
  *
  *
  * Versions

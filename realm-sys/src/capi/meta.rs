@@ -63,7 +63,9 @@ pub unsafe extern "C" fn realm_model_meta_key(
 /// A string, or a string of an array. Two calls: `bytes` always receives its length, without the
 /// terminating zero that is added where there is room. May hold any bytes, zeros included.
 ///
-/// An element of an array takes time in proportion to its index.
+/// `key`, `key_bytes`: the key and its length; no terminating zero is needed.
+/// `index`: -1 for an entry that is no array, else the element, from 0. An element takes time in
+/// proportion to its index.
 ///
 /// **Returns** `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no string,
 /// `BUFFER_TOO_SMALL`.
@@ -97,7 +99,8 @@ pub unsafe extern "C" fn realm_model_meta_string(
     })
 }
 
-/// An integer of any type, a float without a fraction, or a boolean (0 or 1).
+/// An integer of any type, a float without a fraction, or a boolean (0 or 1). `key`, `key_bytes` and
+/// `index` are as for `realm_model_meta_string`.
 ///
 /// **Returns** `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no integer or does
 /// not fit.
@@ -134,7 +137,8 @@ pub unsafe extern "C" fn realm_model_meta_int(
     })
 }
 
-/// A float of either type, or an integer that a double holds exactly.
+/// A float of either type, or an integer that a double holds exactly. `key`, `key_bytes` and `index` are
+/// as for `realm_model_meta_string`.
 ///
 /// **Returns** `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no number.
 ///

@@ -16,8 +16,9 @@ use core::mem::{offset_of, size_of};
 /// Tells the application that the library is finished with a part of a model.
 ///
 /// `ctx` is that of the `realm_model_source`; `data` and `bytes` are the part's. May be called on
-/// any thread that uses the library, from `realm_model_register`, `realm_model_remove` or
-/// `realm_session_close`; may call the library back, and may not unwind.
+/// any thread that uses the library, from `realm_model_register`, `realm_model_remove`, and what closes
+/// or destroys a session, runtime or store. Unlike other callbacks it may call the library back; it may
+/// not unwind.
 pub type realm_release_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *const c_void, bytes: usize)>;
 
@@ -175,7 +176,8 @@ unsafe fn limits(p: *const realm_model_limits) -> Result<Limits> {
 /// `id` (optional) receives the id.
 ///
 /// **Owns**: each part goes to the library, whatever the result, and comes back by `release`
-/// exactly once. (Only if `source` itself is NULL or of another interface major is nothing called.)
+/// exactly once. (Only if `source` itself is NULL, too short or of another interface major, or `parts` is
+/// NULL, is nothing called.)
 ///
 /// **Threads**: any.
 ///

@@ -14,7 +14,7 @@ use super::{
 use crate::error::{Result, Status};
 use crate::guest::host::LogSink;
 use crate::session::limits::Limits;
-use crate::session::params::Params;
+use crate::session::params::{MAX_PARAMS, Params};
 use crate::session::{Event, InputKind, Options, Session};
 use crate::{bail, err};
 use alloc::boxed::Box;
@@ -37,7 +37,7 @@ pub struct realm_session {
 pub struct realm_param {
     /// Its name, NUL-terminated UTF-8 of 1 to 64 bytes.
     pub key: *const c_char,
-    /// Its value as text, NUL-terminated UTF-8.
+    /// Its value as text, NUL-terminated UTF-8 of at most 1 MiB.
     pub value: *const c_char,
 }
 
@@ -304,6 +304,13 @@ unsafe fn convert(
     let Some(o) = given else {
         return Ok(options);
     };
+    if o.param_count > MAX_PARAMS {
+        bail!(
+            Limit,
+            "{} parameters, at most {MAX_PARAMS} are taken",
+            o.param_count
+        );
+    }
     // SAFETY: the caller's promise.
     for p in unsafe { slice(o.params, o.param_count, "params") }? {
         // SAFETY: the caller's promise.
@@ -519,8 +526,8 @@ pub unsafe extern "C" fn realm_session_cancel(session: *mut realm_session) {
     }
 }
 
-/// Copies the raw logits of the last evaluated position, one float per token of the vocabulary. Two
-/// calls: `count` always receives how many there are.
+/// Copies the raw logits of the last evaluated position, one float per token of the vocabulary; zeros
+/// before the first. Two calls: `count` always receives how many there are.
 ///
 /// **Returns** `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
 /// AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.

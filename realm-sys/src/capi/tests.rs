@@ -13,7 +13,6 @@ use super::vocab::*;
 use crate::guest::tests::wat;
 use crate::platform::REALM_ABI_VERSION;
 use crate::session::tests::{model_bytes, platform_table};
-use alloc::string::String;
 use alloc::vec;
 use core::ffi::{CStr, c_void};
 use core::mem::{MaybeUninit, size_of};
@@ -440,5 +439,5 @@ fn panics_stop_at_the_boundary() {
     let mut e = no_error();
     let status = super::guard(&mut e, || panic!("on purpose"));
     assert_eq!(status, REALM_STATUS_INTERNAL);
-    assert!(!String::from(message(&e)).is_empty());
+    assert!(!message(&e).is_empty());
 }

@@ -17,6 +17,9 @@ use alloc::sync::Arc;
 use core::ffi::c_void;
 use core::ptr;
 
+/// Most replays of one step. Without a clock nothing can interrupt them.
+pub const MAX_REPEAT: u32 = 1 << 16;
+
 /// A step in flight.
 pub struct Run {
     prepared: Arc<Prepared>,
@@ -57,8 +60,11 @@ impl Run {
                 p.registers.len()
             );
         }
-        if repeat == 0 {
-            bail!(InvalidArgument, "a step is repeated at least once");
+        if !(1..=MAX_REPEAT).contains(&repeat) {
+            bail!(
+                InvalidArgument,
+                "a step cannot be repeated {repeat} times, only 1 to {MAX_REPEAT}"
+            );
         }
         let mut first = [0; MAX_REGISTERS as usize];
         let mut last = first;

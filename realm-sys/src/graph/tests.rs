@@ -838,7 +838,7 @@ fn doing_nothing_very_often_can_be_interrupted() {
     memory.buffer_create(26, 1, 8).unwrap();
     let empty = Recorder::default().bytes();
     let p = Arc::new(Prepared::new(&empty, &model(), &mut memory).unwrap());
-    let mut run = Run::new(&p, &[], u32::MAX, 1, &mut memory).unwrap();
+    let mut run = Run::new(&p, &[], super::run::MAX_REPEAT, 1, &mut memory).unwrap();
     assert!(run.advance(&mut memory, 1).unwrap());
 
     let mut r = Recorder::default();
@@ -846,7 +846,7 @@ fn doing_nothing_very_often_can_be_interrupted() {
     let x = r.value(0, D, n);
     r.op(Code::GetRows, 0, x, &[w(0), buf(0)], &[0]);
     let p = Arc::new(Prepared::new(&r.bytes(), &model(), &mut memory).unwrap());
-    let mut run = Run::new(&p, &[0], u32::MAX, 1, &mut memory).unwrap();
+    let mut run = Run::new(&p, &[0], super::run::MAX_REPEAT, 1, &mut memory).unwrap();
     assert!(!run.advance(&mut memory, 1000).unwrap());
 }
 

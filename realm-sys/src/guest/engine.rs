@@ -70,6 +70,13 @@ impl LoadedGuest {
                 wasm.len()
             );
         }
+        // Said here because the parser's own words are a page long.
+        if !wasm.starts_with(b"\0asm") {
+            bail!(
+                Format,
+                "the guest is refused: it is not a WebAssembly module"
+            );
+        }
         drop(try_vec::<u8>(
             wasm.len() * TRANSLATION_FACTOR + (256 << 10),
             "bytes of translated guest",

@@ -23,7 +23,7 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 14;
 /// Tables of an instance.
 const MAX_TABLES: usize = 4;
 /// Programs that exist at the same time.
-const MAX_PROGRAMS: usize = 64;
+const MAX_PROGRAMS: usize = 16;
 /// Models a guest may have registered at the same time.
 const MAX_REGISTERED: usize = 64;
 

@@ -1,4 +1,4 @@
-//! The codebooks of the IQ formats: data of ggml (ggml-common.h, MIT licence), packed as in its Python
+//! The codebooks of the IQ formats: data of ggml (ggml-common.h; MIT licence, © the ggml authors), packed as in its Python
 //! package `gguf`, one entry in 16 bits with the first element in the lowest ones.
 //!
 //! Made by `tests/golden/quant/generate.py --grids`; its `--check` compares. Long, being a table.

@@ -149,7 +149,7 @@ GRIDS = [
 
 
 def grids():
-    yield "//! The codebooks of the IQ formats: data of ggml (ggml-common.h, MIT licence), packed as in its Python"
+    yield "//! The codebooks of the IQ formats: data of ggml (ggml-common.h; MIT licence, © the ggml authors), packed as in its Python"
     yield "//! package `gguf`, one entry in 16 bits with the first element in the lowest ones."
     yield "//!"
     yield "//! Made by `tests/golden/quant/generate.py --grids`; its `--check` compares. Long, being a table."
