@@ -60,7 +60,7 @@ export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER
     -Zbuild-std=core,alloc --target wasm32-unknown-unknown) || exit 1
 
 out=$target/realm_guest.opt.wasm
-"$WASM_OPT" -O3 --strip-debug --strip-producers --enable-bulk-memory --enable-sign-ext \
+"$WASM_OPT" -O3 -ocimfs 0 --strip-debug --strip-producers --enable-bulk-memory --enable-sign-ext \
     --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types \
     --enable-multivalue -o "$out" "$target/wasm32-unknown-unknown/release/realm_guest.wasm"
 

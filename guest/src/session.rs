@@ -88,30 +88,45 @@ struct Turn {
 }
 
 /// Handles one event: see `ABI.md`. The session is created by OPEN.
+///
+/// What a token takes is apart from what a turn takes, in functions that stay functions: it runs
+/// once per token, with the caches full of weights, and what it does not touch it need not wait for.
 pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
-    let result = match (kind, slot.as_mut()) {
-        (OPEN, None) => Session::open(a as u32).map(|session| {
-            *slot = Some(session);
-            Outcome::Continue
-        }),
-        (PROMPT, Some(session)) => session.prompt(a, b as u32),
-        (STEP, Some(session)) => session.step(a),
-        (CANCEL, Some(session)) => session.cancel(),
-        _ => Err(fail!(STATE, "event {kind} is not expected now")),
+    let result = match slot {
+        Some(session) if kind == STEP => session.step(a),
+        _ => rare(slot, kind, a, b),
     };
     match result {
         Ok(outcome) => outcome as i32,
-        Err(Fail(status)) => {
-            if let Some(session) = slot.as_mut() {
-                session.abandon();
-            }
-            // An error that is not negative would be taken for success.
-            if status < 0 {
-                status
-            } else {
-                abi::status::INVALID_ARGUMENT
-            }
+        Err(fail) => failed(slot, fail),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn rare(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> Result<Outcome> {
+    match (kind, slot.as_mut()) {
+        (OPEN, None) => {
+            *slot = Some(Session::open(a as u32)?);
+            Ok(Outcome::Continue)
         }
+        (PROMPT, Some(session)) => session.prompt(a, b as u32),
+        (CANCEL, Some(session)) => session.cancel(),
+        _ => Err(fail!(STATE, "event {kind} is not expected now")),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn failed(slot: &mut Option<Session>, Fail(status): Fail) -> i32 {
+    if let Some(session) = slot.as_mut() {
+        session.abandon();
+    }
+    // An error that is not negative would be taken for success.
+    if status < 0 {
+        status
+    } else {
+        abi::status::INVALID_ARGUMENT
     }
 }
 
@@ -391,6 +406,7 @@ impl Session {
     }
 
     /// Submits the next chunk of the turn's tokens.
+    #[inline(never)]
     fn submit(&mut self) -> Result<()> {
         let Some(turn) = self.turn.as_mut() else {
             return Err(fail!(STATE, "no turn to continue"));
@@ -429,24 +445,37 @@ impl Session {
         };
         self.committed += turn.in_flight;
         turn.in_flight = 0;
-        if !turn.decoding {
-            abi::progress(turn.fed as u32, turn.feed.len() as u32);
-            if turn.fed < turn.feed.len() {
-                self.submit()?;
-                return Ok(Outcome::Continue);
-            }
-            turn.decoding = true;
-            // The prompt's memory goes back; from here on one token is fed at a time.
-            turn.feed = Vec::new();
-            if self.params.n_predict == 0 {
-                return self.finish(Outcome::Length);
-            }
+        if !turn.decoding
+            && let Some(outcome) = self.prompt_step()?
+        {
+            return Ok(outcome);
         }
         let token = self.sampler.pick()?;
         if !self.params.ignore_eos && abi::is_eog(self.model, token) {
             return self.finish(Outcome::Eos);
         }
         self.token(token)
+    }
+
+    /// A chunk of the prompt is in. None if it was the last, and a token is to be picked.
+    #[cold]
+    #[inline(never)]
+    fn prompt_step(&mut self) -> Result<Option<Outcome>> {
+        let Some(turn) = self.turn.as_mut() else {
+            return Err(fail!(STATE, "no turn to continue"));
+        };
+        abi::progress(turn.fed as u32, turn.feed.len() as u32);
+        if turn.fed < turn.feed.len() {
+            self.submit()?;
+            return Ok(Some(Outcome::Continue));
+        }
+        turn.decoding = true;
+        // The prompt's memory goes back; from here on one token is fed at a time.
+        turn.feed = Vec::new();
+        if self.params.n_predict == 0 {
+            return self.finish(Outcome::Length).map(Some);
+        }
+        Ok(None)
     }
 
     /// Shows a generated token, and either feeds it or ends the turn.
@@ -491,6 +520,8 @@ impl Session {
     }
 
     /// Ends the turn: shows what was held back, unless a stop string followed.
+    #[cold]
+    #[inline(never)]
     fn finish(&mut self, outcome: Outcome) -> Result<Outcome> {
         if outcome != Outcome::Stop && self.vocab.n_tokens > 0 {
             abi::detok(None, self.stops.held())?;

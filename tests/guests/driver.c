@@ -62,7 +62,7 @@ static void call(uint32_t which)
     case 14: realm_param_get(p, c, q, d); break;
     case 15: realm_param_key(a, p, c); break;
     case 16: realm_input_read(a, p, c); break;
-    case 17: realm_emit((int32_t)a, p, c); break;
+    case 17: (void)(b & 1u ? realm_emit_token(a) : realm_emit((int32_t)a, p, c)); break;
     case 18: realm_publish(a, b); break;
     case 19: realm_progress(a, b); break;
     case 20: realm_log(a, p, c); break;

@@ -184,6 +184,12 @@ impl Sampler {
             let [token] = token;
             return Ok(token);
         }
+        self.draw()
+    }
+
+    /// Draws from the candidates.
+    #[inline(never)]
+    fn draw(&mut self) -> Result<u32> {
         let mut fetch = |first: u32, out: &mut [f32]| self.top_k.values(first, out);
         let mut c = Candidates::new(self.key.top_k, &mut fetch)?;
         let sums = if self.key.full > 0.0 {

@@ -3,7 +3,7 @@
 use super::super::host::HostState;
 use super::super::memory::GuestMemory;
 use super::{call, call64, small};
-use crate::error::{Result, try_vec};
+use crate::error::Result;
 use crate::graph::memory::KvDesc;
 use crate::graph::prepared::Prepared;
 use crate::graph::run::Run;
@@ -192,20 +192,17 @@ fn submit(
     if repeat == 0 {
         bail!(InvalidArgument, "repeat is at least 1");
     }
-    let mut values = try_vec::<u32>(count as usize, "registers")?;
-    values.extend(
-        bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|w| u32::from_le_bytes(*w)),
-    );
+    let mut values = [0_u32; MAX_REGISTERS as usize];
+    for (to, from) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *to = u32::from_le_bytes(*from);
+    }
+    let values = values.get(..count as usize).unwrap_or(&[]);
     let program = h.compute.program(program)?.clone();
     h.charge(program.check_count());
     let before = h.compute.memory.usage().kv_bytes;
     let run = Run::new(
         &program,
-        &values,
+        values,
         repeat,
         h.compute.thread_count,
         &mut h.compute.memory,
