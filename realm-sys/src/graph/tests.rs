@@ -1,4 +1,6 @@
 //! Programs end to end over the reference: planning, validation, slices, threads, batches, devices.
+//!
+//! One long file, because every test here uses the little model and the recorder at its top.
 
 use super::memory::{KvDesc, Memory, MemoryLimits};
 use super::op::{Code, Operand};
