@@ -227,7 +227,7 @@ fn a_turn_from_prompt_to_done() {
 #[test]
 fn a_turn_is_the_same_under_any_budget() {
     for budget in [1, 50, 1000] {
-        let mut s = Session::open(options(&stepping(3, 200_000, 4))).unwrap();
+        let mut s = Session::open(options(&stepping(3, 65_536, 32))).unwrap();
         s.prompt(InputKind::Text, b"hi").unwrap();
         let (tokens, reason, again) = run(&mut s, budget);
         assert_eq!((tokens, reason), (vec![3, 2, 1], DoneReason::Length));
@@ -667,7 +667,7 @@ fn a_flood_of_events_is_cut_off() {
 
 #[test]
 fn cancel_from_another_thread_during_a_step() {
-    let mut s = Session::open(options(&stepping(1000, 1_000_000_000, 4))).unwrap();
+    let mut s = Session::open(options(&stepping(1000, 65_536, 50_000))).unwrap();
     for _ in 0..2 {
         s.prompt(InputKind::Text, b"hi").unwrap();
         let flag = s.cancel_flag().clone();
@@ -695,7 +695,7 @@ fn cancel_from_another_thread_during_a_step() {
 #[test]
 fn sessions_close_at_any_point() {
     // In the middle of a step.
-    let mut s = Session::open(options(&stepping(9, 1_000_000_000, 4))).unwrap();
+    let mut s = Session::open(options(&stepping(9, 65_536, 50_000))).unwrap();
     s.prompt(InputKind::Text, b"hi").unwrap();
     assert_eq!(s.poll(100).unwrap(), Event::Again);
     assert_eq!(s.logits(&mut [0.0; 4]).unwrap_err().status(), Status::State);
