@@ -86,7 +86,7 @@ static void read_model(void) {
     realm_model_info info = REALM_MODEL_INFO_INIT;
     realm_tensor_info tensor = REALM_TENSOR_INFO_INIT;
     realm_error error = {0, ""};
-    char label[32] = "?B";
+    char label[32] = "";
     size_t label_bytes = 0;
     int64_t bos = 0;
     uint32_t embedding = 0;
@@ -94,6 +94,10 @@ static void read_model(void) {
     if (realm_model_meta_string(NULL, MODEL_ID, "general.size_label", 18, -1, label,
                                 sizeof label - 1, &label_bytes, NULL) == REALM_STATUS_OK) {
         label[label_bytes] = '\0';
+    } else {
+        const double n = (double)info.parameter_count;
+        (void)snprintf(label, sizeof label, n < 1e6 ? "%.0fK" : n < 1e9 ? "%.0fM" : "%.1fB",
+                       n / (n < 1e6 ? 1e3 : n < 1e9 ? 1e6 : 1e9));
     }
     (void)snprintf(model.type, sizeof model.type, "%s %s %s", info.architecture, label,
                    file_type_name());

@@ -25,7 +25,7 @@
 
 static const char help[] =
     "[-m MODEL.gguf] [-p TEXT | -f FILE | --ids \"1 2 3\"] [options]\n"
-    "Without -m the built-in demo model answers, without a prompt the question\n"
+    "Without -m the built-in demo model is asked; it alone needs no prompt, and then answers\n"
     "\"What is the capital of France?\".\n"
     "\n"
     "  -m, --model FILE         a GGUF file; FILE-00001-of-0000N.gguf stands for all N parts\n"
@@ -72,7 +72,7 @@ static const tool_option options[] = {
     {"--top-p", NULL, TOOL_PARAM, "top_p", 0, 1},
     {"--min-p", NULL, TOOL_PARAM, "min_p", 0, 1},
     {"--repeat-penalty", NULL, TOOL_PARAM, "repeat_penalty", 0.001, 1000},
-    {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", 0, 4294967295.0},
+    {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
     {"--kv-type", NULL, TOOL_TEXT, &kv_type, 0, 0},
     {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
@@ -167,7 +167,7 @@ static void check_options(void) {
     if (prompts > 1) {
         tool_misuse("-p, -f and --ids exclude each other");
     }
-    if (prompts == 0 && model_path != NULL) {
+    if (prompts == 0 && (model_path != NULL || raw)) {
         tool_misuse("no prompt: give -p, -f or --ids");
     }
     if (raw && chat) {

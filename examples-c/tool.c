@@ -204,7 +204,9 @@ void tool_parse(int argc, char **argv, const char *name, const char *help,
         }
         o = find_option(arg, name_bytes, options, option_count);
         if (o == NULL) {
-            tool_misuse("unknown option '%s' (see --help)", arg);
+            tool_misuse(arg[0] == '-' ? "unknown option '%s' (see --help)"
+                                      : "unexpected argument '%s' (see --help)",
+                        arg);
         }
         if (o->kind == TOOL_FLAG) {
             if (equals != NULL) {
@@ -296,15 +298,18 @@ static void page_in(const realm_posix_map *map, uint64_t before, uint64_t total)
     }
 }
 
-static void register_parts(const realm_bytes *parts, size_t count, realm_release_fn release,
-                           uint32_t id) {
+static void register_parts(const char *what, const realm_bytes *parts, size_t count,
+                           realm_release_fn release, uint32_t id) {
     realm_model_source source = REALM_MODEL_SOURCE_INIT;
     realm_error error = {0, ""};
     source.parts = parts;
     source.part_count = count;
     source.id = id;
     source.release = release;
-    tool_check(realm_model_register(NULL, &source, &id, &error), &error);
+    const realm_status status = realm_model_register(NULL, &source, &id, &error);
+    if (status < 0) {
+        tool_die("%s: %s (%s)", what, error.message, realm_status_name(status));
+    }
 }
 
 void tool_model_load(const char *path, uint32_t id) {
@@ -336,7 +341,7 @@ void tool_model_load(const char *path, uint32_t id) {
     }
     tool_bar("load", 1, 1);
     /* From here on the library owns the mappings, also when it refuses them. */
-    register_parts(parts, count, realm_posix_release, id);
+    register_parts(path, parts, count, realm_posix_release, id);
     free(name);
     free(parts);
 }

@@ -274,7 +274,9 @@ typedef struct realm_model_info {
     uint32_t kv_count;
     /* Registrations under this id that have not been removed. */
     uint32_t registration_count;
-    /* Sessions that use it, and the like. */
+    /* References that sessions, their programs and calls in progress hold; 0 if nothing uses it. Not a
+     * number of sessions: one session holds several.
+     */
     uint32_t user_count;
     /* GGUF version of the first part: 2 or 3. */
     uint32_t gguf_version;

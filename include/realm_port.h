@@ -60,7 +60,7 @@ typedef struct realm_platform {
      * 3 debug. NULL: nothing is logged.
      */
     void (*log)(void *ctx, int32_t level, const char *text, size_t bytes);
-    /* (optional) Calls `fn(task, i)` for every `i` below `count`, on any threads and in any
+    /* (optional) Calls `run(task, i)` for every `i` below `count`, on any threads and in any
      * order, and returns when all calls have returned. NULL: the calling thread does the work.
      */
     void (*parallel_for)(void *ctx, uint32_t count, realm_task_fn run, void *task);

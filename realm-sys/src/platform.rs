@@ -51,7 +51,7 @@ pub struct realm_platform {
     pub log: Option<
         unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize),
     >,
-    /// (optional) Calls `fn(task, i)` for every `i` below `count`, on any threads and in any
+    /// (optional) Calls `run(task, i)` for every `i` below `count`, on any threads and in any
     /// order, and returns when all calls have returned. NULL: the calling thread does the work.
     pub parallel_for: Option<
         unsafe extern "C" fn(ctx: *mut c_void, count: u32, run: realm_task_fn, task: *mut c_void),

@@ -116,7 +116,8 @@ pub struct realm_model_info {
     pub kv_count: u32,
     /// Registrations under this id that have not been removed.
     pub registration_count: u32,
-    /// Sessions that use it, and the like.
+    /// References that sessions, their programs and calls in progress hold; 0 if nothing uses it. Not a
+    /// number of sessions: one session holds several.
     pub user_count: u32,
     /// GGUF version of the first part: 2 or 3.
     pub gguf_version: u32,
