@@ -370,6 +370,11 @@ impl Task {
         bound.ops.get(self.op as usize)
     }
 
+    /// Whether it multiplies by weights.
+    pub fn is_product(&self) -> bool {
+        matches!(self.kind, Kind::Multiply(_))
+    }
+
     /// How many independent units there are at these registers.
     pub fn units(&self, bound: &Bound<'_>) -> u64 {
         let Some(op) = self.op(bound) else { return 0 };

@@ -18,9 +18,12 @@ use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-/// Work below which a task is not worth spreading over threads, and about what one slice holds when time is
-/// watched, in multiply-adds: some 30 microseconds.
+/// Work below which a task is not worth spreading over threads, and what the first slice holds when time is watched, in
+/// multiply-adds: a few to some tens of microseconds.
 const GRAIN: u64 = 1 << 16;
+/// Slices grow until they take this long, so that looking at the clock and waking threads do not show, and shrink
+/// above four times as much, so that a quantum is kept.
+const SLICE_NS: u64 = 100_000;
 
 struct Plan {
     program: *const realm_program,
@@ -158,12 +161,19 @@ fn advance(
         Some(now) if quantum != 0 => Some(now.saturating_add(quantum)),
         _ => None,
     };
+    // What a slice holds: learnt apart for products and for the rest, whose estimates of cost differ in kind.
+    let (mut products, mut others) = (GRAIN, GRAIN);
     while let Some(step) = steps.get(at.step as usize) {
         while at.repeat < u64::from(step.repeat) {
             // SAFETY: the core binds steps to the program they are submitted for.
             let bound = unsafe { Bound::step(plan.program, step, at.repeat as u32) };
             while let Some(task) = plan.tasks.get(at.task as usize) {
-                match run(platform, task, &bound, at, deadline) {
+                let grain = if task.is_product() {
+                    &mut products
+                } else {
+                    &mut others
+                };
+                match run(platform, task, &bound, at, deadline, grain) {
                     0 => {}
                     code => return code,
                 }
@@ -190,6 +200,7 @@ fn run(
     bound: &Bound<'_>,
     at: &mut Place,
     deadline: Option<u64>,
+    grain: &mut u64,
 ) -> i32 {
     let units = task.units(bound);
     let cost = task.unit_cost(bound).max(1);
@@ -197,11 +208,12 @@ fn run(
     let failed = AtomicI32::new(0);
     while at.unit < units {
         let rest = units - at.unit;
-        // Without a deadline all that is left is one slice; with one, about a grain for each thread.
+        // Without a deadline all that is left is one slice; with one, a grain, and a unit for each thread.
         let slice = match deadline {
             None => rest,
-            Some(_) => (GRAIN * threads / cost).clamp(1, rest),
+            Some(_) => (*grain / cost).max(threads).min(rest),
         };
+        let begun = deadline.and_then(|_| platform.now_ns());
         let parts = (slice.saturating_mul(cost) / GRAIN + 1)
             .min(threads)
             .min(slice);
@@ -224,8 +236,16 @@ fn run(
             0 => {}
             code => return code,
         }
-        if late(platform, deadline) {
-            return REALM_BACKEND_RUNNING;
+        if let (Some(deadline), Some(begun), Some(now)) = (deadline, begun, platform.now_ns()) {
+            if now >= deadline {
+                return REALM_BACKEND_RUNNING;
+            }
+            let took = now.saturating_sub(begun);
+            if took < SLICE_NS && slice < rest {
+                *grain = grain.saturating_mul(2);
+            } else if took > 4 * SLICE_NS {
+                *grain = (*grain / 2).max(GRAIN);
+            }
         }
     }
     0
