@@ -9,6 +9,7 @@ use super::kernels::matmul::{self, ActKind, MulMat};
 use super::kernels::rope::{RopeParams, rope_rates, rope_row, rope_table};
 use super::kernels::{basic, norm, select};
 use super::op::{Code, Dim, Operand, TYPE_F16, param, param_dim, param_f32, src};
+use super::program::MAX_REGISTERS;
 use super::reference::BAD_DATA;
 use crate::backend::table::{
     realm_buffer, realm_kv_layer, realm_op, realm_program, realm_register, realm_step, realm_value,
@@ -32,7 +33,7 @@ pub(super) struct Bound<'a> {
     weights: &'a [realm_weight],
     buffers: &'a [realm_buffer],
     kv_layers: &'a [realm_kv_layer],
-    registers: [u32; 64],
+    registers: [u32; MAX_REGISTERS as usize],
 }
 
 // SAFETY: the tables are immutable, and the memory behind the step is written in disjoint parts.
@@ -82,7 +83,7 @@ impl<'a> Bound<'a> {
             let p = &*program;
             (p, table::<realm_register>(p.registers, p.register_count))
         };
-        let mut registers = [0; 64];
+        let mut registers = [0; MAX_REGISTERS as usize];
         if !step.registers.is_null() {
             // SAFETY: a step has a value for every register of its program.
             let values = unsafe { table(step.registers, p.register_count) };

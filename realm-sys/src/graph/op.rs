@@ -14,8 +14,6 @@ pub const OP_BYTES: usize = size_of::<realm_op>();
 pub const TYPE_F32: u32 = 0;
 /// f16, for buffers.
 pub const TYPE_F16: u32 = 1;
-/// q8_0, for KV layers.
-pub const TYPE_Q8_0: u32 = 8;
 /// i32: ids and counts.
 pub const TYPE_I32: u32 = 26;
 

@@ -1,6 +1,6 @@
 //! A recorded program, read from the guest's bytes: counts and sizes are checked here, meaning in `validate`.
 
-use super::op::{Dim, OP_BYTES, Operand, TYPE_F32, TYPE_I32};
+use super::op::{Dim, OP_BYTES, TYPE_F32, TYPE_I32};
 use crate::backend::table::{
     realm_buffer, realm_kv_layer, realm_op, realm_register, realm_value, realm_weight,
 };
@@ -207,10 +207,5 @@ impl Program {
         self.values
             .get(index as usize)
             .map_or(0, |v| u64::from(v.cols) * u64::from(v.max_rows) * 4)
-    }
-
-    /// Whether operand `bits` is this value.
-    pub fn is_value(bits: u32, index: u32) -> bool {
-        Operand::of(bits) == Operand::Value(index)
     }
 }

@@ -201,6 +201,19 @@ fn program() -> Vec<u8> {
     r.bytes()
 }
 
+/// The KV layer that [`program`] attends to.
+fn kv_desc(ty: u32) -> KvDesc {
+    KvDesc {
+        ty,
+        n_head_kv: 2,
+        head_dim_k: 16,
+        head_dim_v: 16,
+        max_positions: CTX,
+        group: 0,
+        window: 0,
+    }
+}
+
 const NO_LIMITS: MemoryLimits = MemoryLimits {
     buffer_bytes: u64::MAX,
     kv_bytes: u64::MAX,
@@ -217,17 +230,7 @@ fn bench(backends: &Backends, kv_type: u32) -> Bench {
     memory.buffer_create(26, 1, BATCH).unwrap();
     memory.buffer_create(0, V, 1).unwrap();
     memory.buffer_create(26, 1, 1).unwrap();
-    memory
-        .kv_create(KvDesc {
-            ty: kv_type,
-            n_head_kv: 2,
-            head_dim_k: 16,
-            head_dim_v: 16,
-            max_positions: CTX,
-            group: 0,
-            window: 0,
-        })
-        .unwrap();
+    memory.kv_create(kv_desc(kv_type)).unwrap();
     let prepared = Arc::new(Prepared::new(&program(), &model(), &mut memory).unwrap());
     Bench { memory, prepared }
 }
@@ -406,15 +409,7 @@ fn limits_hold() {
     m.buffer_create(26, 1, BATCH).unwrap();
     m.buffer_create(0, V, 1).unwrap();
     m.buffer_create(26, 1, 1).unwrap();
-    let desc = KvDesc {
-        ty: 0,
-        n_head_kv: 2,
-        head_dim_k: 16,
-        head_dim_v: 16,
-        max_positions: CTX,
-        group: 0,
-        window: 0,
-    };
+    let desc = kv_desc(0);
     m.kv_create(desc).unwrap();
     let e = Prepared::new(&program(), &model(), &mut m).err().unwrap();
     assert_eq!(e.status(), Status::Limit);
@@ -474,17 +469,7 @@ fn damaged_programs_are_refused_or_harmless() {
         memory.buffer_create(26, 1, BATCH).unwrap();
         memory.buffer_create(0, V, 1).unwrap();
         memory.buffer_create(26, 1, 1).unwrap();
-        memory
-            .kv_create(KvDesc {
-                ty: 1,
-                n_head_kv: 2,
-                head_dim_k: 16,
-                head_dim_v: 16,
-                max_positions: CTX,
-                group: 0,
-                window: 0,
-            })
-            .unwrap();
+        memory.kv_create(kv_desc(1)).unwrap();
         match Prepared::new(&bytes, &model, &mut memory) {
             Err(_) => refused += 1,
             Ok(p) => {
@@ -761,17 +746,7 @@ fn attention_cannot_outgrow_its_destination() {
             let rows = if i == short { 1 } else { BATCH };
             memory.buffer_create(0, D, rows).unwrap();
         }
-        memory
-            .kv_create(KvDesc {
-                ty: 0,
-                n_head_kv: 2,
-                head_dim_k: 16,
-                head_dim_v: 16,
-                max_positions: CTX,
-                group: 0,
-                window: 0,
-            })
-            .unwrap();
+        memory.kv_create(kv_desc(0)).unwrap();
         let mut r = Recorder::default();
         let n = r.register(1, BATCH, 0);
         let (x, k) = (r.value(0, D, n), r.value(0, D / 2, n));

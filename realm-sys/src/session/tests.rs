@@ -1,4 +1,6 @@
 //! Whole sessions with small guests: a turn's life, budgets, limits, cancellation, hostile guests.
+//!
+//! One long file, because the tests share the guests and the polling loop at its top.
 
 use super::limits::Limits;
 use super::params::Params;

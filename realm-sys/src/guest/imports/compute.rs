@@ -6,14 +6,13 @@ use super::{call, call64, small};
 use crate::error::Result;
 use crate::graph::memory::KvDesc;
 use crate::graph::prepared::Prepared;
+use crate::graph::program::MAX_REGISTERS;
 use crate::graph::run::Run;
 use crate::{bail, err};
 use wasmi::{Caller, Error, Linker};
 
 type Env<'a> = Caller<'a, HostState>;
 
-/// Registers a program may have.
-const MAX_REGISTERS: u32 = 64;
 /// 32-bit words of a KV layer's description.
 const KV_DESC_WORDS: u32 = 7;
 
@@ -188,9 +187,6 @@ fn submit(
     }
     if h.compute.booked.is_some() {
         bail!(State, "a step has been submitted in this event already");
-    }
-    if repeat == 0 {
-        bail!(InvalidArgument, "repeat is at least 1");
     }
     let mut values = [0_u32; MAX_REGISTERS as usize];
     for (to, from) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
