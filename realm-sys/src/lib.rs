@@ -9,6 +9,7 @@
 //! | [`guest`]   | the wasmi host: engines, imports, fuel and memory limits |
 //! | [`graph`]   | recorded programs: operations, validation, planning, reference kernels |
 //! | [`backend`] | the function-pointer tables that arithmetic is plugged in by |
+//! | `cpu`       | the CPU port, `ports/cpu` (feature `cpu`): the same bits, at the machine's speed |
 //! | [`store`]   | the shared, spin-locked table of models |
 //! | [`vocab`]   | tokenizers, one file per algorithm |
 //! | [`quant`]   | the block formats of ggml: dequantization and integer dot products |
@@ -48,6 +49,9 @@ extern crate std;
 
 pub mod backend;
 pub mod capi;
+#[cfg(feature = "cpu")]
+#[path = "../../ports/cpu/mod.rs"]
+pub mod cpu;
 pub mod error;
 pub mod gguf;
 pub mod graph;

@@ -535,17 +535,19 @@ fn attend(
     let layout = layout(layer)?;
     let n_head = param(op, 1) as usize;
     let first = param_dim(op, 0, &bound.registers) as usize;
-    let count = (first + bound.rows(op)).div_ceil(PAGE);
-    let mut pages = try_vec(count, "page addresses").map_err(|e| e.status())?;
-    // SAFETY: pages up to the last position exist.
-    pages.extend((0..count).map(|i| unsafe { page(bound, layer, i) }.cast_const()));
+    // SAFETY: the core has made every page that a step's positions reach; the table holds their addresses.
+    let pages = unsafe {
+        let table = &*bound.step.kv_tables.add(layer.group as usize);
+        from_raw_parts(table.pages.cast::<*const u8>(), table.page_count as usize)
+    };
     let args = Attend {
         layout: &layout,
         n_head,
         scale: param_f32(op, 2),
         window: param(op, 3),
         softcap: param_f32(op, 4),
-        pages: &pages,
+        pages,
+        offset: layer.offset as usize,
     };
     let dim_v = layout.head_dims().1;
     let (mut unit, end) = (units.start, units.end);

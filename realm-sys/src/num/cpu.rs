@@ -62,16 +62,22 @@ pub fn force_portable(on: bool) {
     FORCED.store(level, Ordering::Relaxed);
 }
 
+/// Which registers the operating system saves (XCR0). Only where CPUID says OSXSAVE.
+#[cfg(target_arch = "x86_64")]
+pub fn xcr0() -> u64 {
+    /// The instruction needs a feature that the baseline lacks.
+    #[target_feature(enable = "xsave")]
+    fn read() -> u64 {
+        // SAFETY: the caller has seen OSXSAVE, so the instruction and the register exist.
+        unsafe { core::arch::x86_64::_xgetbv(0) }
+    }
+    // SAFETY: as above.
+    unsafe { read() }
+}
+
 #[cfg(target_arch = "x86_64")]
 fn detect() -> u8 {
-    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
-
-    /// XCR0 needs a feature that the baseline lacks.
-    #[target_feature(enable = "xsave")]
-    fn xcr0() -> u64 {
-        // SAFETY: only called where CPUID says OSXSAVE, so the instruction and the register exist.
-        unsafe { _xgetbv(0) }
-    }
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
 
     const FMA: u32 = 1 << 12;
     const OSXSAVE: u32 = 1 << 27;
@@ -93,8 +99,7 @@ fn detect() -> u8 {
         return PORTABLE;
     }
     // The operating system must save the upper halves of the registers.
-    // SAFETY: OSXSAVE was seen.
-    if unsafe { xcr0() } & 6 != 6 {
+    if xcr0() & 6 != 6 {
         return PORTABLE;
     }
     #[allow(

@@ -222,6 +222,7 @@ fn attention(r: &mut Rng) {
             window: 0,
             softcap: 0.0,
             pages: &pages,
+            offset: 0,
         };
         let t = best(|| {
             (0..20).for_each(|_| {

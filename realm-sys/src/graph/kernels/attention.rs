@@ -199,6 +199,8 @@ pub struct Attend<'a> {
     pub softcap: f32,
     /// Page `i` holds positions from `64 i`. Pages that no visible position lies in may be null.
     pub pages: &'a [*const u8],
+    /// Where the layer's part of a page starts, in bytes.
+    pub offset: usize,
 }
 
 /// A request whose pages have been promised to be good: made by [`attend_row`] only.
@@ -215,7 +217,7 @@ impl<'a> Job<'a> {
             return None;
         }
         // SAFETY: `attend_row`'s caller promised `page_bytes` readable bytes that nobody writes.
-        let page = unsafe { core::slice::from_raw_parts(start, l.page_bytes) };
+        let page = unsafe { core::slice::from_raw_parts(start.add(self.0.offset), l.page_bytes) };
         let keys = page.get(head * l.key_bytes..)?.get(..l.key_bytes)?;
         let values = page
             .get(l.values_at() + head * l.value_bytes..)?

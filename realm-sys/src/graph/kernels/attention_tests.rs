@@ -169,6 +169,7 @@ fn attention_follows_its_definition() {
                 window,
                 softcap,
                 pages: &pages,
+                offset: 0,
             };
             for p in [0, 1, 62, 63, 64, 127, 128, 199] {
                 let q: Vec<f32> = r.normals(n_head * dk);
