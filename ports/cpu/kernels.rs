@@ -73,6 +73,22 @@ pub struct Kernels {
     /// The level is available; pointers are good for what `Product` says; nobody else touches columns `rows` of the
     /// destination meanwhile; `scratch` is 64-byte aligned, as long as asked for, and nobody else's.
     pub product: unsafe fn(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8),
+    /// Writes consecutive positions into slots `slots` of one page, for one KV head: `k` and `v` are that head's part of
+    /// the first row, strides are in floats.
+    ///
+    /// # Safety
+    /// The level is available, the pointers good for what is said, and nobody else touches this head of the page.
+    #[allow(clippy::type_complexity, reason = "the parameters are named")]
+    pub append: unsafe fn(
+        layout: &KvLayout,
+        page: *mut u8,
+        slots: Range<usize>,
+        k: *const f32,
+        k_stride: usize,
+        v: *const f32,
+        v_stride: usize,
+        head: usize,
+    ),
     /// Scratch bytes that one thread needs to attend `rows` rows at once.
     pub attend_scratch_bytes: fn(layout: &KvLayout, n_head: usize, rows: usize) -> usize,
     /// Attends the rows in `rows`, for all query heads of the KV heads in `heads`.

@@ -25,6 +25,7 @@ pub const KERNELS: Kernels = Kernels {
     prepare_act,
     product_scratch_bytes,
     product,
+    append: super::scalar::append,
     attend_scratch_bytes: attention::scratch_bytes,
     attend: attention::attend,
 };

@@ -30,7 +30,7 @@ pub struct Backend {
     pub(crate) table: realm_backend,
     name: String,
     platform: Platform,
-    /// What the reference's table has as its `ctx`.
+    /// What a built-in table has as its `ctx`.
     _keep: Option<Arc<Platform>>,
 }
 
@@ -100,14 +100,14 @@ impl Backend {
         })
     }
 
-    /// The reference kernels.
-    fn reference(platform: &Platform) -> Result<Self> {
+    /// A backend of the library's own, from the function that makes its table.
+    fn built_in(platform: &Platform, table: fn(&Platform) -> realm_backend) -> Result<Arc<Self>> {
         let keep = Arc::new(*platform);
-        let table = crate::graph::reference::table(&keep);
-        // SAFETY: the reference's own table, whose `ctx` is kept beside it.
-        let mut reference = unsafe { Self::from_table(&raw const table, platform) }?;
-        reference._keep = Some(keep);
-        Ok(reference)
+        let table = table(&keep);
+        // SAFETY: a table of the library's own, whose `ctx` is kept beside it.
+        let mut backend = unsafe { Self::from_table(&raw const table, platform) }?;
+        backend._keep = Some(keep);
+        Ok(Arc::new(backend))
     }
 
     /// Its name.
@@ -335,14 +335,27 @@ impl Selected {
 }
 
 impl Backends {
-    /// Only the reference.
+    /// What the library has itself: the CPU port, where it is compiled in, and the reference.
     pub fn new(platform: &Platform) -> Result<Self> {
-        Ok(Self {
+        #[allow(unused_mut, reason = "without the CPU port nothing is added")]
+        let mut backends = Self {
             platform: *platform,
-            reference: Arc::new(Backend::reference(platform)?),
+            reference: Backend::built_in(platform, crate::graph::reference::table)?,
             others: Vec::new(),
             kernels: Vec::new(),
-        })
+        };
+        #[cfg(feature = "cpu")]
+        backends.insert(Backend::built_in(platform, crate::cpu::table)?)?;
+        Ok(backends)
+    }
+
+    /// Puts a backend first.
+    fn insert(&mut self, backend: Arc<Backend>) -> Result<()> {
+        self.others
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a backend"))?;
+        self.others.insert(0, backend);
+        Ok(())
     }
 
     /// Adds a backend, which becomes the preferred one. A name is taken once.
@@ -354,11 +367,7 @@ impl Backends {
                 backend.name()
             );
         }
-        self.others
-            .try_reserve(1)
-            .map_err(|_| err!(NoMemory, "no memory for a backend"))?;
-        self.others.insert(0, Arc::new(backend));
-        Ok(())
+        self.insert(Arc::new(backend))
     }
 
     /// Adds a kernel, which is preferred over earlier ones and over every backend.

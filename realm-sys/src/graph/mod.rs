@@ -11,10 +11,10 @@
 //! | [`run`]       | one step: registers checked, segments run, sliced by time |
 //! | `stage`       | copies both ways for operations that leave a device |
 //! | [`reference`] | the reference backend: the kernels behind the common table |
-//! | `exec`        | operations as tasks over bound memory |
+//! | [`exec`]      | operations as tasks over bound memory |
 //! | [`kernels`]   | the reference kernels, which define the numerics |
 
-mod exec;
+pub mod exec;
 pub mod kernels;
 pub mod memory;
 pub mod op;
