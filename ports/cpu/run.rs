@@ -11,6 +11,8 @@ use crate::backend::table::{REALM_BACKEND_RUNNING, realm_cursor, realm_step};
 use crate::graph::exec::Bound;
 use crate::num::FpGuard;
 use crate::platform::Platform;
+use core::mem::MaybeUninit;
+use core::slice::from_raw_parts;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 /// Phases below this cost, in multiply-adds, are one piece: handing part of them over would take longer.
@@ -21,7 +23,10 @@ const MOST: usize = 1 << 24;
 /// How often to look for work before leaving it to the others: some milliseconds.
 const PATIENCE: u32 = 100_000;
 
+/// The word: phase, which of two places its size is in, next unclaimed unit.
 const PHASE_SHIFT: u32 = 48;
+const PLACE_SHIFT: u32 = 47;
+const UNIT_MASK: u64 = (1 << PLACE_SHIFT) - 1;
 
 /// State that threads share, a line for what is written.
 #[repr(align(128))]
@@ -38,9 +43,9 @@ struct Shared<'a> {
 struct Open {
     /// Phase and next unclaimed unit.
     at: AtomicU64,
-    /// Units of the phase, and the cost of one.
-    units: AtomicUsize,
-    cost: AtomicUsize,
+    /// Units of the phase, and the cost of one. The next phase's are written to the other place before it is opened: who
+    /// still has the present word must not see them.
+    sizes: [(AtomicUsize, AtomicUsize); 2],
     /// Units finished.
     done: AtomicUsize,
     stop: AtomicBool,
@@ -53,19 +58,21 @@ unsafe impl Sync for Shared<'_> {}
 impl Shared<'_> {
     /// Opens the first phase from `phase` on that has anything to do, at `unit`.
     fn open(&self, phase: usize, unit: usize) {
-        let mut phase = phase;
-        let mut unit = unit;
+        let place = 1 - (self.open.at.load(Ordering::Relaxed) >> PLACE_SHIFT & 1);
+        let (mut phase, mut unit) = (phase, unit);
         while let Some(p) = self.plan.phases.get(phase) {
             let (units, cost) = self.batch.units(p);
             if units > unit {
-                self.open.units.store(units, Ordering::Relaxed);
-                self.open.cost.store(cost.max(1), Ordering::Relaxed);
+                if let Some((to_units, to_cost)) = self.open.sizes.get(place as usize) {
+                    to_units.store(units, Ordering::Relaxed);
+                    to_cost.store(cost.max(1), Ordering::Relaxed);
+                }
                 self.open.done.store(unit, Ordering::Relaxed);
                 break;
             }
             (phase, unit) = (phase + 1, 0);
         }
-        let at = (phase as u64) << PHASE_SHIFT | unit as u64;
+        let at = (phase as u64) << PHASE_SHIFT | place << PLACE_SHIFT | unit as u64;
         self.open.at.store(at, Ordering::Release);
     }
 
@@ -96,20 +103,17 @@ impl Shared<'_> {
         let mut idle = 0u32;
         loop {
             let at = o.at.load(Ordering::Acquire);
-            let (index, next) = (
-                (at >> PHASE_SHIFT) as usize,
-                (at & ((1 << PHASE_SHIFT) - 1)) as usize,
-            );
+            let (index, next) = ((at >> PHASE_SHIFT) as usize, (at & UNIT_MASK) as usize);
             let Some(phase) = self.plan.phases.get(index) else {
                 return;
             };
             if o.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let (units, cost) = (
-                o.units.load(Ordering::Relaxed),
-                o.cost.load(Ordering::Relaxed),
-            );
+            let place = o.sizes.get((at >> PLACE_SHIFT & 1) as usize);
+            let (units, cost) = place.map_or((0, 1), |(units, cost)| {
+                (units.load(Ordering::Relaxed), cost.load(Ordering::Relaxed))
+            });
             if next >= units {
                 idle += 1;
                 if idle > PATIENCE {
@@ -183,11 +187,15 @@ pub fn advance(
             (first, repeat) = (first + count as u64, 0);
             continue;
         }
-        let mut batch = Batch::new(plan);
-        for (i, step) in rest.iter().take(count).enumerate() {
+        // Not initialised: a bound step is large, and one is the usual case.
+        let mut bound = [const { MaybeUninit::<Bound<'_>>::uninit() }; MAX_STEPS];
+        for (to, step) in bound.iter_mut().zip(rest.iter().take(count)) {
             // SAFETY: the core binds steps to the program they are submitted for.
-            batch.bind(i, unsafe { Bound::step(plan.program, step, repeat as u32) });
+            to.write(unsafe { Bound::step(plan.program, step, repeat as u32) });
         }
+        // SAFETY: the first `count` were written just now; there are no more steps than places.
+        let bound = unsafe { from_raw_parts(bound.as_ptr().cast::<Bound<'_>>(), count) };
+        let batch = Batch::new(plan, bound);
         let threads = (lead.thread_count.min(platform.width()).max(1) as usize).min(plan.threads);
         let shared = Shared {
             plan,
@@ -197,8 +205,7 @@ pub fn advance(
             threads,
             open: Open {
                 at: AtomicU64::new(0),
-                units: AtomicUsize::new(0),
-                cost: AtomicUsize::new(1),
+                sizes: Default::default(),
                 done: AtomicUsize::new(0),
                 stop: AtomicBool::new(false),
                 failed: AtomicI32::new(0),
@@ -215,7 +222,7 @@ pub fn advance(
             code => break code,
         }
         let at = shared.open.at.load(Ordering::Acquire);
-        (phase, unit) = (at >> PHASE_SHIFT, at & ((1 << PHASE_SHIFT) - 1));
+        (phase, unit) = (at >> PHASE_SHIFT, at & UNIT_MASK);
         if (phase as usize) < plan.phases.len() {
             break REALM_BACKEND_RUNNING;
         }

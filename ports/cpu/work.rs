@@ -1,12 +1,13 @@
 //! The units of phases: what a plan's phases mean for a batch of steps.
 
 use super::kernels::{Attention, Product};
-use super::plan::{ATTEND_ROWS, Epilogue, Group, Heads, Item, MAX_STEPS, Phase, Plan, TILE_ROWS};
+use super::plan::{ATTEND_ROWS, Epilogue, Group, Heads, Item, Phase, Plan, TILE_ROWS};
 use crate::backend::table::{REALM_KV_PAGE_POSITIONS, realm_kv_layer, realm_op};
 use crate::error::Status;
 use crate::graph::exec::{self, Bound};
 use crate::graph::kernels::{act, basic, norm, rope};
 use crate::graph::op::{Code, Operand, param, param_dim, param_f32, src};
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
@@ -28,27 +29,17 @@ pub struct Private {
 /// A plan bound to the steps of a batch.
 pub struct Batch<'a> {
     plan: &'a Plan,
-    steps: [Option<Bound<'a>>; MAX_STEPS],
+    steps: &'a [Bound<'a>],
 }
 
 impl<'a> Batch<'a> {
-    /// No steps yet.
-    pub fn new(plan: &'a Plan) -> Self {
-        Self {
-            plan,
-            steps: [const { None }; MAX_STEPS],
-        }
+    /// At least one step, at most [`MAX_STEPS`](super::plan::MAX_STEPS).
+    pub fn new(plan: &'a Plan, steps: &'a [Bound<'a>]) -> Self {
+        Self { plan, steps }
     }
 
-    /// Puts a step in place `i`.
-    pub fn bind(&mut self, i: usize, bound: Bound<'a>) {
-        if let Some(step) = self.steps.get_mut(i) {
-            *step = Some(bound);
-        }
-    }
-
-    fn steps(&self) -> impl Iterator<Item = &Bound<'a>> {
-        self.steps.iter().map_while(Option::as_ref)
+    fn steps(&self) -> core::slice::Iter<'a, Bound<'a>> {
+        self.steps.iter()
     }
 
     /// Thread `t`'s own memory.
@@ -87,7 +78,7 @@ impl<'a> Batch<'a> {
         &self,
         mut row: usize,
         rows: impl Fn(&Bound<'a>) -> usize,
-    ) -> Option<(&Bound<'a>, usize)> {
+    ) -> Option<(&'a Bound<'a>, usize)> {
         for b in self.steps() {
             let n = rows(b);
             if row < n {
@@ -439,14 +430,22 @@ impl<'a> Batch<'a> {
         let plan = self.plan;
         let member = group.members.get(index).ok_or(Status::Internal)?;
         let form = group.forms.get(member.kind as usize).copied().flatten();
-        let mut act = [ptr::null::<u8>(); LIST];
-        let mut dst = [ptr::null_mut::<f32>(); LIST];
+        // Not initialised, because one row is the usual case and this is called for each product of each token.
+        let mut act = [MaybeUninit::<*const u8>::uninit(); LIST];
+        let mut dst = [MaybeUninit::<*mut f32>::uninit(); LIST];
         let mut n = 0;
         let first = self.steps().next().ok_or(Status::Internal)?;
         let op = first.ops.get(member.op as usize).ok_or(Status::Internal)?;
-        let flush = |n: usize, act: &[*const u8], dst: &[*mut f32]| -> Outcome {
-            let (Some(act), Some(dst)) = (act.get(..n), dst.get(..n)) else {
-                return Err(Status::Internal);
+        let flush = |n: usize,
+                     act: &[MaybeUninit<*const u8>; LIST],
+                     dst: &[MaybeUninit<*mut f32>; LIST]|
+         -> Outcome {
+            // SAFETY: the first `n`, at most all, have been written.
+            let (act, dst) = unsafe {
+                (
+                    from_raw_parts(act.as_ptr().cast(), n),
+                    from_raw_parts(dst.as_ptr().cast(), n),
+                )
             };
             let product = Product {
                 ty: member.ty,
@@ -484,7 +483,8 @@ impl<'a> Batch<'a> {
                     (from, to.add(i * cols))
                 };
                 if let (Some(a), Some(d)) = (act.get_mut(n), dst.get_mut(n)) {
-                    (*a, *d) = (from.cast_const(), to);
+                    a.write(from.cast_const());
+                    d.write(to);
                 }
                 n += 1;
                 if n == LIST {
