@@ -226,7 +226,11 @@ struct Bench {
 }
 
 fn bench(backends: &Backends, kv_type: u32) -> Bench {
-    let mut memory = Memory::new(backends.select(None).unwrap(), NO_LIMITS);
+    bench_on(backends, None, kv_type)
+}
+
+fn bench_on(backends: &Backends, name: Option<&str>, kv_type: u32) -> Bench {
+    let mut memory = Memory::new(backends.select(name).unwrap(), NO_LIMITS);
     memory.buffer_create(26, 1, BATCH).unwrap();
     memory.buffer_create(0, V, 1).unwrap();
     memory.buffer_create(26, 1, 1).unwrap();
@@ -262,7 +266,8 @@ fn tokens() -> Vec<u32> {
 }
 
 fn reference_logits(kv_type: u32) -> Vec<u8> {
-    let mut b = bench(&Backends::new(&Platform::default()).unwrap(), kv_type);
+    let backends = Backends::new(&Platform::default()).unwrap();
+    let mut b = bench_on(&backends, Some("reference"), kv_type);
     for (i, &t) in tokens().iter().enumerate() {
         b.step(&[t], i as u32, 1, 0);
     }
@@ -323,14 +328,15 @@ fn busy_platform() -> Platform {
     unsafe { Platform::from_table(&raw const table) }.unwrap()
 }
 
-#[test]
-fn batches_slices_and_threads_give_the_same_bits() {
+/// On the backend of this name: batch sizes, threads and slices against the reference, token by token.
+fn same_bits_on(name: &str) {
     for kv_type in [0, 1] {
         let want = reference_logits(kv_type);
         for (batch, threads, quantum) in
             [(24, 1, 0), (7, 1, 1), (24, 3, 0), (13, 3, 350), (1, 2, 1)]
         {
-            let mut b = bench(&Backends::new(&busy_platform()).unwrap(), kv_type);
+            let backends = Backends::new(&busy_platform()).unwrap();
+            let mut b = bench_on(&backends, Some(name), kv_type);
             let mut slices = 0;
             for (i, chunk) in tokens().chunks(batch).enumerate() {
                 slices += b.step(chunk, (i * batch) as u32, threads, quantum);
@@ -338,7 +344,7 @@ fn batches_slices_and_threads_give_the_same_bits() {
             assert_eq!(
                 b.logits(),
                 want,
-                "batch {batch}, {threads} threads, quantum {quantum}"
+                "{name}: batch {batch}, {threads} threads, quantum {quantum}"
             );
             assert!(
                 quantum == 0 || slices > 150u32.div_ceil(batch as u32),
@@ -346,6 +352,23 @@ fn batches_slices_and_threads_give_the_same_bits() {
             );
         }
     }
+}
+
+#[test]
+fn batches_slices_and_threads_give_the_same_bits() {
+    same_bits_on("reference");
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn the_cpu_port_gives_the_bits_of_the_reference_at_every_level() {
+    use crate::cpu::isa;
+    for level in isa::ALL.into_iter().filter(|l| l.available()) {
+        // The process's other tests may see it too: to them it makes no difference.
+        assert!(isa::force(Some(level)));
+        same_bits_on("cpu");
+    }
+    assert!(isa::force(None));
 }
 
 #[test]
