@@ -29,10 +29,11 @@ static const char help[] =
     "  -t, --threads N,...   threads (default 1)\n"
     "  -r, --repetitions N   measured runs of each test (default 5)\n"
     "      --backend NAME    which backend computes (default: the best there is)\n"
+    "      --isa NAME        instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
     "  -o, --output FORMAT   md (default) or json\n"
     "  -h, --help   --version\n";
 
-static const char *model_path, *backend, *output = "md";
+static const char *model_path, *backend, *isa, *output = "md";
 static tool_counts prompts = {{512}, 1}, gens = {{128}, 1}, threads = {{1}, 1};
 static uint32_t repetitions = 5;
 
@@ -43,6 +44,7 @@ static const tool_option options[] = {
     {"--threads", "-t", TOOL_COUNTS, &threads, 1, 1024},
     {"--repetitions", "-r", TOOL_COUNT, &repetitions, 1, REPETITIONS_MAX},
     {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
+    {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
     {"--output", "-o", TOOL_TEXT, &output, 0, 0},
 };
 
@@ -317,6 +319,7 @@ int main(int argc, char **argv) {
     tool_model_load(model_path, MODEL_ID);
     read_model();
     for (size_t t = 0; t < threads.count; t++) {
+        tool_isa(isa);
         realm_runtime *runtime = tool_runtime(threads.value[t]);
         for (size_t i = 0; i < prompts.count; i++) {
             first = run_and_print(runtime, threads.value[t], prompts.value[i], 0, first);

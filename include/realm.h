@@ -598,7 +598,8 @@ typedef struct realm_runtime_options {
     realm_store *store;
 } realm_runtime_options;
 
-/* Creates a runtime, with the reference backend in it.
+/* Creates a runtime, with the library's own backends in it: `"cpu"`, where it was built with the CPU port, and
+ * `"reference"`.
  *
  * `options`: NULL for the defaults.
  * `out` receives the runtime. Owns: the caller, until `realm_runtime_destroy`.
@@ -646,7 +647,7 @@ realm_status realm_runtime_add_kernel(realm_runtime *runtime,
 /* The number of backends; at least 1. 0 for NULL. */
 size_t realm_runtime_backend_count(const realm_runtime *runtime);
 
-/* The name of a backend, the preferred first, `"reference"` always last; NULL past the last.
+/* The name of a backend, the preferred first, `"cpu"` and `"reference"` last; NULL past the last.
  *
  * Valid until the runtime is destroyed.
  */
@@ -910,6 +911,30 @@ realm_status realm_session_logits(realm_session *session,
  */
 realm_status realm_session_get_stats(const realm_session *session,
                                      realm_session_stats *stats);
+
+/* ============================================================================================
+ * The CPU port: which instructions it uses.
+ * ============================================================================================ */
+
+/* The level of instructions that the backend `"cpu"` uses in programs prepared from now on: `"scalar"`, `"avx2"`,
+ * `"avxvnni"`, `"avx512"`, `"neon"`, `"neon-dotprod"` or `"neon-i8mm"`. NULL in a library built without it.
+ *
+ * Valid until the library is unloaded. Threads: any.
+ */
+const char *realm_cpu_isa(void);
+
+/* Makes the whole process use another level, for tests and measurements: results do not change, only speed does.
+ * Sessions that are open keep what they have until their guest records its next program.
+ *
+ * `name`: a level, `name_bytes` long; 0 bytes: the best of this machine again.
+ *
+ * Threads: any.
+ *
+ * Returns `NOT_FOUND` for a name that is not a level, `UNSUPPORTED` where the machine or the library does not have it.
+ */
+realm_status realm_cpu_force_isa(const char *name,
+                                 size_t name_bytes,
+                                 realm_error *error);
 
 /* NAME x = NAME_INIT; everything is zero but the size and the version. */
 #ifndef REALM_INIT_

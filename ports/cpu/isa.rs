@@ -1,5 +1,6 @@
 //! Instruction set levels: detected once by CPUID, overridable downwards.
 
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// A set of instructions that kernels are written for, in ascending order of preference within an architecture.
@@ -37,16 +38,21 @@ static DETECTED: AtomicU8 = AtomicU8::new(0);
 static FORCED: AtomicU8 = AtomicU8::new(0);
 
 impl Isa {
-    /// Its name in messages and in `realm_cpu_force_isa`.
+    /// Its name in messages and for `realm_cpu_force_isa`.
     pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or("")
+    }
+
+    /// The same for C.
+    pub fn c_name(self) -> &'static CStr {
         match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::AvxVnni => "avxvnni",
-            Self::Avx512 => "avx512",
-            Self::Neon => "neon",
-            Self::NeonDot => "neon-dotprod",
-            Self::NeonI8mm => "neon-i8mm",
+            Self::Scalar => c"scalar",
+            Self::Avx2 => c"avx2",
+            Self::AvxVnni => c"avxvnni",
+            Self::Avx512 => c"avx512",
+            Self::Neon => c"neon",
+            Self::NeonDot => c"neon-dotprod",
+            Self::NeonI8mm => c"neon-i8mm",
         }
     }
 
