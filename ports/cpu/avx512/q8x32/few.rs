@@ -11,7 +11,7 @@ use core::array::from_fn;
 use core::ops::Range;
 
 /// How far ahead, at least, memory is asked for: about what it takes to answer.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 16384;
 
 /// The outputs of the weight rows `rows` for the activation rows `x`, which are `first` and following.
 ///
@@ -35,7 +35,7 @@ pub(super) unsafe fn rows<F: Format, const T: usize>(
         // SAFETY: the caller's promise: the rows are there, and may be written in `dst`.
         unsafe {
             let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            let y = four::<F, T>(from_fn(row), p.k / 32, x, ahead);
+            let y = four::<F, T>(from_fn(row), p.k / 32, x, row(0).wrapping_add(ahead));
             let mask = 0xf >> 4usize.saturating_sub(rows.end - r);
             for (y, &dst) in y.into_iter().zip(p.dst.iter().skip(first)) {
                 let y = match p.bias {
@@ -59,7 +59,7 @@ unsafe fn four<F: Format, const T: usize>(
     mut w: [*const u8; 4],
     blocks: usize,
     mut x: [*const u8; T],
-    ahead: usize,
+    mut ahead: *const u8,
 ) -> [__m128; T] {
     let mut y = [_mm_setzero_ps(); T];
     let mut left = blocks;
@@ -76,11 +76,10 @@ unsafe fn four<F: Format, const T: usize>(
                 }
                 left = 4;
             }
-            for w in w {
-                for line in (0..4 * F::BYTES).step_by(64) {
-                    _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(ahead + line).cast());
-                }
+            for line in (0..16 * F::BYTES).step_by(64) {
+                _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(line).cast());
             }
+            ahead = ahead.wrapping_add(16 * F::BYTES);
             step::<F, T>(w, x, &mut y);
             w = w.map(|w| w.add(4 * F::BYTES));
             x = x.map(|x| x.add(RECORD));
