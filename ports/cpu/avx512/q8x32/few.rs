@@ -4,7 +4,8 @@
 //! each 128-bit lane, one block's sums of the four rows: the chain of additions then runs on four lanes at once.
 
 use super::act::{HALVES, RECORD, SCALES, SUMS};
-use super::format::{Format, lanes, nibbles, scales, tree};
+use super::format::{Format, scales, tree};
+use super::gather;
 use crate::cpu::kernels::Product;
 use core::arch::x86_64::*;
 use core::array::from_fn;
@@ -13,7 +14,7 @@ use core::ops::Range;
 /// How far ahead, at least, memory is asked for: about what it takes to answer.
 const AHEAD: usize = 16384;
 
-/// The outputs of the weight rows `rows` for the activation rows `x`, which are `first` and following.
+/// The outputs of the weight rows `rows` for the activation rows `x`, which are all of them.
 ///
 /// # Safety
 /// As the slot; `rows` is not empty.
@@ -22,7 +23,6 @@ pub(super) unsafe fn rows<F: Format, const T: usize>(
     p: &Product<'_>,
     rows: Range<usize>,
     x: [*const u8; T],
-    first: usize,
 ) {
     let row_bytes = p.k / 32 * F::BYTES;
     // Whole groups of four rows further on, or within long rows.
@@ -37,7 +37,7 @@ pub(super) unsafe fn rows<F: Format, const T: usize>(
             let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
             let y = four::<F, T>(from_fn(row), p.k / 32, x, row(0).wrapping_add(ahead));
             let mask = 0xf >> 4usize.saturating_sub(rows.end - r);
-            for (y, &dst) in y.into_iter().zip(p.dst.iter().skip(first)) {
+            for (y, &dst) in y.into_iter().zip(p.dst) {
                 let y = match p.bias {
                     Some(b) => {
                         let b = _mm_maskz_loadu_ps(mask, b.as_ptr().cast::<f32>().add(r));
@@ -102,8 +102,12 @@ unsafe fn step<F: Format, const T: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let q: [[__m512i; 2]; 4] = from_fn(|r| quants::<F>(w[r]));
-        let (d, m) = scales::<F>(|i| w[i % 4].add(i / 4 * F::BYTES));
+        let (q, d, m) = if F::NIBBLES {
+            gather::four::<F>(w)
+        } else {
+            let (d, m) = scales::<F>(|i| w[i % 4].add(i / 4 * F::BYTES));
+            (w.map(|w| bytes::<F>(w)), d, m)
+        };
         for (x, y) in x.into_iter().zip(y) {
             let at = if F::NIBBLES { HALVES } else { 0 };
             let a: [__m512i; 2] = from_fn(|i| _mm512_load_si512(x.add(at + 64 * i).cast()));
@@ -155,36 +159,18 @@ fn less<F: Format>(sums: __m512i, a: __m512i) -> __m512i {
     _mm512_sub_epi32(sums, _mm512_dpbusd_epi32(zero, offset, a))
 }
 
-/// The integers of four blocks: the first halves of them and the second ones, or two blocks and two blocks.
+/// The integers of four blocks of bytes, two and two.
 ///
 /// # Safety
 /// They are there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn quants<F: Format>(w: *const u8) -> [__m512i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let at = |i: usize| w.add(i * F::BYTES + F::QUANTS);
-        if !F::NIBBLES {
-            let flip = _mm512_set1_epi8(-128);
-            return [0, 2].map(|i| {
-                let [a, b] = [i, i + 1].map(|i| _mm256_loadu_si256(at(i).cast()));
-                let v = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b);
-                _mm512_xor_si512(v, flip)
-            });
-        }
-        let q = nibbles::<F>(lanes([at(0), at(1), at(2), at(3)]));
-        if !F::FIFTH {
-            return q;
-        }
-        let bits = |i: usize| u64::from(at(i).sub(4).cast::<u32>().read_unaligned());
-        let [a, b, c, d] = [bits(0), bits(1), bits(2), bits(3)];
-        let low = a & 0xffff | b << 16 & 0xffff_0000 | (c & 0xffff) << 32 | d << 48;
-        let high = a >> 16 | b & 0xffff_0000 | (c & 0xffff_0000) << 16 | (d & 0xffff_0000) << 32;
-        let sixteen = _mm512_set1_epi8(16);
-        [
-            _mm512_mask_add_epi8(q[0], low, q[0], sixteen),
-            _mm512_mask_add_epi8(q[1], high, q[1], sixteen),
-        ]
-    }
+unsafe fn bytes<F: Format>(w: *const u8) -> [__m512i; 2] {
+    let flip = _mm512_set1_epi8(-128);
+    [0, 2].map(|i| {
+        // SAFETY: the caller's promise.
+        let half = |i: usize| unsafe { _mm256_loadu_si256(w.add(i * F::BYTES + F::QUANTS).cast()) };
+        let v = _mm512_castsi256_si512(half(i));
+        _mm512_xor_si512(_mm512_inserti64x4::<1>(v, half(i + 1)), flip)
+    })
 }

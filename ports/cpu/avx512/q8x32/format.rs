@@ -21,6 +21,8 @@ pub(super) trait Format {
     const MIN: bool = false;
     /// Whether the scale is a byte's power of two; else it is a half.
     const POWER: bool = false;
+    /// Two places whose next 64 bytes have all nibbles of four blocks, and the halves, on whole words.
+    const LOADS: [usize; 2] = [0, (4 * Self::BYTES).saturating_sub(64)];
     /// 128, 16, 8 or 0.
     const OFFSET: u8;
     /// Where sums start, in a record of activations.
@@ -85,6 +87,7 @@ impl Format for Mxfp4 {
     const QUANTS: usize = 1;
     const TABLE: Option<[u8; 16]> = Some(above(&E2M1_DOUBLED));
     const POWER: bool = true;
+    const LOADS: [usize; 2] = [1, 4];
     const OFFSET: u8 = 128;
 }
 

@@ -9,6 +9,7 @@
 //! | `act`    | prepared activations |
 //! | `format` | what the types are, and how their blocks are read |
 //! | `few`    | few activation rows: weights are streamed once, four rows at a time |
+//! | `gather` | reading nibbles for it |
 //! | `tile`   | more: 32 weight rows are expanded to bytes once, then meet all activation rows |
 
 use crate::cpu::kernels::Product;
@@ -18,13 +19,14 @@ use core::ops::Range;
 mod act;
 mod few;
 mod format;
+mod gather;
 mod tile;
 
 pub(super) use act::{act_row_bytes, prepare_act};
 use format::{Format, Iq4Nl, Mxfp4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
 /// From this many activation rows on, expanding weights pays.
-const MANY: usize = 4;
+const MANY: usize = 3;
 
 pub(super) fn scratch_bytes(ty: GgmlType, k: usize, tokens: usize) -> usize {
     if tokens < MANY {
@@ -61,12 +63,8 @@ unsafe fn run<F: Format>(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8) 
     unsafe {
         match *p.act {
             [] => {}
-            [a] => few::rows::<F, 1>(p, rows, [a], 0),
-            [a, b] => few::rows::<F, 2>(p, rows, [a, b], 0),
-            [a, b, c] => {
-                few::rows::<F, 2>(p, rows.clone(), [a, b], 0);
-                few::rows::<F, 1>(p, rows, [c], 2);
-            }
+            [a] => few::rows::<F, 1>(p, rows, [a]),
+            [a, b] => few::rows::<F, 2>(p, rows, [a, b]),
             _ => tile::rows::<F>(p, rows, scratch),
         }
     }
