@@ -8,7 +8,7 @@
 )]
 
 /// Twice the value of each E2M1 code. Code 8, minus zero, counts as plus zero in ggml.
-pub(crate) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Half of `2^(e - 127)`. The code 255, a NaN in the OCP specification, is 2^127 here, as in ggml.
 #[inline]
