@@ -1,7 +1,7 @@
 //! The units of phases: what a plan's phases mean for a batch of steps.
 
 use super::kernels::{Attention, Product};
-use super::plan::{ATTEND_ROWS, Epilogue, Group, Heads, Item, Phase, Plan, TILE_ROWS};
+use super::plan::{ATTEND_ROWS, Epilogue, Group, Heads, Item, Member, Phase, Plan, TILE_ROWS};
 use crate::backend::table::{REALM_KV_PAGE_POSITIONS, realm_kv_layer, realm_op};
 use crate::error::Status;
 use crate::graph::exec::{self, Bound};
@@ -14,10 +14,20 @@ use core::slice::{from_raw_parts, from_raw_parts_mut};
 
 type Outcome = Result<(), Status>;
 
-/// Rows that a product is given at once: the lists of their addresses are on the stack.
-const LIST: usize = 512;
+/// Activation rows that weights are multiplied with at once: what stays in a core's second cache while weights pass by,
+/// and many enough that unpacking the weights again for the next does not show.
+const BLOCK_ROWS: usize = 128;
 /// Positions of a page.
 const PAGE: usize = REALM_KV_PAGE_POSITIONS as usize;
+
+/// Tiles of weight rows in a group.
+fn group_tiles(group: &Group) -> usize {
+    let tiles = |m: &Member| m.m.div_ceil(TILE_ROWS);
+    match group.epilogue {
+        Epilogue::Glu(..) => group.members.first().map_or(0, tiles),
+        _ => group.members.iter().map(tiles).sum(),
+    }
+}
 
 /// A thread's own memory.
 pub struct Private {
@@ -89,6 +99,23 @@ impl<'a> Batch<'a> {
         None
     }
 
+    /// Calls `f` for some of the rows of all steps.
+    fn each_row(
+        &self,
+        rows: Range<usize>,
+        count: impl Fn(&Bound<'a>) -> usize,
+        mut f: impl FnMut(&'a Bound<'a>, usize),
+    ) {
+        let mut before = 0;
+        for b in self.steps() {
+            let n = count(b);
+            for i in rows.start.max(before)..rows.end.min(before + n) {
+                f(b, i - before);
+            }
+            before += n;
+        }
+    }
+
     fn item_op(&self, item: &Item) -> u32 {
         match *item {
             Item::Op(i) | Item::Rope(i, _) => i,
@@ -157,16 +184,9 @@ impl<'a> Batch<'a> {
                     return (0, 1);
                 };
                 let rows = self.all_group_rows(g);
-                let tiles = |m: usize| m.div_ceil(TILE_ROWS);
-                let units = match g.epilogue {
-                    Epilogue::Glu(..) => g.members.first().map_or(0, |m| tiles(m.m)),
-                    _ => g.members.iter().map(|m| tiles(m.m)).sum(),
-                };
                 let twice = 1 + usize::from(matches!(g.epilogue, Epilogue::Glu(..)));
-                (
-                    if rows == 0 { 0 } else { units },
-                    TILE_ROWS * g.k * (rows + 1) * twice,
-                )
+                let cost = TILE_ROWS * g.k * (rows.min(BLOCK_ROWS) + 1) * twice;
+                (rows.div_ceil(BLOCK_ROWS) * group_tiles(g), cost)
             }
             Phase::HeadRows(h) => match self.plan.heads.get(*h) {
                 Some(h) if !h.pre.is_empty() && !self.single(h) => {
@@ -382,138 +402,159 @@ impl<'a> Batch<'a> {
     unsafe fn product(&self, g: usize, units: Range<usize>, private: &mut Private) -> Outcome {
         let plan = self.plan;
         let group = plan.groups.get(g).ok_or(Status::Internal)?;
-        let rows = self.all_group_rows(group);
-        // SAFETY: as planned.
-        let own = unsafe { private.base.add(plan.row_at) };
-        let single = rows == 1;
+        let all = self.all_group_rows(group);
+        let single = all == 1;
         if single && private.holds != g && (group.row_bytes > 0 || group.norm.is_some()) {
             let (bound, i) = self
                 .locate(0, |b| self.group_rows(b, group))
                 .ok_or(Status::Internal)?;
-            // SAFETY: the caller's promise.
-            unsafe { self.prepare(bound, group, i, private, own)? };
+            // SAFETY: as planned, and the caller's promise.
+            unsafe { self.prepare(bound, group, i, private, private.base.add(plan.row_at))? };
             private.holds = g;
         }
-        if let Epilogue::Glu(..) = group.epilogue {
-            let m = group.members.first().map_or(0, |m| m.m);
-            let columns = units.start * TILE_ROWS..(units.end * TILE_ROWS).min(m);
-            for member in 0..2 {
-                // SAFETY: the caller's promise.
-                unsafe { self.multiply(group, member, columns.clone(), private, single)? };
-            }
-            return self.epilogue(group, columns);
-        }
-        let mut before = 0;
-        for (index, member) in group.members.iter().enumerate() {
-            let tiles = member.m.div_ceil(TILE_ROWS);
-            let (a, b) = (units.start.max(before), units.end.min(before + tiles));
-            if a < b {
-                let columns = (a - before) * TILE_ROWS..((b - before) * TILE_ROWS).min(member.m);
-                // SAFETY: the caller's promise.
-                unsafe { self.multiply(group, index, columns.clone(), private, single)? };
-                self.epilogue(group, columns)?;
-            }
-            before += tiles;
+        let tiles = group_tiles(group).max(1);
+        // Units of one block of rows after the other.
+        for block in units.start / tiles..units.end.div_ceil(tiles) {
+            let first = block * tiles;
+            let of_block = units.start.max(first) - first..units.end.min(first + tiles) - first;
+            let rows = block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(all);
+            // SAFETY: the caller's promise.
+            unsafe { self.product_block(group, of_block, rows, private, single)? };
         }
         Ok(())
     }
 
-    /// Columns of one product, for all rows of all steps.
+    /// Tiles of a group for one block of rows.
+    unsafe fn product_block(
+        &self,
+        group: &Group,
+        tiles: Range<usize>,
+        rows: Range<usize>,
+        private: &Private,
+        single: bool,
+    ) -> Outcome {
+        let columns =
+            |tiles: Range<usize>, m: usize| tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(m);
+        if let Epilogue::Glu(..) = group.epilogue {
+            let columns = columns(tiles, group.members.first().map_or(0, |m| m.m));
+            for member in &group.members {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.multiply(
+                        group,
+                        member,
+                        columns.clone(),
+                        rows.clone(),
+                        private,
+                        single,
+                    )?
+                };
+            }
+            return self.epilogue(group, columns, rows);
+        }
+        let mut before = 0;
+        for member in &group.members {
+            let own = before..before + member.m.div_ceil(TILE_ROWS);
+            let (a, b) = (tiles.start.max(own.start), tiles.end.min(own.end));
+            if a < b {
+                let columns = columns(a - before..b - before, member.m);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.multiply(
+                        group,
+                        member,
+                        columns.clone(),
+                        rows.clone(),
+                        private,
+                        single,
+                    )?
+                };
+                self.epilogue(group, columns, rows.clone())?;
+            }
+            before = own.end;
+        }
+        Ok(())
+    }
+
+    /// Columns of one product, for some rows of all steps', at most [`BLOCK_ROWS`].
     unsafe fn multiply(
         &self,
         group: &Group,
-        index: usize,
+        member: &Member,
         columns: Range<usize>,
+        rows: Range<usize>,
         private: &Private,
         single: bool,
     ) -> Outcome {
         let plan = self.plan;
-        let member = group.members.get(index).ok_or(Status::Internal)?;
         let form = group.forms.get(member.kind as usize).copied().flatten();
+        let lead = self.steps().next().ok_or(Status::Internal)?;
+        let op = lead.ops.get(member.op as usize).ok_or(Status::Internal)?;
+        let (dst, cols) = (Operand::of(op.dst), lead.shape(Operand::of(op.dst)).0);
         // Not initialised, because one row is the usual case and this is called for each product of each token.
-        let mut act = [MaybeUninit::<*const u8>::uninit(); LIST];
-        let mut dst = [MaybeUninit::<*mut f32>::uninit(); LIST];
+        let mut from = [MaybeUninit::<*const u8>::uninit(); BLOCK_ROWS];
+        let mut to = [MaybeUninit::<*mut f32>::uninit(); BLOCK_ROWS];
         let mut n = 0;
-        let first = self.steps().next().ok_or(Status::Internal)?;
-        let op = first.ops.get(member.op as usize).ok_or(Status::Internal)?;
-        let flush = |n: usize,
-                     act: &[MaybeUninit<*const u8>; LIST],
-                     dst: &[MaybeUninit<*mut f32>; LIST]|
-         -> Outcome {
-            // SAFETY: the first `n`, at most all, have been written.
-            let (act, dst) = unsafe {
-                (
-                    from_raw_parts(act.as_ptr().cast(), n),
-                    from_raw_parts(dst.as_ptr().cast(), n),
-                )
-            };
-            let product = Product {
-                ty: member.ty,
-                w: first.weight_bytes(src(op, 0)).ok_or(Status::Internal)?,
-                k: group.k,
-                m: member.m,
-                act,
-                dst,
-                bias: first.weight_bytes(src(op, 2)),
-            };
-            // SAFETY: rows are prepared, the columns and the scratch are this thread's.
-            unsafe {
-                (plan.kernels.product)(&product, columns.clone(), private.base.add(plan.scratch_at))
-            };
-            Ok(())
+        self.each_row(
+            rows,
+            |b| self.group_rows(b, group),
+            |bound, i| {
+                if let (Some(from), Some(to)) = (from.get_mut(n), to.get_mut(n)) {
+                    // SAFETY: rows of the source, the workspace, and the destination.
+                    unsafe {
+                        from.write(match form {
+                            None => bound.base(group.source).add(i * group.k * 4).cast_const(),
+                            Some(at) if single => private.base.add(plan.row_at + at).cast_const(),
+                            Some(at) => self.prepared(bound, group, i).add(at).cast_const(),
+                        });
+                        to.write(bound.base(dst).cast::<f32>().add(i * cols));
+                    }
+                    n += 1;
+                }
+            },
+        );
+        // SAFETY: the first `n` have been written.
+        let (act, dst) = unsafe {
+            (
+                from_raw_parts(from.as_ptr().cast(), n),
+                from_raw_parts(to.as_ptr().cast(), n),
+            )
         };
-        for bound in self.steps() {
-            let rows = self.group_rows(bound, group);
-            let (to, cols) = (
-                bound.base(Operand::of(op.dst)).cast::<f32>(),
-                bound.shape(Operand::of(op.dst)).0,
-            );
-            for i in 0..rows {
-                // SAFETY: rows of the source, the workspace, and the destination.
-                let (from, to) = unsafe {
-                    let from = match form {
-                        None if group.norm.is_none() => {
-                            bound.base(group.source).add(i * group.k * 4)
-                        }
-                        // The normalised row itself.
-                        None => private.base,
-                        Some(at) if single => private.base.add(plan.row_at + at),
-                        Some(at) => self.prepared(bound, group, i).add(at),
-                    };
-                    (from, to.add(i * cols))
-                };
-                if let (Some(a), Some(d)) = (act.get_mut(n), dst.get_mut(n)) {
-                    a.write(from.cast_const());
-                    d.write(to);
-                }
-                n += 1;
-                if n == LIST {
-                    flush(n, &act, &dst)?;
-                    n = 0;
-                }
-            }
-        }
-        if n > 0 { flush(n, &act, &dst) } else { Ok(()) }
+        let product = Product {
+            ty: member.ty,
+            w: lead.weight_bytes(src(op, 0)).ok_or(Status::Internal)?,
+            k: group.k,
+            m: member.m,
+            act,
+            dst,
+            bias: lead.weight_bytes(src(op, 2)),
+        };
+        // SAFETY: rows are prepared, the columns and the scratch are this thread's.
+        unsafe { (plan.kernels.product)(&product, columns, private.base.add(plan.scratch_at)) };
+        Ok(())
     }
 
     /// What follows on the columns just computed.
-    fn epilogue(&self, group: &Group, columns: Range<usize>) -> Outcome {
+    fn epilogue(&self, group: &Group, columns: Range<usize>, rows: Range<usize>) -> Outcome {
         let op = match group.epilogue {
             Epilogue::None => return Ok(()),
             Epilogue::Add(op) | Epilogue::Glu(op, _) => op,
         };
-        for bound in self.steps() {
-            let op = bound.ops.get(op as usize).ok_or(Status::Internal)?;
-            let cols = bound.shape(Operand::of(op.dst)).0;
-            let part = |o: Operand, i: usize| {
-                // SAFETY: inside the value's row.
-                unsafe { bound.base(o).cast::<f32>().add(i * cols + columns.start) }
-            };
-            for i in 0..bound.rows(op) {
+        let lead = self.steps().next().ok_or(Status::Internal)?;
+        let op = lead.ops.get(op as usize).ok_or(Status::Internal)?;
+        let cols = lead.shape(Operand::of(op.dst)).0;
+        self.each_row(
+            rows,
+            |b| self.group_rows(b, group),
+            |bound, i| {
+                let part = |o: Operand| {
+                    // SAFETY: inside the value's row.
+                    unsafe { bound.base(o).cast::<f32>().add(i * cols + columns.start) }
+                };
                 let (to, a, b) = (
-                    part(Operand::of(op.dst), i),
-                    part(src(op, 0), i),
-                    part(src(op, 1), i),
+                    part(Operand::of(op.dst)),
+                    part(src(op, 0)),
+                    part(src(op, 1)),
                 );
                 // SAFETY: these columns of the three are this thread's; they are the same or apart, as the plan made sure.
                 unsafe {
@@ -523,7 +564,7 @@ impl<'a> Batch<'a> {
                             from_raw_parts_mut(to, columns.len()),
                             from_raw_parts(a, columns.len()),
                         );
-                        continue;
+                        return;
                     }
                     if to != a {
                         ptr::copy_nonoverlapping(a, to, columns.len());
@@ -537,8 +578,8 @@ impl<'a> Batch<'a> {
                         _ => basic::add(to, b),
                     }
                 }
-            }
-        }
+            },
+        );
         Ok(())
     }
 
