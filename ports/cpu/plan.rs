@@ -21,7 +21,7 @@ use crate::graph::exec::{self, Bound};
 use crate::graph::kernels::act::Act;
 use crate::graph::kernels::matmul::{ActKind, act_kind};
 use crate::graph::kernels::rope::{RopeParams, rope_rates};
-use crate::graph::op::{Code, Operand, param, src};
+use crate::graph::op::{Code, Operand, TYPE_F32, param, src};
 use crate::quant::GgmlType;
 use crate::{bail, err};
 use alloc::vec::Vec;
@@ -95,6 +95,8 @@ pub enum Epilogue {
     Add(u32),
     /// This GLU, of the two members.
     Glu(u32, Act),
+    /// This CPY, of the product's rows to another operand's first.
+    Copy(u32),
 }
 
 /// Products of one input.
@@ -556,7 +558,7 @@ impl Planner<'_> {
         push(&mut self.plan.phases, Phase::Product(index))?;
         Ok(match epilogue {
             Epilogue::None => last,
-            Epilogue::Add(op) | Epilogue::Glu(op, _) => op as usize + 1,
+            Epilogue::Add(op) | Epilogue::Glu(op, _) | Epilogue::Copy(op) => op as usize + 1,
         })
     }
 
@@ -580,6 +582,11 @@ impl Planner<'_> {
             return Ok(Epilogue::None);
         }
         let op = self.op(next)?;
+        if let (Some(Code::Cpy), [m]) = (Code::from_u16(op.code), members) {
+            return Ok(self
+                .copies(op, m, source)
+                .map_or(Epilogue::None, |()| Epilogue::Copy(next as u32)));
+        }
         let out = |m: &Member| {
             self.bound
                 .ops
@@ -608,6 +615,17 @@ impl Planner<'_> {
             }
             _ => Epilogue::None,
         })
+    }
+
+    /// Whether a CPY takes all of a product's rows, in their order and from the first, to a buffer: logits, most often,
+    /// which are still in the nearest cache just after they were computed.
+    fn copies(&self, op: &realm_op, m: &Member, source: Operand) -> Option<()> {
+        let product = self.bound.ops.get(m.op as usize)?;
+        let value = self.bound.value(Operand::of(product.dst))?;
+        let whole = op.src.first() == Some(&product.dst) && param(op, 0) == 0 && param(op, 1) == 0;
+        let to = Operand::of(op.dst);
+        let apart = matches!(to, Operand::Buffer(_)) && to != source;
+        (whole && apart && param(op, 2) == value.rows && value.r#type == TYPE_F32).then_some(())
     }
 
     /// Norms and rotations of q and k up to an attention, if that is what stands at `i`; returns what comes next.

@@ -538,7 +538,7 @@ impl<'a> Batch<'a> {
     fn epilogue(&self, group: &Group, columns: Range<usize>, rows: Range<usize>) -> Outcome {
         let op = match group.epilogue {
             Epilogue::None => return Ok(()),
-            Epilogue::Add(op) | Epilogue::Glu(op, _) => op,
+            Epilogue::Add(op) | Epilogue::Glu(op, _) | Epilogue::Copy(op) => op,
         };
         let lead = self.steps().next().ok_or(Status::Internal)?;
         let op = lead.ops.get(op as usize).ok_or(Status::Internal)?;
@@ -551,6 +551,12 @@ impl<'a> Batch<'a> {
                     // SAFETY: inside the value's row.
                     unsafe { bound.base(o).cast::<f32>().add(i * cols + columns.start) }
                 };
+                if let Epilogue::Copy(_) = group.epilogue {
+                    let (to, from) = (part(Operand::of(op.dst)), part(src(op, 0)));
+                    // SAFETY: these columns are this thread's; a buffer is no value.
+                    unsafe { ptr::copy_nonoverlapping(from, to, columns.len()) };
+                    return;
+                }
                 let (to, a, b) = (
                     part(Operand::of(op.dst)),
                     part(src(op, 0)),
