@@ -6,12 +6,14 @@
 //! | file     | what it is |
 //! |----------|------------|
 //! | `poll`   | the state machine: guest slice, step slice, guest slice, … |
+//! | `many`   | several sessions at once: their steps in one batch |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
 //! | `stats`  | what it cost |
 
 pub mod limits;
+pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
@@ -96,6 +98,7 @@ pub struct Session {
     fuel_per_event: u64,
     stats: Stats,
     turn: Turn,
+    place: many::Place,
 }
 
 /// What is counted per turn.
@@ -109,6 +112,8 @@ struct Turn {
     decoding: bool,
     /// Whether a slice of the booked step has run.
     step_begun: bool,
+    /// Slices of the guest since the present event began.
+    slices: u32,
 }
 
 impl Session {
@@ -147,6 +152,7 @@ impl Session {
             fuel_per_event: limits.fuel_per_event,
             stats: Stats::default(),
             turn: Turn::default(),
+            place: many::Place::default(),
         };
         session.run_open(options.model_id)?;
         Ok(session)
