@@ -133,7 +133,7 @@ impl Shared {
 
     /// How many of the remembered programs are alive.
     #[cfg(test)]
-    pub(super) fn alive(&self) -> usize {
+    pub(crate) fn alive(&self) -> usize {
         let table = self.0.lock();
         let alive = |e: &&Entry| e.program.strong_count() > 0;
         table.entries.iter().flatten().filter(alive).count()

@@ -20,6 +20,8 @@ mod poll;
 pub mod stats;
 
 #[cfg(test)]
+mod many_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use crate::backend::host::Selected;
