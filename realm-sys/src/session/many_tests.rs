@@ -598,3 +598,71 @@ fn equal_programs_are_prepared_once() {
     drop(many);
     assert_eq!((alive(&room), BOUND.get()), (0, 0));
 }
+
+/// The checked-in guest and demo model, with other questions and other sampling.
+#[test]
+fn the_guest_that_comes_with_the_library_is_merged() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
+    let read = |name: &str| std::fs::read(format!("{root}{name}")).unwrap();
+    let mut room = Room::new();
+    room.guest = LoadedGuest::load(&read("guest/realm_guest.wasm")).unwrap();
+    let models = Store::new();
+    let demo = read("examples-c/demo/realm-demo.gguf");
+    models
+        .register_copy(
+            &[&demo],
+            super::tests::MODEL,
+            &crate::gguf::Limits::default(),
+        )
+        .unwrap();
+    room.store = StoreRef::Own(Arc::new(models));
+    let make = || -> Vec<Session> {
+        let sampled: &[(&str, &str)] = &[("temp", "0.8"), ("top_k", "20"), ("n_predict", "12")];
+        let mut all = vec![];
+        for (i, (question, params)) in [
+            ("What is the capital of France?", &[("temp", "0")][..]),
+            ("And of Italy?", sampled),
+            ("Hello", &[("temp", "0"), ("ignore_eos", "1"), ("n_predict", "40")]),
+            ("What is the capital of Spain?", sampled),
+            ("What is the capital of Norway? Tell me at once, and at length, what you know of it.", &[("temp", "0")]),
+            ("Hm", &[("temp", "0.5"), ("top_k", "0"), ("repeat_penalty", "1.2"), ("n_predict", "9")]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut o = room.options(&room.guest);
+            o.params.set("seed", &format!("{i}")).unwrap();
+            o.params.set("ctx", "256").unwrap();
+            for (key, value) in params {
+                o.params.set(key, value).unwrap();
+            }
+            let mut s = Session::open(o).unwrap();
+            s.prompt(InputKind::Chat, question.as_bytes()).unwrap();
+            all.push(s);
+        }
+        all
+    };
+    let want = all(make());
+    assert!(want.iter().all(|t| t.tokens.len() > 5), "{want:?}");
+    for budget in [0, 200] {
+        let (mut sessions, mut turns) = (make(), fresh(6));
+        submitted();
+        together(&mut sessions, &mut turns, budget);
+        assert_eq!(turns, want, "budget {budget}");
+        // Two kinds of sampling: three and two sessions. The sixth has a program of its own.
+        let seen = submitted();
+        assert!(seen[3] > 4 && seen[2] > 4, "{seen:?}");
+    }
+    // Nothing is left of a batch in the next turn, whoever runs it.
+    let (mut sessions, mut turns) = (make(), fresh(6));
+    while turns[2].tokens.len() < 8 {
+        poll(&mut sessions, &mut turns, 30);
+    }
+    for (i, (s, turn)) in sessions.iter_mut().zip(&mut turns).enumerate() {
+        while turn.end.is_none() {
+            let got = s.poll(0);
+            turn.note(s, got);
+        }
+        assert_eq!(*turn, want[i]);
+    }
+}
