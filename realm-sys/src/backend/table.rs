@@ -224,8 +224,8 @@ pub const REALM_BACKEND_HOST_MEMORY: u32 = 1;
 
 /// A device or kernel library that runs programs.
 ///
-/// Functions return 0 or a negative `realm_status`. They may be called from any thread that uses a session, for
-/// different plans at the same time; calls for one batch never overlap. None may call
+/// Functions return 0 or a negative `realm_status`. They may be called from any thread that uses a session, at the same
+/// time and also for the same plan, which sessions share; calls for one batch never overlap. None may call
 /// into the library. The table is copied at registration; `ctx` and `name` must outlive the runtime and its sessions.
 #[repr(C)]
 #[derive(Clone, Copy)]

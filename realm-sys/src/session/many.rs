@@ -9,12 +9,12 @@
 //!
 //! 1. for sessions with the same program whose guest is at work, unless one of them takes long;
 //! 2. for a running batch of the same program: one that begins meanwhile would stay out of step for good;
-//! 3. once, under a budget, for the next call, when sessions with the same program have their events already.
+//! 3. not twice in a row, under a budget, for the next call, when sessions with the same program have their events already.
 
 use super::{Event, Phase, Session};
 use crate::capi::caught;
 use crate::err;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_vec};
 use crate::graph::batch::Batch;
 use crate::graph::run::Run;
 use crate::platform::Platform;
@@ -24,15 +24,31 @@ use core::sync::atomic::Ordering;
 /// Slices of a guest that others wait for: some tenths of a millisecond. Handling a token takes one.
 const PATIENCE: u32 = 8;
 
+/// An odd number without pattern (2⁶⁴ over the golden ratio): orders things as if by chance.
+const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A session's place among those it is polled with.
 #[derive(Default)]
 pub(super) struct Place {
     /// It has no event yet in this call.
     pending: bool,
-    /// It was passed over in the last call, to run with others in the next.
-    held: bool,
+    /// Whether it was passed over, to run with others in the next call.
+    held: Held,
     /// When it was last worked for: the greater, the later.
     stamp: u64,
+    /// When its step was last worked on in a batch.
+    batched: u64,
+}
+
+/// A session is passed over in one call at a time.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    No,
+    /// In this call, or the last that there was.
+    Now,
+    /// In the call before this one.
+    Before,
 }
 
 /// What is worked on next.
@@ -63,6 +79,9 @@ pub fn poll_many(
     for (i, s) in sessions.iter_mut().enumerate() {
         stamp = s.place.stamp.max(stamp);
         s.place.pending = false;
+        if s.place.held == Held::Now {
+            s.place.held = Held::Before;
+        }
         match s.check_turn() {
             Ok(()) => s.place.pending = true,
             Err(e) => report(i, s, Err(e)),
@@ -94,7 +113,7 @@ pub fn poll_many(
         match unit {
             Unit::Alone(i) => alone(sessions, i, stamp, left, &mut report),
             Unit::Batch(batch) => advance(sessions, &batch, stamp, left),
-            Unit::Merge(i) => match merge(sessions, i) {
+            Unit::Merge(i) => match merge(sessions, i, stamp) {
                 Some(batch) => advance(sessions, &batch, stamp, left),
                 None => alone(sessions, i, stamp, left, &mut report),
             },
@@ -174,20 +193,19 @@ fn choose(sessions: &mut [&mut Session], budgeted: bool) -> Option<Unit> {
         let unit = match s.run().filter(|_| matches!(s.phase, Phase::Step)) {
             Some(run) => match run.batch() {
                 Some(batch) if batch.is_alive() => Unit::Batch(Arc::clone(batch)),
-                Some(_) => Unit::Alone(i),
-                None if run.may_merge() => {
+                None if s.merging().is_some() => {
                     if waits(sessions, run) {
                         continue;
                     }
-                    if budgeted && !s.place.held && missed(sessions, run) {
+                    if budgeted && s.place.held != Held::Before && missed(sessions, run) {
                         if let Some(s) = sessions.get_mut(i) {
-                            s.place.held = true;
+                            s.place.held = Held::Now;
                         }
                         continue;
                     }
                     Unit::Merge(i)
                 }
-                None => Unit::Alone(i),
+                Some(_) | None => Unit::Alone(i),
             },
             None => Unit::Alone(i),
         };
@@ -207,60 +225,49 @@ fn waits(sessions: &[&mut Session], run: &Run) -> bool {
 
 /// Whether it would have company in the next call (3 above).
 fn missed(sessions: &[&mut Session], run: &Run) -> bool {
-    let has_event = |s: &&&mut Session| !s.place.pending && matches!(s.phase, Phase::Step);
     sessions
         .iter()
-        .filter(has_event)
-        .filter_map(|s| s.run())
+        .filter(|s| !s.place.pending)
+        .filter_map(|s| s.merging())
         .any(|other| other.merges_with(run))
 }
 
-/// Makes a batch of the steps that merge with the `i`-th session's. None: there are no others, or no memory.
-fn merge(sessions: &mut [&mut Session], i: usize) -> Option<Arc<Batch>> {
-    let first = sessions.get(i)?.run()?;
-    let fits = |s: &Session| {
-        let waiting = s.place.pending && matches!(s.phase, Phase::Step);
-        waiting && s.run().is_some_and(|other| other.merges_with(first))
-    };
-    let count = sessions.iter().filter(|s| fits(s)).count();
-    if count < 2 {
+/// Makes a batch of the steps that merge with the `i`-th session's. Of too many those are taken that were not in a batch for
+/// the longest, of equals others each time. None: there are no others, or no memory.
+fn merge(sessions: &mut [&mut Session], i: usize, stamp: u64) -> Option<Arc<Batch>> {
+    let first = sessions.get(i)?.merging()?;
+    let mut found = try_vec(sessions.len(), "steps of a batch").ok()?;
+    for (k, s) in sessions.iter().enumerate() {
+        if s.place.pending && s.merging().is_some_and(|run| run.merges_with(first)) {
+            let turn = (k as u64 ^ stamp << 20).wrapping_mul(MIXER);
+            found.push((s.place.batched, turn, k));
+        }
+    }
+    if found.len() < 2 {
         return None;
     }
-    let mut batch = Batch::new(first, count).ok()?;
-    let prepared = Arc::clone(first.prepared());
-    let threads = first.threads();
-    let same = |run: &Run| {
-        run.may_merge() && Arc::ptr_eq(run.prepared(), &prepared) && run.threads() == threads
-    };
-    let mut taken = 0_u64;
-    // The one that has waited longest first: a full batch must not leave it behind.
-    let order = core::iter::once(i).chain((0..sessions.len()).filter(|&k| k != i));
-    let mut joined = crate::error::try_vec(count, "steps of a batch").ok()?;
-    for k in order {
+    found.sort_unstable();
+    let mut batch = Batch::new(first, found.len()).ok()?;
+    // Those that cannot be taken in stay as they are.
+    found.retain(|&(_, _, k)| {
         let Some(s) = sessions.get_mut(k) else {
-            continue;
+            return false;
         };
-        if !s.place.pending || !matches!(s.phase, Phase::Step) {
-            continue;
-        }
         let compute = &mut s.instance.host_mut().compute;
-        if let Some(run) = compute.booked.as_mut().filter(|run| same(run))
-            && batch.add(run, &compute.memory).unwrap_or(false)
-        {
-            joined.push(k);
-            taken += 1;
-        }
-    }
-    if taken < 2 {
+        let run = compute.booked.as_mut();
+        run.is_some_and(|run| batch.add(run, &compute.memory).unwrap_or(false))
+    });
+    if found.len() < 2 {
         return None;
     }
     let batch = Arc::new(batch);
-    for k in joined {
+    for &(_, _, k) in &found {
         if let Some(s) = sessions.get_mut(k) {
             s.turn.step_begun = true;
-            if let Some(run) = s.instance.host_mut().compute.booked.as_mut() {
+            s.on_run(|run, _| {
                 run.join(&batch);
-            }
+                Ok(())
+            });
         }
     }
     Some(batch)
@@ -281,7 +288,8 @@ fn advance(sessions: &mut [&mut Session], batch: &Arc<Batch>, stamp: u64, left: 
     let share = ns / batch.len().max(1) as u64;
     for s in sessions.iter_mut().filter(|s| s.is_in(batch)) {
         s.place.stamp = stamp;
-        s.place.held = false;
+        s.place.batched = stamp;
+        s.place.held = Held::No;
         s.count_step(share);
         match &result {
             Ok(false) => {}
@@ -310,7 +318,7 @@ fn alone(
 ) {
     let Some(s) = sessions.get_mut(i) else { return };
     s.place.stamp = stamp;
-    s.place.held = false;
+    s.place.held = Held::No;
     // A long slice would keep the others waiting, as if there were a budget.
     let left = left.or(Some(u64::MAX));
     if let Err(e) = caught(|| s.slice(left)) {
@@ -324,6 +332,12 @@ impl Session {
     /// The booked step.
     fn run(&self) -> Option<&Run> {
         self.instance.host().compute.booked.as_ref()
+    }
+
+    /// The booked step, if it may run with others'.
+    fn merging(&self) -> Option<&Run> {
+        let may = matches!(self.phase, Phase::Step) && !self.turn.apart;
+        self.run().filter(|run| may && run.may_merge())
     }
 
     fn is_in(&self, batch: &Arc<Batch>) -> bool {

@@ -117,7 +117,7 @@ fn backends(change: impl FnOnce(&mut realm_backend)) -> Backends {
 /// How often buffer 0 is changed by a step.
 const PASSES: usize = 40;
 
-/// In place, `PASSES` times, buffer 0 = buffer 0 · 0.75 + 0.5: run twice, it would be another number. Then a row of the
+/// In place, `PASSES` times, buffer 0 = buffer 0 · -1.001 + 0.37: run twice, it would be another number. Then a row of the
 /// model, which fails the step if there is no such row.
 fn program() -> Vec<u8> {
     let mut words = vec![
@@ -136,8 +136,8 @@ fn program() -> Vec<u8> {
         op[0] = Code::Scale as u32;
         op[1] = buffer(0);
         op[2] = buffer(0);
-        op[12] = 0.75_f32.to_bits();
-        op[13] = 0.5_f32.to_bits();
+        op[12] = (-1.001_f32).to_bits();
+        op[13] = 0.37_f32.to_bits();
         words.extend(op);
     }
     let mut op = [0_u32; 32];
@@ -152,6 +152,11 @@ fn program() -> Vec<u8> {
 /// A guest whose tokens are the bits of what the program makes of a number. Its input: the number, how many tokens, and
 /// before which of them (counted backwards) a step fails.
 fn deriving(cols: u32) -> Arc<LoadedGuest> {
+    persistent(cols, "(return (local.get $a))")
+}
+
+/// The same, with what it does when a step has failed.
+fn persistent(cols: u32, failed: &str) -> Arc<LoadedGuest> {
     let bytes = program();
     let data: String = bytes.iter().map(|b| format!("\\{b:02x}")).collect();
     let n = bytes.len();
@@ -177,7 +182,7 @@ fn deriving(cols: u32) -> Arc<LoadedGuest> {
            (drop (call $realm_buffer_write (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 4)))
            (global.set $left (i32.load (i32.const 4)))
            (return (call $submit))))
-         (if (local.get $a) (then (return (local.get $a))))
+         (if (local.get $a) (then {failed}))
          (drop (call $realm_buffer_read (i32.const 0) (i32.const 0) (i32.const 40) (i32.const 4)))
          (drop (call $realm_emit (i32.and (i32.load (i32.const 40)) (i32.const 0x7fffffff)) (i32.const 0) (i32.const 0)))
          (global.set $left (i32.sub (global.get $left) (i32.const 1)))
@@ -373,6 +378,91 @@ fn a_step_that_fails_fails_its_own_session() {
         assert_eq!(submitted()[3], 4);
         assert!(turns.iter().all(|t| t.end == Some(Ok(DoneReason::Length))));
     }
+}
+
+#[test]
+fn who_fails_once_runs_alone_for_the_rest_of_its_turn() {
+    let mut room = Room::new();
+    let (well, stubborn) = (
+        room.guest.clone(),
+        persistent(4096, "(return (call $submit))"),
+    );
+    let make = |room: &mut Room| {
+        room.guest = stubborn.clone();
+        let bad = room.prompted(5.0, 9, 8);
+        room.guest = well.clone();
+        vec![
+            room.prompted(1.0, 6, NEVER),
+            bad,
+            room.prompted(2.0, 6, NEVER),
+        ]
+    };
+    let want = all(vec![
+        room.prompted(1.0, 6, NEVER),
+        room.prompted(2.0, 6, NEVER),
+    ]);
+    let (mut sessions, mut turns) = (make(&mut room), fresh(3));
+    submitted();
+    // It never gets anywhere: a budget is needed.
+    while turns[0].end.is_none() || turns[2].end.is_none() {
+        poll(&mut sessions, &mut turns, 300);
+    }
+    assert_eq!((&turns[0], &turns[2]), (&want[0], &want[1]));
+    let seen = submitted();
+    assert_eq!(seen[3], 2, "{seen:?}");
+    assert!(seen[2] >= 4, "{seen:?}");
+}
+
+#[test]
+fn more_sessions_than_a_batch_holds_all_get_their_turn() {
+    let mut room = Room::new();
+    room.guest = deriving(64);
+    let make = || -> Vec<Session> {
+        (0..70)
+            .map(|i| room.prompted(i as f32 / 16.0, 12, NEVER))
+            .collect()
+    };
+    let want = all(make());
+    for budget in [0, 20] {
+        let (mut sessions, mut turns) = (make(), fresh(70));
+        submitted();
+        while turns.iter().any(|t| t.end.is_none()) {
+            poll(&mut sessions, &mut turns, budget);
+            let counts = turns.iter().map(|t| t.tokens.len());
+            let (least, most) = (counts.clone().min(), counts.max());
+            assert!(
+                most.unwrap() - least.unwrap() <= 4,
+                "{:?}",
+                turns.iter().map(|t| t.tokens.len()).collect::<Vec<_>>()
+            );
+        }
+        assert_eq!(turns, want);
+        let seen = submitted();
+        assert!(seen[64] > 0, "{seen:?}");
+    }
+}
+
+#[test]
+fn who_comes_later_falls_into_step() {
+    let room = Room::new();
+    let make = |tokens| {
+        vec![
+            room.prompted(1.0, tokens, NEVER),
+            room.prompted(2.0, tokens, NEVER),
+            room.prompted(3.0, tokens, NEVER),
+        ]
+    };
+    let want = all(make(30));
+    // A budget of about a third of a step: they are apart at every moment.
+    let (mut sessions, mut turns) = (make(30), fresh(3));
+    while turns[0].tokens.len() < 2 {
+        poll(&mut sessions[..2], &mut turns[..2], 10);
+    }
+    submitted();
+    together(&mut sessions, &mut turns, 10);
+    assert_eq!(turns, want);
+    let seen = submitted();
+    assert!(seen[3] >= 25, "{seen:?}");
 }
 
 /// Polls until a batch is half done.

@@ -114,6 +114,8 @@ struct Turn {
     decoding: bool,
     /// Whether a slice of the booked step has run.
     step_begun: bool,
+    /// A step has failed: those that follow run alone, so as not to fail others' batches again and again.
+    apart: bool,
     /// Slices of the guest since the present event began.
     slices: u32,
 }

@@ -219,6 +219,7 @@ impl Session {
             Err(e) => {
                 let status = e.status() as i32;
                 self.drop_step();
+                self.turn.apart = true;
                 self.step_error = Some(e);
                 self.begin(event::STEP, status as u32, 0);
             }
