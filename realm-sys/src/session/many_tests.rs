@@ -430,10 +430,10 @@ fn more_sessions_than_a_batch_holds_all_get_their_turn() {
             poll(&mut sessions, &mut turns, budget);
             let counts = turns.iter().map(|t| t.tokens.len());
             let (least, most) = (counts.clone().min(), counts.max());
+            // Nobody is left out twice in a row.
             assert!(
-                most.unwrap() - least.unwrap() <= 4,
-                "{:?}",
-                turns.iter().map(|t| t.tokens.len()).collect::<Vec<_>>()
+                most.unwrap() <= 2 * least.unwrap() + 2,
+                "{least:?} {most:?}"
             );
         }
         assert_eq!(turns, want);
