@@ -40,7 +40,8 @@ pub const REALM_STATUS_INTERNAL: i32 = -14;
 
 /// What went wrong, in a struct of the caller's: nothing is allocated and nothing is global.
 ///
-/// Written on failure only, but in an array with one for each of several sessions. NULL may be passed wherever one is asked for.
+/// Written on failure only, and NULL may be passed wherever one is asked for, but not for the array of
+/// `realm_poll_many`, where each session has one.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct realm_error {

@@ -521,8 +521,9 @@ unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) ->
 }
 
 /// Asks for the running turn to end; NULL is fine. A poll in progress notices within milliseconds,
-/// at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events
-/// that were there already. Without a running turn nothing happens.
+/// at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE
+/// and `REALM_DONE_CANCELLED`, after events that were there already. Without a running turn nothing
+/// happens.
 ///
 /// **Threads**: any, at any time before `realm_session_close`.
 ///
