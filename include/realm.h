@@ -139,7 +139,8 @@ typedef int32_t realm_status;
 
 /* What went wrong, in a struct of the caller's: nothing is allocated and nothing is global.
  *
- * Written on failure only, but in an array with one for each of several sessions. NULL may be passed wherever one is asked for.
+ * Written on failure only, and NULL may be passed wherever one is asked for, but not for the array of
+ * `realm_poll_many`, where each session has one.
  */
 typedef struct realm_error {
     /* The status that the call returned. */
@@ -885,8 +886,9 @@ realm_status realm_session_poll(realm_session *session,
                                 realm_error *error);
 
 /* Asks for the running turn to end; NULL is fine. A poll in progress notices within milliseconds,
- * at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events
- * that were there already. Without a running turn nothing happens.
+ * at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE
+ * and `REALM_DONE_CANCELLED`, after events that were there already. Without a running turn nothing
+ * happens.
  *
  * Threads: any, at any time before `realm_session_close`.
  */

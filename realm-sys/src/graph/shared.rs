@@ -22,6 +22,7 @@ pub(super) struct Key {
     /// Addresses of things that a living program keeps alive, so that nothing else can have them.
     model: usize,
     backend: usize,
+    level: u8,
 }
 
 impl Key {
@@ -64,8 +65,19 @@ impl Key {
             digest: hash.finalize().into(),
             model: Arc::as_ptr(model).addr(),
             backend: Arc::as_ptr(backend).addr(),
+            level: level(),
         }
     }
+}
+
+/// The level of instructions that programs are prepared for at present: when another one is forced, new programs are
+/// not to be found among the old.
+fn level() -> u8 {
+    #[cfg(feature = "cpu")]
+    let level = crate::cpu::isa::Isa::current() as u8;
+    #[cfg(not(feature = "cpu"))]
+    let level = 0;
+    level
 }
 
 struct Entry {
