@@ -5,6 +5,7 @@ use super::table::{
     REALM_BACKEND_HOST_MEMORY, realm_backend, realm_kernel_fn, realm_op, realm_weight,
 };
 use crate::error::{Error, Result, Status};
+use crate::graph::shared::Shared;
 use crate::platform::{Block, Platform, check_head};
 use crate::{bail, err};
 use alloc::string::String;
@@ -311,6 +312,8 @@ pub struct Backends {
     reference: Arc<Backend>,
     others: Vec<Arc<Backend>>,
     kernels: Vec<Kernel>,
+    /// Replaced when there is another kernel, which programs are made with.
+    shared: Arc<Shared>,
 }
 
 /// What a session runs on: fixed when it was opened.
@@ -324,6 +327,8 @@ pub struct Selected {
     pub kernels: Arc<[Kernel]>,
     /// Memory, clock and threads.
     pub platform: Platform,
+    /// Programs of all sessions with these backends and kernels.
+    pub shared: Arc<Shared>,
 }
 
 impl Selected {
@@ -343,6 +348,7 @@ impl Backends {
             reference: Backend::built_in(platform, crate::graph::reference::table)?,
             others: Vec::new(),
             kernels: Vec::new(),
+            shared: Arc::new(Shared::new()),
         };
         #[cfg(feature = "cpu")]
         backends.insert(Backend::built_in(platform, crate::cpu::table)?)?;
@@ -386,6 +392,7 @@ impl Backends {
             .try_reserve(1)
             .map_err(|_| err!(NoMemory, "no memory for a kernel"))?;
         self.kernels.insert(0, kernel);
+        self.shared = Arc::new(Shared::new());
         Ok(())
     }
 
@@ -422,6 +429,7 @@ impl Backends {
             reference: Arc::clone(&self.reference),
             kernels: self.kernels.as_slice().into(),
             platform: self.platform,
+            shared: Arc::clone(&self.shared),
         })
     }
 }

@@ -274,6 +274,46 @@ fn reference_logits(kv_type: u32) -> Vec<u8> {
     b.logits()
 }
 
+#[test]
+fn only_small_steps_that_can_run_twice_are_merged() {
+    let backends = Backends::new(&Platform::default()).unwrap();
+    let mut b = bench(&backends, 0);
+    for (n, repeat, merges) in [(1, 1, true), (8, 1, true), (9, 1, false), (1, 2, false)] {
+        let run = Run::new(&b.prepared, &[n, 0, n - 1, 1], repeat, 1, &mut b.memory).unwrap();
+        assert_eq!(run.may_merge(), merges, "{n} rows, {repeat} times");
+    }
+    // Attention that appends (true) or only reads, in this order.
+    for (ops, merges) in [
+        (&[true][..], true),
+        (&[true, false, false], true),
+        (&[false], true),
+        (&[false, true], false),
+        (&[true, true], false),
+    ] {
+        let mut r = Recorder::default();
+        let (n, pos) = (r.register(1, BATCH, 0), r.register(0, CTX - 1, 0));
+        let (q, k, a) = (r.value(0, D, n), r.value(0, D / 2, n), r.value(0, D, n));
+        r.op(Code::GetRows, 0, q, &[w(0), buf(0)], &[0]);
+        r.op(Code::ViewCols, 0, k, &[q], &[0]);
+        for &appends in ops {
+            let new = if appends { k } else { 0 };
+            let param = [pos, H, 0.25f32.to_bits()];
+            r.op(Code::FlashAttnExt, 0, a, &[q, new, new, kv(0)], &param);
+        }
+        let p = Prepared::new(&r.bytes(), &model(), &mut b.memory).unwrap();
+        assert_eq!(p.merge.is_some(), merges, "{ops:?}");
+    }
+    // What is changed in place is kept, up to a size.
+    for (cols, merges) in [(1 << 14, true), ((1 << 14) + 1, false)] {
+        let mut memory = Memory::new(backends.select(None).unwrap(), NO_LIMITS);
+        memory.buffer_create(0, cols, 1).unwrap();
+        let mut r = Recorder::default();
+        r.op(Code::Scale, 0, buf(0), &[buf(0)], &[2f32.to_bits()]);
+        let p = Prepared::new(&r.bytes(), &model(), &mut memory).unwrap();
+        assert_eq!(p.merge.is_some(), merges, "{cols}");
+    }
+}
+
 /// A clock that moves a little at every look, and threads: so that slicing is exercised without waiting.
 fn busy_platform() -> Platform {
     unsafe extern "C" fn clock(_: *mut c_void) -> u64 {
