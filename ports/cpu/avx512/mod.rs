@@ -6,6 +6,8 @@
 //! | `q8x256`    | products of weights in super-blocks of 256 |
 //! | `float`     | products of weights that are floats, or dequantized to floats |
 //! | `attention` | attention over pages |
+//! | `page`      | the tiles of products that attention is made of, for each type of page |
+//! | `math`      | exp, tanh and sums of sixteen lanes |
 
 use super::isa::Isa;
 use super::kernels::{Kernels, Product};
@@ -15,6 +17,8 @@ use core::ops::Range;
 
 mod attention;
 mod float;
+mod math;
+mod page;
 mod q8x256;
 mod q8x32;
 
