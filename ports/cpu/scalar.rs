@@ -2,7 +2,7 @@
 
 use super::isa::Isa;
 use super::kernels::{Attention, Kernels, Product};
-use crate::graph::kernels::attention::{Attend, attend_row};
+use crate::graph::kernels::attention::{Attend, KvLayout, attend_row, kv_append_head};
 use crate::graph::kernels::matmul::{self, ActKind, MulMat, act_kind, act_row_bytes};
 use core::ops::Range;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
@@ -16,6 +16,7 @@ pub const KERNELS: Kernels = Kernels {
     product,
     attend_scratch_bytes: |_, _, _| 0,
     attend,
+    append,
 };
 
 /// # Safety
@@ -103,6 +104,34 @@ pub unsafe fn attend(a: &Attention<'_>, rows: Range<usize>, heads: Range<usize>,
                 heads.clone(),
                 from_raw_parts_mut(dst, heads.len() * dv),
             );
+        }
+    }
+}
+
+/// # Safety
+/// As the slot.
+#[allow(clippy::too_many_arguments, reason = "the slot's")]
+pub unsafe fn append(
+    layout: &KvLayout,
+    page: *mut u8,
+    slots: Range<usize>,
+    k: *const f32,
+    k_stride: usize,
+    v: *const f32,
+    v_stride: usize,
+    head: usize,
+) {
+    let (dk, dv) = layout.head_dims();
+    let (key_bytes, value_bytes) = layout.head_bytes();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let keys = from_raw_parts_mut(page.add(head * key_bytes), key_bytes);
+        let values = page.add(layout.values_at() + head * value_bytes);
+        let values = from_raw_parts_mut(values, value_bytes);
+        for (i, slot) in slots.enumerate() {
+            let k = from_raw_parts(k.add(i * k_stride), dk);
+            let v = from_raw_parts(v.add(i * v_stride), dv);
+            kv_append_head(layout, keys, values, slot, k, v);
         }
     }
 }

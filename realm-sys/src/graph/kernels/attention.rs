@@ -143,17 +143,30 @@ pub fn kv_append_row(layout: &KvLayout, page: &mut [u8], slot: usize, k: &[f32],
     if slot >= PAGE {
         return;
     }
-    let heads = keys.chunks_exact_mut(layout.key_bytes);
-    for (k, page) in k.chunks_exact(layout.dk).zip(heads) {
-        append_key(layout.ty, page, slot, k);
+    let heads = keys
+        .chunks_exact_mut(layout.key_bytes)
+        .zip(values.chunks_exact_mut(layout.value_bytes));
+    let rows = k.chunks_exact(layout.dk).zip(v.chunks_exact(layout.dv));
+    for ((k, v), (keys, values)) in rows.zip(heads) {
+        kv_append_head(layout, keys, values, slot, k, v);
     }
-    let row_bytes = layout.value_bytes / PAGE;
-    let heads = values.chunks_exact_mut(layout.value_bytes);
-    for (v, page) in v.chunks_exact(layout.dv).zip(heads) {
-        if let Some(row) = page.chunks_exact_mut(row_bytes).nth(slot) {
-            // The lengths fit one another, and the type is one of those it has.
-            let _ = quantize_row(layout.ty, v, row);
-        }
+}
+
+/// Appends one position of one KV head: `keys` and `values` are that head's in the page
+/// ([`KvLayout::head_bytes`] each).
+pub fn kv_append_head(
+    layout: &KvLayout,
+    keys: &mut [u8],
+    values: &mut [u8],
+    slot: usize,
+    k: &[f32],
+    v: &[f32],
+) {
+    append_key(layout.ty, keys, slot, k);
+    let mut rows = values.chunks_exact_mut(layout.value_bytes / PAGE);
+    if let Some(row) = rows.nth(slot) {
+        // The lengths fit one another, and the type is one of those it has.
+        let _ = quantize_row(layout.ty, v, row);
     }
 }
 
