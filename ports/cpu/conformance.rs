@@ -417,3 +417,84 @@ fn attention_equals_the_reference() {
         }
     }
 }
+
+#[test]
+fn appending_equals_the_reference() {
+    const WILD: [u32; 10] = [
+        0x7f80_0000,
+        0xff80_0000,
+        0x7f80_0001,
+        0xffc1_2345,
+        0x477f_f000,
+        0x477f_efff,
+        0x0000_0001,
+        0x8000_0000,
+        0x3300_0001,
+        0x7e00_0000,
+    ];
+    for kernels in levels() {
+        let mut r = Rng(11);
+        for ty in [GgmlType::F32, GgmlType::F16, GgmlType::Q8_0] {
+            for (hkv, dk, dv) in [
+                (1, 8, 8),
+                (2, 64, 96),
+                (3, 128, 64),
+                (2, 20, 50),
+                (1, 256, 256),
+            ] {
+                if ty == GgmlType::Q8_0 && (dk % 32 != 0 || dv % 32 != 0) {
+                    continue;
+                }
+                let layout = KvLayout::new(ty, hkv, dk, dv).unwrap();
+                for (slot, n) in [
+                    (0, 1),
+                    (63, 1),
+                    (5, 3),
+                    (0, 64),
+                    (17, 40),
+                    (30, 16),
+                    (1, 63),
+                ] {
+                    let mut x = |len: usize| -> Vec<f32> {
+                        let scale = [1e-7, 1.0, 300.0, 1e5][r.below(4)];
+                        let mut x: Vec<f32> = (0..len).map(|_| r.normal() * scale).collect();
+                        for _ in 0..len / 64 * r.below(2) {
+                            x[r.below(len)] = f32::from_bits(WILD[r.below(10)]);
+                        }
+                        x
+                    };
+                    let (k, v) = (x(n * hkv * dk), x(n * hkv * dv));
+                    let mut want = vec![0x5A; layout.page_bytes()];
+                    for i in 0..n {
+                        let (k, v) = (&k[i * hkv * dk..], &v[i * hkv * dv..]);
+                        kv_append_row(&layout, &mut want, slot + i, &k[..hkv * dk], &v[..hkv * dv]);
+                    }
+                    let mut got = vec![0x5A; layout.page_bytes()];
+                    for h in 0..hkv {
+                        // SAFETY: the level is available, the slots are in the page.
+                        unsafe {
+                            (kernels.append)(
+                                &layout,
+                                got.as_mut_ptr(),
+                                slot..slot + n,
+                                k[h * dk..].as_ptr(),
+                                hkv * dk,
+                                v[h * dv..].as_ptr(),
+                                hkv * dv,
+                                h,
+                            );
+                        }
+                    }
+                    let at = want.iter().zip(&got).position(|(a, b)| a != b);
+                    assert_eq!(
+                        at,
+                        None,
+                        "{} append {} {hkv}x{dk}/{dv} at {slot} rows {n}",
+                        kernels.isa.name(),
+                        ty.name()
+                    );
+                }
+            }
+        }
+    }
+}

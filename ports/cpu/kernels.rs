@@ -73,12 +73,20 @@ pub struct Kernels {
     /// The level is available; pointers are good for what `Product` says; nobody else touches columns `rows` of the
     /// destination meanwhile; `scratch` is 64-byte aligned, as long as asked for, and nobody else's.
     pub product: unsafe fn(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8),
-    /// Writes consecutive positions into slots `slots` of one page, for one KV head: `k` and `v` are that head's part of
-    /// the first row, strides are in floats.
+    /// Scratch bytes that one thread needs to attend `rows` rows at once.
+    pub attend_scratch_bytes: fn(layout: &KvLayout, n_head: usize, rows: usize) -> usize,
+    /// Attends the rows in `rows`, for all query heads of the KV heads in `heads`.
     ///
     /// # Safety
-    /// The level is available, the pointers good for what is said, and nobody else touches this head of the page.
-    #[allow(clippy::type_complexity, reason = "the parameters are named")]
+    /// As `product`: pages that hold visible positions are initialised and nobody writes them.
+    pub attend:
+        unsafe fn(a: &Attention<'_>, rows: Range<usize>, heads: Range<usize>, scratch: *mut u8),
+    /// Appends the positions in `slots` of one page, for one KV head: what `kv_append_row` writes. `k` and `v` point at
+    /// that head's part of the first position's row; strides are floats from one row to the next.
+    ///
+    /// # Safety
+    /// The level is available; `slots` are below 64; `page` is the layer's part of the page, where nobody else touches
+    /// these slots of this head meanwhile.
     pub append: unsafe fn(
         layout: &KvLayout,
         page: *mut u8,
@@ -89,14 +97,6 @@ pub struct Kernels {
         v_stride: usize,
         head: usize,
     ),
-    /// Scratch bytes that one thread needs to attend `rows` rows at once.
-    pub attend_scratch_bytes: fn(layout: &KvLayout, n_head: usize, rows: usize) -> usize,
-    /// Attends the rows in `rows`, for all query heads of the KV heads in `heads`.
-    ///
-    /// # Safety
-    /// As `product`: pages that hold visible positions are initialised and nobody writes them.
-    pub attend:
-        unsafe fn(a: &Attention<'_>, rows: Range<usize>, heads: Range<usize>, scratch: *mut u8),
 }
 
 impl Kernels {

@@ -108,6 +108,16 @@ impl KvLayout {
         self.page_bytes
     }
 
+    /// How elements are kept: F32, F16 or Q8_0.
+    pub fn ty(&self) -> GgmlType {
+        self.ty
+    }
+
+    /// Bytes of the keys, and of the values, of one head in a page.
+    pub fn head_bytes(&self) -> (usize, usize) {
+        (self.key_bytes, self.value_bytes)
+    }
+
     /// KV heads.
     pub fn n_head_kv(&self) -> usize {
         self.n_head_kv
