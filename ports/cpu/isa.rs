@@ -1,4 +1,5 @@
-//! Instruction set levels: detected once by CPUID, overridable downwards.
+//! Instruction set levels: detected once, overridable downwards. On x86-64 CPUID tells; on AArch64 the standard
+//! library where there is one (feature `hosted`), else what the code was compiled for.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -148,7 +149,39 @@ fn detect() -> Isa {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// What the target promises. Reading the identification registers (`mrs`) traps outside Linux, and asking the
+/// operating system is not the core's business, so this is all there is without a standard library: compile for the
+/// processor (`-C target-feature=+dotprod,+i8mm`) to have more.
+#[cfg(target_arch = "aarch64")]
+const FLOOR: Isa = if !cfg!(all(target_feature = "neon", target_endian = "little")) {
+    Isa::Scalar
+} else if !cfg!(target_feature = "dotprod") {
+    Isa::Neon
+} else if !cfg!(target_feature = "i8mm") {
+    Isa::NeonDot
+} else {
+    Isa::NeonI8mm
+};
+
+/// With a standard library: what it found out from the operating system.
+#[cfg(all(target_arch = "aarch64", any(test, feature = "hosted")))]
+fn detect() -> Isa {
+    use std::arch::is_aarch64_feature_detected as has;
+    if FLOOR == Isa::Scalar || !has!("dotprod") {
+        FLOOR
+    } else if !has!("i8mm") {
+        FLOOR.max(Isa::NeonDot)
+    } else {
+        Isa::NeonI8mm
+    }
+}
+
+#[cfg(all(target_arch = "aarch64", not(any(test, feature = "hosted"))))]
+fn detect() -> Isa {
+    FLOOR
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Isa {
     Isa::Scalar
 }

@@ -108,6 +108,24 @@ impl Kernels {
         Some(match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => super::avx512::KERNELS,
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            Isa::Neon => super::neon::NEON,
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            Isa::NeonDot => super::neon::DOT,
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            Isa::NeonI8mm => super::neon::I8MM,
             _ => scalar::KERNELS,
         })
     }

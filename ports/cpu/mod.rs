@@ -14,6 +14,7 @@
 //! | [`kernels`]  | the table of kernels of a level: the one place that chooses |
 //! | `scalar`     | the level that is always there: the reference's kernels |
 //! | `avx512/`    | AVX-512 with VNNI |
+//! | `neon/`      | NEON, with `sdot` and `smmla` where there are |
 
 pub mod isa;
 pub mod kernels;
@@ -24,6 +25,13 @@ pub mod work;
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(
+    target_arch = "aarch64",
+    target_feature = "neon",
+    target_endian = "little"
+))]
+mod neon;
+
 #[cfg(test)]
 mod conformance;
 
