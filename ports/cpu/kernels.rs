@@ -92,6 +92,10 @@ impl Kernels {
         Some(match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => super::avx512::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => super::avx2::KERNELS_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => super::avx2::KERNELS,
             _ => scalar::KERNELS,
         })
     }
