@@ -126,6 +126,10 @@ impl Kernels {
                 target_endian = "little"
             ))]
             Isa::NeonI8mm => super::neon::I8MM,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => super::avx2::KERNELS_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => super::avx2::KERNELS,
             _ => scalar::KERNELS,
         })
     }

@@ -13,6 +13,7 @@
 //! | [`isa`]      | what the processor can do; forcing a level for tests |
 //! | [`kernels`]  | the table of kernels of a level: the one place that chooses |
 //! | `scalar`     | the level that is always there: the reference's kernels |
+//! | `avx2/`      | AVX2, and the same with AVX-VNNI |
 //! | `avx512/`    | AVX-512 with VNNI |
 //! | `neon/`      | NEON, with `sdot` and `smmla` where there are |
 
@@ -23,6 +24,8 @@ pub mod run;
 mod scalar;
 pub mod work;
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(all(
