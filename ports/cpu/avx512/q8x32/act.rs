@@ -8,6 +8,7 @@
 //! | 128..256| the same, the first halves of the four blocks before the second halves: as nibbles lie in weights |
 //! | 256..320| each block's scale four times: lanes of four weight rows |
 //! | 320..384| 4 i32 each of -128, -8 and -16 times the block's sum, and between them the sum as 4 floats |
+//! | 384..448| -8 times the sums of 4 + 4 elements that meet in a lane when halves are multiplied |
 //!
 //! Multiplying bytes takes one factor without a sign, so signed weights get an offset, and the sums times the
 //! offset are where integer sums start.
@@ -16,7 +17,7 @@ use super::format::tree;
 use core::arch::x86_64::*;
 
 /// Bytes of a record.
-pub(super) const RECORD: usize = 384;
+pub(super) const RECORD: usize = 448;
 /// Where parts of a record begin.
 pub(super) const HALVES: usize = 128;
 pub(super) const SCALES: usize = 256;
@@ -24,6 +25,7 @@ pub(super) const LESS_128: usize = 320;
 pub(super) const SUMS: usize = 336;
 pub(super) const LESS_8: usize = 352;
 pub(super) const LESS_16: usize = 368;
+pub(super) const STARTS: usize = 384;
 
 pub(in super::super) fn act_row_bytes(k: usize) -> usize {
     k.div_ceil(128).saturating_mul(RECORD)
@@ -104,6 +106,8 @@ unsafe fn record(x: *const f32, to: *mut u8) {
         let zero = _mm512_setzero_si512();
         let ones = _mm512_set1_epi8(1);
         let sums = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, ones, low), ones, high);
+        let starts = _mm512_slli_epi32::<3>(_mm512_sub_epi32(zero, sums));
+        _mm512_store_si512(to.add(STARTS).cast(), starts);
         let sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32::<0b01_00_11_10>(sums));
         let sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32::<0b10_11_00_01>(sums));
         let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);

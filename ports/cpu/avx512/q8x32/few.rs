@@ -3,12 +3,13 @@
 //! A step takes four blocks of each row. Four rows' integer sums meet in one tree of shuffles that leaves, in
 //! each 128-bit lane, one block's sums of the four rows: the chain of additions then runs on four lanes at once.
 
-use super::act::{HALVES, RECORD, SCALES, SUMS};
+use super::act::{HALVES, RECORD, SCALES, STARTS, SUMS};
 use super::format::{Format, scales, tree};
 use super::gather;
 use crate::cpu::kernels::Product;
 use core::arch::x86_64::*;
 use core::array::from_fn;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// How far ahead, at least, memory is asked for: about what it takes to answer.
@@ -63,17 +64,12 @@ unsafe fn four<F: Format, const T: usize>(
 ) -> [__m128; T] {
     let mut y = [_mm_setzero_ps(); T];
     let mut left = blocks;
-    // Four blocks of four rows, if the last ones are fewer: zeros change nothing.
-    let mut rest = [[0u8; 160]; 4];
+    let mut rest = MaybeUninit::<Rest>::uninit();
     while left > 0 {
         // SAFETY: the caller's promise.
         unsafe {
             if left < 4 {
-                for (w, rest) in w.iter_mut().zip(&mut rest) {
-                    let to = rest.as_mut_ptr();
-                    core::ptr::copy_nonoverlapping(*w, to, left * F::BYTES);
-                    *w = to;
-                }
+                w = fill_up(w, left * F::BYTES, &mut rest);
                 left = 4;
             }
             for line in (0..16 * F::BYTES).step_by(64) {
@@ -87,6 +83,24 @@ unsafe fn four<F: Format, const T: usize>(
         }
     }
     y
+}
+
+/// Four blocks of four rows.
+type Rest = [[u8; 160]; 4];
+
+/// Copies the last `bytes` of each row, and zeros behind them: blocks of zeros change nothing.
+///
+/// # Safety
+/// They are there, at most as many as fit.
+#[cold]
+unsafe fn fill_up(w: [*const u8; 4], bytes: usize, to: &mut MaybeUninit<Rest>) -> [*const u8; 4] {
+    let to = to.write([[0; 160]; 4]);
+    from_fn(|r| {
+        let to = to[r].as_mut_ptr();
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(w[r], to, bytes) };
+        to.cast_const()
+    })
 }
 
 /// Four blocks.
@@ -112,14 +126,22 @@ unsafe fn step<F: Format, const T: usize>(
             let at = if F::NIBBLES { HALVES } else { 0 };
             let a: [__m512i; 2] = from_fn(|i| _mm512_load_si512(x.add(at + 64 * i).cast()));
             let isum = if F::NIBBLES {
-                let start = less::<F>(less::<F>(_mm512_setzero_si512(), a[0]), a[1]);
+                let start = match F::OFFSET {
+                    0 => _mm512_setzero_si512(),
+                    by => {
+                        let eight = _mm512_load_si512(x.add(STARTS).cast());
+                        _mm512_sllv_epi32(eight, _mm512_set1_epi32((by / 8).ilog2() as i32))
+                    }
+                };
                 let s = q.map(|q| {
                     _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, q[0], a[0]), q[1], a[1])
                 });
                 tree(s, |a, b| _mm512_add_epi32(a, b))
             } else {
                 let s: [__m512i; 2] = from_fn(|i| {
-                    let start = less::<F>(_mm512_setzero_si512(), a[i]);
+                    let zero = _mm512_setzero_si512();
+                    let offset = _mm512_set1_epi8(F::OFFSET as i8);
+                    let start = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, offset, a[i]));
                     tree(q.map(|q| _mm512_dpbusd_epi32(start, q[i], a[i])), |a, b| {
                         _mm512_add_epi32(a, b)
                     })
@@ -145,18 +167,6 @@ unsafe fn step<F: Format, const T: usize>(
             chain!(0 1 2 3);
         }
     }
-}
-
-/// Sums, less the activations times the format's offset.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn less<F: Format>(sums: __m512i, a: __m512i) -> __m512i {
-    if F::OFFSET == 0 {
-        return sums;
-    }
-    let zero = _mm512_setzero_si512();
-    let offset = _mm512_set1_epi8(F::OFFSET as i8);
-    _mm512_sub_epi32(sums, _mm512_dpbusd_epi32(zero, offset, a))
 }
 
 /// The integers of four blocks of bytes, two and two.
