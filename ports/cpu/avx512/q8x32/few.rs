@@ -32,11 +32,12 @@ pub(super) unsafe fn rows<F: Format, const T: usize>(
     } else {
         4 * row_bytes * AHEAD.div_ceil(4 * row_bytes)
     };
+    let end = p.w.as_ptr_range().end;
     for r in rows.clone().step_by(4) {
         // SAFETY: the caller's promise: the rows are there, and may be written in `dst`.
         unsafe {
             let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            let y = four::<F, T>(from_fn(row), p.k / 32, x, row(0).wrapping_add(ahead));
+            let y = four::<F, T>(from_fn(row), end, p.k / 32, x, row(0).wrapping_add(ahead));
             let mask = 0xf >> 4usize.saturating_sub(rows.end - r);
             for (y, &dst) in y.into_iter().zip(p.dst) {
                 let y = match p.bias {
@@ -53,11 +54,13 @@ pub(super) unsafe fn rows<F: Format, const T: usize>(
 }
 
 /// # Safety
-/// `blocks` blocks are at each of `w`, their records at each of `x`.
+/// `blocks` blocks are at each of `w`, the last one of which ends the soonest before `end`; their records are at each
+/// of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
 unsafe fn four<F: Format, const T: usize>(
     mut w: [*const u8; 4],
+    end: *const u8,
     blocks: usize,
     mut x: [*const u8; T],
     mut ahead: *const u8,
@@ -68,15 +71,21 @@ unsafe fn four<F: Format, const T: usize>(
     while left > 0 {
         // SAFETY: the caller's promise.
         unsafe {
+            let mut mask = 0xffff;
             if left < 4 {
-                w = fill_up(w, left * F::BYTES, &mut rest);
+                // What is read behind a row meets activations of zero, but may have scales that are not finite.
+                mask >>= 16 - 4 * left;
+                let there = 4 * F::BYTES <= (end as usize).wrapping_sub(w[3] as usize);
+                if !there {
+                    w = fill_up(w, left * F::BYTES, &mut rest);
+                }
                 left = 4;
             }
             for line in (0..16 * F::BYTES).step_by(64) {
                 _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(line).cast());
             }
             ahead = ahead.wrapping_add(16 * F::BYTES);
-            step::<F, T>(w, x, &mut y);
+            step::<F, T>(w, x, mask, &mut y);
             w = w.map(|w| w.add(4 * F::BYTES));
             x = x.map(|x| x.add(RECORD));
             left -= 4;
@@ -112,6 +121,7 @@ unsafe fn fill_up(w: [*const u8; 4], bytes: usize, to: &mut MaybeUninit<Rest>) -
 unsafe fn step<F: Format, const T: usize>(
     w: [*const u8; 4],
     x: [*const u8; T],
+    mask: u16,
     y: &mut [__m128; T],
 ) {
     // SAFETY: the caller's promise.
@@ -153,7 +163,7 @@ unsafe fn step<F: Format, const T: usize>(
             };
             let isum = _mm512_cvtepi32_ps(isum);
             let da = _mm512_load_ps(x.add(SCALES).cast());
-            let (d, m) = (_mm512_mul_ps(d, da), _mm512_mul_ps(m, da));
+            let [d, m] = [d, m].map(|d| _mm512_maskz_mul_ps(mask, d, da));
             macro_rules! chain {
                 ($($i:literal)*) => {$(
                     let s = _mm512_extractf32x4_ps::<$i>(isum);
