@@ -3,7 +3,12 @@
 //! A step takes four blocks of each row. Four rows' integer sums meet in one tree of shuffles that leaves, in
 //! each 128-bit lane, one block's sums of the four rows: the chain of additions then runs on four lanes at once.
 
-use super::act::{HALVES, RECORD, SCALES, STARTS, SUMS};
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
+use super::act::{LANES, LANES_SCALES, LANES_STARTS, RECORD, SUMS, lanes_at};
 use super::format::{Format, scales, tree};
 use super::gather;
 use crate::cpu::kernels::Product;
@@ -62,9 +67,11 @@ unsafe fn four<F: Format, const T: usize>(
     mut w: [*const u8; 4],
     end: *const u8,
     blocks: usize,
-    mut x: [*const u8; T],
+    x: [*const u8; T],
     mut ahead: *const u8,
 ) -> [__m128; T] {
+    // SAFETY: both parts of a row are there.
+    let mut x = x.map(|x| [x, unsafe { x.add(lanes_at(blocks)) }]);
     let mut y = [_mm_setzero_ps(); T];
     let mut left = blocks;
     let mut rest = MaybeUninit::<Rest>::uninit();
@@ -87,7 +94,7 @@ unsafe fn four<F: Format, const T: usize>(
             ahead = ahead.wrapping_add(16 * F::BYTES);
             step::<F, T>(w, x, mask, &mut y);
             w = w.map(|w| w.add(4 * F::BYTES));
-            x = x.map(|x| x.add(RECORD));
+            x = x.map(|[x, l]| [x.add(RECORD), l.add(LANES)]);
             left -= 4;
         }
     }
@@ -115,12 +122,12 @@ unsafe fn fill_up(w: [*const u8; 4], bytes: usize, to: &mut MaybeUninit<Rest>) -
 /// Four blocks.
 ///
 /// # Safety
-/// They are at each of `w`, a record at each of `x`.
+/// They are at each of `w`, records at each of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
 unsafe fn step<F: Format, const T: usize>(
     w: [*const u8; 4],
-    x: [*const u8; T],
+    x: [[*const u8; 2]; T],
     mask: u16,
     y: &mut [__m128; T],
 ) {
@@ -132,14 +139,14 @@ unsafe fn step<F: Format, const T: usize>(
             let (d, m) = scales::<F>(|i| w[i % 4].add(i / 4 * F::BYTES));
             (w.map(|w| bytes::<F>(w)), d, m)
         };
-        for (x, y) in x.into_iter().zip(y) {
-            let at = if F::NIBBLES { HALVES } else { 0 };
-            let a: [__m512i; 2] = from_fn(|i| _mm512_load_si512(x.add(at + 64 * i).cast()));
+        for ([x, l], y) in x.into_iter().zip(y) {
+            let at = if F::NIBBLES { l } else { x };
+            let a: [__m512i; 2] = from_fn(|i| _mm512_load_si512(at.add(64 * i).cast()));
             let isum = if F::NIBBLES {
                 let start = match F::OFFSET {
                     0 => _mm512_setzero_si512(),
                     by => {
-                        let eight = _mm512_load_si512(x.add(STARTS).cast());
+                        let eight = _mm512_load_si512(l.add(LANES_STARTS).cast());
                         _mm512_sllv_epi32(eight, _mm512_set1_epi32((by / 8).ilog2() as i32))
                     }
                 };
@@ -162,7 +169,7 @@ unsafe fn step<F: Format, const T: usize>(
                 )
             };
             let isum = _mm512_cvtepi32_ps(isum);
-            let da = _mm512_load_ps(x.add(SCALES).cast());
+            let da = _mm512_load_ps(l.add(LANES_SCALES).cast());
             let [d, m] = [d, m].map(|d| _mm512_maskz_mul_ps(mask, d, da));
             macro_rules! chain {
                 ($($i:literal)*) => {$(

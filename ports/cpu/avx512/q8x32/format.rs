@@ -1,6 +1,10 @@
 //! The types, as descriptions that the kernels are compiled for, and how blocks are read.
 
-use super::act::{LESS_8, LESS_16, LESS_128};
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
 use crate::quant::float4::E2M1_DOUBLED;
 use crate::quant::iq::IQ4_VALUES;
 use core::arch::x86_64::*;
@@ -25,12 +29,6 @@ pub(super) trait Format {
     const LOADS: [usize; 2] = [0, (4 * Self::BYTES).saturating_sub(64)];
     /// 128, 16, 8 or 0.
     const OFFSET: u8;
-    /// Where sums start, in a record of activations.
-    const START: usize = match Self::OFFSET {
-        128 => LESS_128,
-        16 => LESS_16,
-        _ => LESS_8,
-    };
 }
 
 pub(super) struct Q8_0;

@@ -4,6 +4,11 @@
 //! nibbles together, another one the scales; a load for each part and shuffles to put them side by side would take
 //! three times as many. (Permutations of bytes would be VBMI, which the level does not ask for.)
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
 use super::format::{Format, nibbles, power};
 use core::arch::x86_64::*;
 use core::array::from_fn;

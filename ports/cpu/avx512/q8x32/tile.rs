@@ -4,7 +4,12 @@
 //! to two vectors of 16 rows; with up to six activation rows at once there are 12 integer sums and 12 chains of
 //! floats in registers, and fewer loads than multiplications.
 
-use super::act::{RECORD, SCALES, SUMS};
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
+use super::act::{LESS_128, RECORD, SCALES, SUMS};
 use super::format::{Format, dwords, lanes, nibbles, scales};
 use crate::cpu::kernels::Product;
 use core::arch::x86_64::*;
@@ -119,7 +124,12 @@ unsafe fn multiply<F: Format, const T: usize>(
             let mut s = [[_mm512_setzero_si512(); 2]; T];
             if F::OFFSET != 0 {
                 for (s, x) in s.iter_mut().zip(x) {
-                    *s = [word(x.add(record + F::START + 4 * b)); 2];
+                    let less = word(x.add(record + LESS_128 + 4 * b));
+                    *s = [match F::OFFSET {
+                        8 => _mm512_srai_epi32::<4>(less),
+                        16 => _mm512_srai_epi32::<3>(less),
+                        _ => less,
+                    }; 2];
                 }
             }
             for l in 0..8 {
@@ -135,7 +145,7 @@ unsafe fn multiply<F: Format, const T: usize>(
             }
             let d: [__m512; 2] = from_fn(|v| _mm512_load_ps(w.add(INTEGERS + 64 * v).cast()));
             for ((s, x), y) in s.into_iter().zip(x).zip(&mut y) {
-                let da = _mm512_castsi512_ps(word(x.add(record + SCALES + 16 * b)));
+                let da = _mm512_castsi512_ps(word(x.add(record + SCALES + 4 * b)));
                 for v in 0..2 {
                     y[v] = _mm512_fmadd_ps(_mm512_mul_ps(d[v], da), _mm512_cvtepi32_ps(s[v]), y[v]);
                 }
@@ -235,7 +245,7 @@ fn fifth(q: __m512i, bits: __m512i, l: usize) -> __m512i {
         _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c)),
     );
     let bits = _mm512_shuffle_epi8(bits, which);
-    let each = _mm512_set1_epi32(if l % 2 == 0 {
+    let each = _mm512_set1_epi32(if l.is_multiple_of(2) {
         0x0804_0201
     } else {
         0x8040_2010u32 as i32
