@@ -16,10 +16,10 @@ use core::array::from_fn;
 /// The word at this byte of four blocks, among those of the two loads.
 const fn word<F: Format>(byte: usize) -> i16 {
     let [a, b] = F::LOADS;
-    if byte >= a && byte + 2 <= a + 64 && (byte - a) % 2 == 0 {
+    if byte >= a && byte + 2 <= a + 64 && (byte - a).is_multiple_of(2) {
         return ((byte - a) / 2) as i16;
     }
-    assert!(byte >= b && byte + 2 <= b + 64 && (byte - b) % 2 == 0);
+    assert!(byte >= b && byte + 2 <= b + 64 && (byte - b).is_multiple_of(2));
     ((byte - b) / 2 + 32) as i16
 }
 

@@ -151,9 +151,9 @@ unsafe fn multiply<F: Format, const T: usize>(
                 }
                 if F::MIN {
                     let sum = _mm512_castsi512_ps(word(x.add(record + SUMS + 4 * b)));
-                    for v in 0..2 {
+                    for (v, y) in y.iter_mut().enumerate() {
                         let m = _mm512_load_ps(w.add(INTEGERS + FLOATS + 64 * v).cast());
-                        y[v] = _mm512_fmadd_ps(_mm512_mul_ps(m, da), sum, y[v]);
+                        *y = _mm512_fmadd_ps(_mm512_mul_ps(m, da), sum, *y);
                     }
                 }
             }
