@@ -1,58 +1,77 @@
 //! Activations, prepared once for all seven types.
 //!
-//! A row is a sequence of records of four blocks, the last one filled up with zeros:
+//! A row has two parts, each a sequence of records of four blocks, the last one filled up with zeros. Tiles read
+//! the first part only, which keeps what they stream small:
 //!
 //! | bytes   | what |
 //! |---------|------|
 //! | 0..128  | the integers |
-//! | 128..256| the same, the first halves of the four blocks before the second halves: as nibbles lie in weights |
-//! | 256..320| each block's scale four times: lanes of four weight rows |
-//! | 320..384| 4 i32 each of -128, -8 and -16 times the block's sum, and between them the sum as 4 floats |
+//! | 128..192| the four scales; their sums times -128; their sums as floats; nothing |
+//!
+//! And the second part:
+//!
+//! | bytes   | what |
+//! |---------|------|
+//! | 0..128  | the integers, the first halves of the four blocks before the second halves: as nibbles lie in weights |
+//! | 128..192| each block's scale four times: lanes of four weight rows |
+//! | 192..256| -8 times the sums of 4 + 4 elements that meet in a lane when halves are multiplied |
 //!
 //! Multiplying bytes takes one factor without a sign, so signed weights get an offset, and the sums times the
 //! offset are where integer sums start.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
 use super::format::tree;
 use core::arch::x86_64::*;
 
-/// Bytes of a record.
-pub(super) const RECORD: usize = 384;
-/// Where parts of a record begin.
-pub(super) const HALVES: usize = 128;
-pub(super) const SCALES: usize = 256;
-pub(super) const LESS_128: usize = 320;
-pub(super) const SUMS: usize = 336;
-pub(super) const LESS_8: usize = 352;
-pub(super) const LESS_16: usize = 368;
+/// Bytes of a record of the first part, and where its parts begin.
+pub(super) const RECORD: usize = 192;
+pub(super) const SCALES: usize = 128;
+pub(super) const LESS_128: usize = 144;
+pub(super) const SUMS: usize = 160;
+/// The same of the second part.
+pub(super) const LANES: usize = 256;
+pub(super) const LANES_SCALES: usize = 128;
+pub(super) const LANES_STARTS: usize = 192;
+
+/// Where the second part of a row of so many blocks begins.
+pub(super) fn lanes_at(blocks: usize) -> usize {
+    blocks.div_ceil(4) * RECORD
+}
 
 pub(in super::super) fn act_row_bytes(k: usize) -> usize {
-    k.div_ceil(128).saturating_mul(RECORD)
+    k.div_ceil(128).saturating_mul(RECORD + LANES)
 }
 
 /// # Safety
 /// As the slot.
 pub(in super::super) unsafe fn prepare_act(x: &[f32], dst: *mut u8) {
+    let second = lanes_at(x.len().div_ceil(32));
     for (i, x) in x.chunks(128).enumerate() {
         // SAFETY: the caller's promise: a record for each 128 elements, and the level.
         unsafe {
             let to = dst.add(i * RECORD);
+            let lanes = dst.add(second + i * LANES);
             if let Some(x) = x.first_chunk::<128>() {
-                record(x.as_ptr(), to);
+                record(x.as_ptr(), to, lanes);
             } else {
                 let mut full = [0.0f32; 128];
                 for (to, x) in full.iter_mut().zip(x) {
                     *to = *x;
                 }
-                record(full.as_ptr(), to);
+                record(full.as_ptr(), to, lanes);
             }
         }
     }
 }
 
 /// # Safety
-/// 128 floats are at `x`, an aligned record at `to`.
+/// 128 floats are at `x`, aligned records at `to` and `lanes`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn record(x: *const f32, to: *mut u8) {
+unsafe fn record(x: *const f32, to: *mut u8, lanes: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
         let load = |i: usize| _mm512_loadu_ps(x.add(16 * i));
@@ -76,8 +95,9 @@ unsafe fn record(x: *const f32, to: *mut u8) {
         let d = _mm_maskz_mov_ps(!tiny, d);
         let d = _mm_mask_mov_ps(d, wild, _mm_set1_ps(f32::NAN));
         let replicate = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-        let d = _mm512_permutexvar_ps(replicate, _mm512_castps128_ps512(d));
-        _mm512_store_ps(to.add(SCALES).cast(), d);
+        let each = _mm512_permutexvar_ps(replicate, _mm512_castps128_ps512(d));
+        _mm512_store_ps(lanes.add(LANES_SCALES).cast(), each);
+        _mm_store_ps(to.add(SCALES).cast(), d);
 
         // Ties to even, within 127; an infinity or NaN times zero converts to a number whose low byte is zero.
         let inverse = _mm512_castps128_ps512(inverse);
@@ -97,21 +117,24 @@ unsafe fn record(x: *const f32, to: *mut u8) {
         let [a, b] = pairs;
         let low = _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b);
         let high = _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b);
-        for (i, v) in [a, b, low, high].into_iter().enumerate() {
-            _mm512_store_si512(to.add(64 * i).cast(), v);
-        }
+        _mm512_store_si512(to.cast(), a);
+        _mm512_store_si512(to.add(64).cast(), b);
+        _mm512_store_si512(lanes.cast(), low);
+        _mm512_store_si512(lanes.add(64).cast(), high);
 
         let zero = _mm512_setzero_si512();
         let ones = _mm512_set1_epi8(1);
         let sums = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, ones, low), ones, high);
+        let starts = _mm512_slli_epi32::<3>(_mm512_sub_epi32(zero, sums));
+        _mm512_store_si512(lanes.add(LANES_STARTS).cast(), starts);
         let sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32::<0b01_00_11_10>(sums));
         let sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32::<0b10_11_00_01>(sums));
         let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-        let sums = _mm512_permutexvar_epi32(first, sums);
-        let by = _mm512_setr_epi32(7, 7, 7, 7, 0, 0, 0, 0, 3, 3, 3, 3, 4, 4, 4, 4);
-        let scaled = _mm512_sllv_epi32(_mm512_sub_epi32(zero, sums), by);
-        let floats = _mm512_castps_si512(_mm512_cvtepi32_ps(sums));
-        let scaled = _mm512_mask_mov_epi32(scaled, 0x00f0, floats);
-        _mm512_store_si512(to.add(LESS_128).cast(), scaled);
+        let sums = _mm512_castsi512_si128(_mm512_permutexvar_epi32(first, sums));
+        let less = _mm_slli_epi32::<7>(_mm_sub_epi32(_mm_setzero_si128(), sums));
+        _mm_store_si128(to.add(LESS_128).cast(), less);
+        _mm_store_ps(to.add(SUMS).cast(), _mm_cvtepi32_ps(sums));
+        // Never read, but whoever compares rows sees the same bytes.
+        _mm_store_si128(to.add(SUMS + 16).cast(), _mm_setzero_si128());
     }
 }

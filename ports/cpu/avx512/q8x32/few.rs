@@ -3,12 +3,18 @@
 //! A step takes four blocks of each row. Four rows' integer sums meet in one tree of shuffles that leaves, in
 //! each 128-bit lane, one block's sums of the four rows: the chain of additions then runs on four lanes at once.
 
-use super::act::{HALVES, RECORD, SCALES, SUMS};
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
+use super::act::{LANES, LANES_SCALES, LANES_STARTS, RECORD, SUMS, lanes_at};
 use super::format::{Format, scales, tree};
 use super::gather;
 use crate::cpu::kernels::Product;
 use core::arch::x86_64::*;
 use core::array::from_fn;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 /// How far ahead, at least, memory is asked for: about what it takes to answer.
@@ -31,11 +37,12 @@ pub(super) unsafe fn rows<F: Format, const T: usize>(
     } else {
         4 * row_bytes * AHEAD.div_ceil(4 * row_bytes)
     };
+    let end = p.w.as_ptr_range().end;
     for r in rows.clone().step_by(4) {
         // SAFETY: the caller's promise: the rows are there, and may be written in `dst`.
         unsafe {
             let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            let y = four::<F, T>(from_fn(row), p.k / 32, x, row(0).wrapping_add(ahead));
+            let y = four::<F, T>(from_fn(row), end, p.k / 32, x, row(0).wrapping_add(ahead));
             let mask = 0xf >> 4usize.saturating_sub(rows.end - r);
             for (y, &dst) in y.into_iter().zip(p.dst) {
                 let y = match p.bias {
@@ -52,27 +59,32 @@ pub(super) unsafe fn rows<F: Format, const T: usize>(
 }
 
 /// # Safety
-/// `blocks` blocks are at each of `w`, their records at each of `x`.
+/// `blocks` blocks are at each of `w`, the last one of which ends the soonest before `end`; their records are at each
+/// of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
 unsafe fn four<F: Format, const T: usize>(
     mut w: [*const u8; 4],
+    end: *const u8,
     blocks: usize,
-    mut x: [*const u8; T],
+    x: [*const u8; T],
     mut ahead: *const u8,
 ) -> [__m128; T] {
+    // SAFETY: both parts of a row are there.
+    let mut x = x.map(|x| [x, unsafe { x.add(lanes_at(blocks)) }]);
     let mut y = [_mm_setzero_ps(); T];
     let mut left = blocks;
-    // Four blocks of four rows, if the last ones are fewer: zeros change nothing.
-    let mut rest = [[0u8; 160]; 4];
+    let mut rest = MaybeUninit::<Rest>::uninit();
     while left > 0 {
         // SAFETY: the caller's promise.
         unsafe {
+            let mut mask = 0xffff;
             if left < 4 {
-                for (w, rest) in w.iter_mut().zip(&mut rest) {
-                    let to = rest.as_mut_ptr();
-                    core::ptr::copy_nonoverlapping(*w, to, left * F::BYTES);
-                    *w = to;
+                // What is read behind a row meets activations of zero, but may have scales that are not finite.
+                mask >>= 16 - 4 * left;
+                let there = 4 * F::BYTES <= (end as usize).wrapping_sub(w[3] as usize);
+                if !there {
+                    w = fill_up(w, left * F::BYTES, &mut rest);
                 }
                 left = 4;
             }
@@ -80,24 +92,43 @@ unsafe fn four<F: Format, const T: usize>(
                 _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(line).cast());
             }
             ahead = ahead.wrapping_add(16 * F::BYTES);
-            step::<F, T>(w, x, &mut y);
+            step::<F, T>(w, x, mask, &mut y);
             w = w.map(|w| w.add(4 * F::BYTES));
-            x = x.map(|x| x.add(RECORD));
+            x = x.map(|[x, l]| [x.add(RECORD), l.add(LANES)]);
             left -= 4;
         }
     }
     y
 }
 
+/// Four blocks of four rows.
+type Rest = [[u8; 160]; 4];
+
+/// Copies the last `bytes` of each row, and zeros behind them: blocks of zeros change nothing.
+///
+/// # Safety
+/// They are there, at most as many as fit.
+#[cold]
+unsafe fn fill_up(w: [*const u8; 4], bytes: usize, to: &mut MaybeUninit<Rest>) -> [*const u8; 4] {
+    let to = to.write([[0; 160]; 4]);
+    from_fn(|r| {
+        let to = to[r].as_mut_ptr();
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(w[r], to, bytes) };
+        to.cast_const()
+    })
+}
+
 /// Four blocks.
 ///
 /// # Safety
-/// They are at each of `w`, a record at each of `x`.
+/// They are at each of `w`, records at each of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
 unsafe fn step<F: Format, const T: usize>(
     w: [*const u8; 4],
-    x: [*const u8; T],
+    x: [[*const u8; 2]; T],
+    mask: u16,
     y: &mut [__m128; T],
 ) {
     // SAFETY: the caller's promise.
@@ -108,18 +139,26 @@ unsafe fn step<F: Format, const T: usize>(
             let (d, m) = scales::<F>(|i| w[i % 4].add(i / 4 * F::BYTES));
             (w.map(|w| bytes::<F>(w)), d, m)
         };
-        for (x, y) in x.into_iter().zip(y) {
-            let at = if F::NIBBLES { HALVES } else { 0 };
-            let a: [__m512i; 2] = from_fn(|i| _mm512_load_si512(x.add(at + 64 * i).cast()));
+        for ([x, l], y) in x.into_iter().zip(y) {
+            let at = if F::NIBBLES { l } else { x };
+            let a: [__m512i; 2] = from_fn(|i| _mm512_load_si512(at.add(64 * i).cast()));
             let isum = if F::NIBBLES {
-                let start = less::<F>(less::<F>(_mm512_setzero_si512(), a[0]), a[1]);
+                let start = match F::OFFSET {
+                    0 => _mm512_setzero_si512(),
+                    by => {
+                        let eight = _mm512_load_si512(l.add(LANES_STARTS).cast());
+                        _mm512_sllv_epi32(eight, _mm512_set1_epi32((by / 8).ilog2() as i32))
+                    }
+                };
                 let s = q.map(|q| {
                     _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, q[0], a[0]), q[1], a[1])
                 });
                 tree(s, |a, b| _mm512_add_epi32(a, b))
             } else {
                 let s: [__m512i; 2] = from_fn(|i| {
-                    let start = less::<F>(_mm512_setzero_si512(), a[i]);
+                    let zero = _mm512_setzero_si512();
+                    let offset = _mm512_set1_epi8(F::OFFSET as i8);
+                    let start = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, offset, a[i]));
                     tree(q.map(|q| _mm512_dpbusd_epi32(start, q[i], a[i])), |a, b| {
                         _mm512_add_epi32(a, b)
                     })
@@ -130,8 +169,8 @@ unsafe fn step<F: Format, const T: usize>(
                 )
             };
             let isum = _mm512_cvtepi32_ps(isum);
-            let da = _mm512_load_ps(x.add(SCALES).cast());
-            let (d, m) = (_mm512_mul_ps(d, da), _mm512_mul_ps(m, da));
+            let da = _mm512_load_ps(l.add(LANES_SCALES).cast());
+            let [d, m] = [d, m].map(|d| _mm512_maskz_mul_ps(mask, d, da));
             macro_rules! chain {
                 ($($i:literal)*) => {$(
                     let s = _mm512_extractf32x4_ps::<$i>(isum);
@@ -145,18 +184,6 @@ unsafe fn step<F: Format, const T: usize>(
             chain!(0 1 2 3);
         }
     }
-}
-
-/// Sums, less the activations times the format's offset.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn less<F: Format>(sums: __m512i, a: __m512i) -> __m512i {
-    if F::OFFSET == 0 {
-        return sums;
-    }
-    let zero = _mm512_setzero_si512();
-    let offset = _mm512_set1_epi8(F::OFFSET as i8);
-    _mm512_sub_epi32(sums, _mm512_dpbusd_epi32(zero, offset, a))
 }
 
 /// The integers of four blocks of bytes, two and two.

@@ -1,6 +1,10 @@
 //! The types, as descriptions that the kernels are compiled for, and how blocks are read.
 
-use super::act::{LESS_8, LESS_16, LESS_128};
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
 use crate::quant::float4::E2M1_DOUBLED;
 use crate::quant::iq::IQ4_VALUES;
 use core::arch::x86_64::*;
@@ -25,12 +29,6 @@ pub(super) trait Format {
     const LOADS: [usize; 2] = [0, (4 * Self::BYTES).saturating_sub(64)];
     /// 128, 16, 8 or 0.
     const OFFSET: u8;
-    /// Where sums start, in a record of activations.
-    const START: usize = match Self::OFFSET {
-        128 => LESS_128,
-        16 => LESS_16,
-        _ => LESS_8,
-    };
 }
 
 pub(super) struct Q8_0;
@@ -159,13 +157,7 @@ pub(super) unsafe fn scales<F: Format>(at: impl Fn(usize) -> *const u8) -> (__m5
             }
             let zero = _mm_setzero_si128();
             let e = bytes!(zero, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-            // 2^(e - 128), the two least being subnormal: `float4::e8m0_halved`.
-            let e = _mm512_cvtepu8_epi32(e);
-            let few = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
-            let small = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), e);
-            let bits = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
-            let bits = _mm512_mask_mov_epi32(bits, few, small);
-            return (_mm512_castsi512_ps(bits), _mm512_setzero_ps());
+            return (power(_mm512_cvtepu8_epi32(e)), _mm512_setzero_ps());
         }
         if F::MIN {
             let dm = dwords(at);
@@ -185,6 +177,14 @@ pub(super) unsafe fn scales<F: Format>(at: impl Fn(usize) -> *const u8) -> (__m5
         let d = _mm512_cvtph_ps(_mm256_set_m128i(high, low));
         (d, _mm512_setzero_ps())
     }
+}
+
+/// 2^(e - 128), which may be subnormal: `float4::e8m0_halved`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn power(e: __m512i) -> __m512 {
+    let e = _mm512_cvtepi32_ps(_mm512_sub_epi32(e, _mm512_set1_epi32(128)));
+    _mm512_scalef_ps(_mm512_set1_ps(1.0), e)
 }
 
 /// Four bytes of each of sixteen places.

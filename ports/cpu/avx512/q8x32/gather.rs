@@ -4,17 +4,22 @@
 //! nibbles together, another one the scales; a load for each part and shuffles to put them side by side would take
 //! three times as many. (Permutations of bytes would be VBMI, which the level does not ask for.)
 
-use super::format::{Format, nibbles, scales};
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
+use super::format::{Format, nibbles, power};
 use core::arch::x86_64::*;
 use core::array::from_fn;
 
 /// The word at this byte of four blocks, among those of the two loads.
 const fn word<F: Format>(byte: usize) -> i16 {
     let [a, b] = F::LOADS;
-    if byte >= a && byte + 2 <= a + 64 && (byte - a) % 2 == 0 {
+    if byte >= a && byte + 2 <= a + 64 && (byte - a).is_multiple_of(2) {
         return ((byte - a) / 2) as i16;
     }
-    assert!(byte >= b && byte + 2 <= b + 64 && (byte - b) % 2 == 0);
+    assert!(byte >= b && byte + 2 <= b + 64 && (byte - b).is_multiple_of(2));
     ((byte - b) / 2 + 32) as i16
 }
 
@@ -37,8 +42,12 @@ impl<F: Format> Words<F> {
     const SCALES: [i16; 32] = {
         let mut t = [0; 32];
         let mut i = 0;
-        while i < 32 && F::NIBBLES && !F::POWER {
-            t[i] = word::<F>(i % 16 / 4 * F::BYTES + if i < 16 { 0 } else { 2 });
+        while i < 32 && F::NIBBLES {
+            let byte = i % 16 / 4 * F::BYTES;
+            t[i] = match F::POWER {
+                true => (byte / 2) as i16,
+                false => word::<F>(byte + if i < 16 { 0 } else { 2 }),
+            };
             i += 1;
         }
         t
@@ -84,8 +93,19 @@ pub(super) unsafe fn four<F: Format>(w: [*const u8; 4]) -> ([[__m512i; 2]; 4], _
             }
         }
         if F::POWER {
-            let (d, m) = scales::<F>(|i| w[i % 4].add(i / 4 * F::BYTES));
-            return (q, d, m);
+            // Blocks of 17 bytes: the odd ones' scales are the upper halves of words.
+            let mut e = table(const { &Words::<F>::SCALES });
+            for (r, w) in w.into_iter().enumerate() {
+                let own = 0x1111_1111 << r;
+                e = _mm512_mask_permutexvar_epi16(e, own, e, _mm512_loadu_si512(w.cast()));
+            }
+            let e = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(e));
+            let e = _mm512_srlv_epi32(
+                e,
+                _mm512_setr_epi32(0, 0, 0, 0, 8, 8, 8, 8, 0, 0, 0, 0, 8, 8, 8, 8),
+            );
+            let e = _mm512_and_si512(e, _mm512_set1_epi32(0xff));
+            return (q, power(e), _mm512_setzero_ps());
         }
         let mut d = table(const { &Words::<F>::SCALES });
         for (r, [a, b]) in v.into_iter().enumerate() {

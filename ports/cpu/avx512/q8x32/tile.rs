@@ -4,7 +4,12 @@
 //! to two vectors of 16 rows; with up to six activation rows at once there are 12 integer sums and 12 chains of
 //! floats in registers, and fewer loads than multiplications.
 
-use super::act::{RECORD, SCALES, SUMS};
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, constant indices"
+)]
+
+use super::act::{LESS_128, RECORD, SCALES, SUMS};
 use super::format::{Format, dwords, lanes, nibbles, scales};
 use crate::cpu::kernels::Product;
 use core::arch::x86_64::*;
@@ -37,28 +42,33 @@ pub(super) unsafe fn rows<F: Format>(p: &Product<'_>, rows: Range<usize>, scratc
     let (blocks, n) = (p.k / 32, p.act.len());
     let row_bytes = blocks * F::BYTES;
     let parts = n.div_ceil(WIDE);
+    // The next tile's weights are asked for in equal shares, while this one is expanded and first multiplied.
+    let shares = 2 + parts.min(4);
+    let step = ROWS * F::BYTES / shares + 1;
     for r in rows.clone().step_by(ROWS) {
         // SAFETY: the caller's promise.
         unsafe {
             let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            expand::<F>(from_fn(row), blocks, scratch);
-            expand::<F>(from_fn(|i| row(i + 16)), blocks, scratch.add(64));
-            let next = row(0).wrapping_add(ROWS * row_bytes);
+            let ahead = |share: usize| Ahead {
+                at: row(0).wrapping_add(ROWS * row_bytes + share * blocks * step),
+                step: if share < shares { step } else { 0 },
+            };
+            expand::<F>(from_fn(row), blocks, scratch, ahead(0));
+            expand::<F>(from_fn(|i| row(i + 16)), blocks, scratch.add(64), ahead(1));
             for part in 0..parts {
                 let t = part * n / parts..(part + 1) * n / parts;
                 let to = Out {
                     p,
                     r,
                     mask: !0 >> ROWS.saturating_sub(rows.end - r),
-                    next: if part == 0 { next } else { core::ptr::null() },
                 };
                 match t.len() {
-                    1 => multiply::<F, 1>(scratch, blocks, t.start, &to),
-                    2 => multiply::<F, 2>(scratch, blocks, t.start, &to),
-                    3 => multiply::<F, 3>(scratch, blocks, t.start, &to),
-                    4 => multiply::<F, 4>(scratch, blocks, t.start, &to),
-                    5 => multiply::<F, 5>(scratch, blocks, t.start, &to),
-                    _ => multiply::<F, WIDE>(scratch, blocks, t.start, &to),
+                    1 => multiply::<F, 1>(scratch, blocks, t.start, &to, ahead(2 + part)),
+                    2 => multiply::<F, 2>(scratch, blocks, t.start, &to, ahead(2 + part)),
+                    3 => multiply::<F, 3>(scratch, blocks, t.start, &to, ahead(2 + part)),
+                    4 => multiply::<F, 4>(scratch, blocks, t.start, &to, ahead(2 + part)),
+                    5 => multiply::<F, 5>(scratch, blocks, t.start, &to, ahead(2 + part)),
+                    _ => multiply::<F, WIDE>(scratch, blocks, t.start, &to, ahead(2 + part)),
                 }
             }
         }
@@ -72,8 +82,23 @@ struct Out<'a> {
     r: usize,
     /// Which of the 32 rows to write.
     mask: u32,
-    /// Weights to ask for meanwhile; or NULL.
-    next: *const u8,
+}
+
+/// Memory to ask for, so much at each block.
+struct Ahead {
+    at: *const u8,
+    step: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn ask(&mut self) {
+        for line in (0..self.step).step_by(64) {
+            // SAFETY: a hint.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.wrapping_add(line).cast()) };
+        }
+        self.at = self.at.wrapping_add(self.step);
+    }
 }
 
 /// The tile times the activation rows from `first` on.
@@ -86,6 +111,7 @@ unsafe fn multiply<F: Format, const T: usize>(
     blocks: usize,
     first: usize,
     to: &Out<'_>,
+    mut ahead: Ahead,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -93,17 +119,17 @@ unsafe fn multiply<F: Format, const T: usize>(
         let mut y = [[_mm512_setzero_ps(); 2]; T];
         for b in 0..blocks {
             let w = tile.add(b * block::<F>());
-            if !to.next.is_null() {
-                for line in (0..ROWS * F::BYTES).step_by(64) {
-                    let next = to.next.wrapping_add(b * ROWS * F::BYTES + line);
-                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                }
-            }
+            ahead.ask();
             let (record, b) = (b / 4 * RECORD, b % 4);
             let mut s = [[_mm512_setzero_si512(); 2]; T];
             if F::OFFSET != 0 {
                 for (s, x) in s.iter_mut().zip(x) {
-                    *s = [word(x.add(record + F::START + 4 * b)); 2];
+                    let less = word(x.add(record + LESS_128 + 4 * b));
+                    *s = [match F::OFFSET {
+                        8 => _mm512_srai_epi32::<4>(less),
+                        16 => _mm512_srai_epi32::<3>(less),
+                        _ => less,
+                    }; 2];
                 }
             }
             for l in 0..8 {
@@ -119,15 +145,15 @@ unsafe fn multiply<F: Format, const T: usize>(
             }
             let d: [__m512; 2] = from_fn(|v| _mm512_load_ps(w.add(INTEGERS + 64 * v).cast()));
             for ((s, x), y) in s.into_iter().zip(x).zip(&mut y) {
-                let da = _mm512_castsi512_ps(word(x.add(record + SCALES + 16 * b)));
+                let da = _mm512_castsi512_ps(word(x.add(record + SCALES + 4 * b)));
                 for v in 0..2 {
                     y[v] = _mm512_fmadd_ps(_mm512_mul_ps(d[v], da), _mm512_cvtepi32_ps(s[v]), y[v]);
                 }
                 if F::MIN {
                     let sum = _mm512_castsi512_ps(word(x.add(record + SUMS + 4 * b)));
-                    for v in 0..2 {
+                    for (v, y) in y.iter_mut().enumerate() {
                         let m = _mm512_load_ps(w.add(INTEGERS + FLOATS + 64 * v).cast());
-                        y[v] = _mm512_fmadd_ps(_mm512_mul_ps(m, da), sum, y[v]);
+                        *y = _mm512_fmadd_ps(_mm512_mul_ps(m, da), sum, *y);
                     }
                 }
             }
@@ -173,10 +199,11 @@ unsafe fn word(p: *const u8) -> __m512i {
 /// # Safety
 /// They are there, and the tile is ours.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-unsafe fn expand<F: Format>(rows: [*const u8; 16], blocks: usize, tile: *mut u8) {
+unsafe fn expand<F: Format>(rows: [*const u8; 16], blocks: usize, tile: *mut u8, mut ahead: Ahead) {
     for b in 0..blocks {
         // SAFETY: the caller's promise.
         unsafe {
+            ahead.ask();
             let to = tile.add(b * block::<F>());
             let store = |l: usize, v| _mm512_store_si512(to.add(128 * l).cast(), v);
             let at = |i: usize| rows[i].add(b * F::BYTES);
@@ -187,11 +214,9 @@ unsafe fn expand<F: Format>(rows: [*const u8; 16], blocks: usize, tile: *mut u8)
             }
             if !F::NIBBLES {
                 let flip = _mm512_set1_epi8(-128);
-                for half in [0, 1] {
-                    let q = across(|i| at(i).add(F::QUANTS + 16 * half));
-                    for (l, q) in q.into_iter().enumerate() {
-                        store(4 * half + l, _mm512_xor_si512(q, flip));
-                    }
+                let q = across32(|i| at(i).add(F::QUANTS));
+                for (l, q) in q.into_iter().enumerate() {
+                    store(l, _mm512_xor_si512(q, flip));
                 }
                 continue;
             }
@@ -220,7 +245,7 @@ fn fifth(q: __m512i, bits: __m512i, l: usize) -> __m512i {
         _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c)),
     );
     let bits = _mm512_shuffle_epi8(bits, which);
-    let each = _mm512_set1_epi32(if l % 2 == 0 {
+    let each = _mm512_set1_epi32(if l.is_multiple_of(2) {
         0x0804_0201
     } else {
         0x8040_2010u32 as i32
@@ -238,7 +263,39 @@ fn fifth(q: __m512i, bits: __m512i, l: usize) -> __m512i {
 unsafe fn across(at: impl Fn(usize) -> *const u8) -> [__m512i; 4] {
     // Vector i has rows i, 4 + i, 8 + i, 12 + i in its lanes: what is left is a transposition within lanes.
     // SAFETY: the caller's promise.
-    let [a, b, c, d] = from_fn(|i| unsafe { lanes([at(i), at(4 + i), at(8 + i), at(12 + i)]) });
+    within(from_fn(|i| unsafe {
+        lanes([at(i), at(4 + i), at(8 + i), at(12 + i)])
+    }))
+}
+
+/// The same of 32 bytes.
+///
+/// # Safety
+/// They are at `at(row)`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn across32(at: impl Fn(usize) -> *const u8) -> [__m512i; 8] {
+    // Vectors have rows i and 4 + i, or those and eight, in their halves: halves of rows are then put together.
+    let [a, b] = [0, 8].map(|from| {
+        within(from_fn(|i| {
+            // SAFETY: the caller's promise.
+            let half = |i: usize| unsafe { _mm256_loadu_si256(at(from + i).cast()) };
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(i)), half(4 + i))
+        }))
+    });
+    from_fn(|l| {
+        let (a, b) = (a[l % 4], b[l % 4]);
+        match l / 4 {
+            0 => _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
+            _ => _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b),
+        }
+    })
+}
+
+/// Transposes four times four words of 32 bits in each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn within([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
     let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
     let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
     [
