@@ -47,6 +47,7 @@ const fn table<S: Step>(isa: Isa) -> Kernels {
         prepare_act: act::prepare,
         product_scratch_bytes,
         product: product::<S>,
+        append: scalar::append,
         attend_scratch_bytes: scalar::KERNELS.attend_scratch_bytes,
         attend: scalar::attend,
     }

@@ -42,6 +42,7 @@ const fn table<D: dot::Dot>(isa: Isa) -> Kernels {
         prepare_act: scalar::prepare_act,
         product_scratch_bytes: |_, _, _| 0,
         product: product::<D>,
+        append: scalar::append,
         attend_scratch_bytes: |_, _, _| 0,
         attend: scalar::attend,
     }
