@@ -43,20 +43,19 @@ pub(super) trait Read: Format {
     ///
     /// # Safety
     /// The level is available.
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn sums(q: [__m512i; 4], a: [__m512i; 4], scale: [__m512i; 2]) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let z = _mm512_setzero_si512();
-            let p = |i: usize| _mm512_dpbusd_epi32(z, q[i], a[i]);
-            let s = _mm512_dpwssd_epi32(z, _mm512_packs_epi32(p(0), p(1)), scale[0]);
-            _mm512_dpwssd_epi32(s, _mm512_packs_epi32(p(2), p(3)), scale[1])
-        }
+        let z = _mm512_setzero_si512();
+        let p = |i: usize| _mm512_dpbusd_epi32(z, q[i], a[i]);
+        let s = _mm512_dpwssd_epi32(z, _mm512_packs_epi32(p(0), p(1)), scale[0]);
+        _mm512_dpwssd_epi32(s, _mm512_packs_epi32(p(2), p(3)), scale[1])
     }
 }
 
 /// Sixteen bytes of each of four rows.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn lanes(w: [*const u8; 4], at: usize) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe {
@@ -69,17 +68,16 @@ unsafe fn lanes(w: [*const u8; 4], at: usize) -> __m512i {
 }
 
 /// The first doubleword of each lane.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn firsts(v: __m512i) -> __m128i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-        _mm512_castsi512_si128(_mm512_permutexvar_epi32(first, v))
-    }
+    let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    _mm512_castsi512_si128(_mm512_permutexvar_epi32(first, v))
 }
 
 /// A doubleword of each row.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn dwords(w: [*const u8; 4], at: usize) -> __m128i {
     // SAFETY: the caller's promise.
     unsafe {
@@ -89,26 +87,26 @@ unsafe fn dwords(w: [*const u8; 4], at: usize) -> __m128i {
 }
 
 /// Halves in the low words, and in the high words, as floats.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn factors(v: __m128i) -> (__m128, __m128) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        (
-            _mm_cvtph_ps(_mm_cvtepi32_epi16(v)),
-            _mm_cvtph_ps(_mm_cvtepi32_epi16(_mm_srli_epi32::<16>(v))),
-        )
-    }
+    (
+        _mm_cvtph_ps(_mm_cvtepi32_epi16(v)),
+        _mm_cvtph_ps(_mm_cvtepi32_epi16(_mm_srli_epi32::<16>(v))),
+    )
 }
 
 /// Sixteen bytes in every lane.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn every(b: [i8; 16]) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(b.as_ptr().cast())) }
 }
 
 /// Two halves of 32 bytes.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn two(low: *const u8, high: *const u8) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe {
@@ -118,24 +116,25 @@ unsafe fn two(low: *const u8, high: *const u8) -> __m512i {
 }
 
 /// 32 bytes, twice.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn twice(p: *const u8) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe { _mm512_broadcast_i64x4(_mm256_loadu_si256(p.cast())) }
 }
 
 /// A number of bits for the words of each half.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn halves(low: i16, high: i16) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_inserti64x4::<1>(_mm512_set1_epi16(low), _mm256_set1_epi16(high)) }
+    _mm512_inserti64x4::<1>(_mm512_set1_epi16(low), _mm256_set1_epi16(high))
 }
 
 /// `a | (b & mask)`.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn or_masked(a: __m512i, b: __m512i, mask: __m512i) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask) }
+    _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask)
 }
 
 /// Which byte of a row's scales belongs to the words that `packs` leaves in each lane: four of the first vector, then
@@ -166,7 +165,8 @@ const fn spread_high(first: [i8; 4], second: [i8; 4]) -> [i8; 64] {
     t
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn load(t: &'static [i8; 64]) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe { _mm512_loadu_si512(t.as_ptr().cast()) }
@@ -174,7 +174,8 @@ unsafe fn load(t: &'static [i8; 64]) -> __m512i {
 
 /// Scales and minima of six bits, as Q4_K and Q5_K have them behind their factors: eight scales in a lane's first eight
 /// bytes, eight minima in the last.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn six_bits(w: [*const u8; 4]) -> (__m512i, __m128i) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -205,7 +206,8 @@ unsafe fn six_bits(w: [*const u8; 4]) -> (__m512i, __m128i) {
 }
 
 /// The head of Q4_K and Q5_K.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn head_45(w: [*const u8; 4]) -> Head {
     // SAFETY: the caller's promise.
     unsafe {
@@ -227,31 +229,32 @@ static NIBBLES: [[i8; 64]; 2] = [
     spread([4, 4, 6, 6], [5, 5, 7, 7]),
 ];
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn acts_45(x: *const u8) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
     unsafe { [0, 32, 128, 160].map(|at| two(x.add(at), x.add(at + 64))) }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn nibbles(v: __m512i) -> [__m512i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let low = _mm512_set1_epi8(15);
-        [
-            _mm512_and_si512(v, low),
-            _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
-        ]
-    }
+    let low = _mm512_set1_epi8(15);
+    [
+        _mm512_and_si512(v, low),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
+    ]
 }
 
 impl Read for Q4K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe { head_45(w) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -260,12 +263,14 @@ impl Read for Q4K {
             [a, b, c, d]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_45(x) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn scales(row: __m512i) -> [__m512i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -278,12 +283,14 @@ impl Read for Q4K {
 }
 
 impl Read for Q5K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe { head_45(w) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -299,12 +306,14 @@ impl Read for Q5K {
             ]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_45(x) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn scales(row: __m512i) -> [__m512i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -323,19 +332,18 @@ static ASCENDING: [[i8; 64]; 2] = [
 ];
 
 /// Bytes with a sign as words: the first eight of each lane, and the second.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn words(v: __m512i) -> [__m512i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        [
-            _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(v, v)),
-            _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(v, v)),
-        ]
-    }
+    [
+        _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(v, v)),
+        _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(v, v)),
+    ]
 }
 
 impl Read for Q6K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
@@ -350,7 +358,8 @@ impl Read for Q6K {
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -368,12 +377,14 @@ impl Read for Q6K {
             [a, b, c, d]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { [0, 64, 128, 192].map(|at| _mm512_loadu_si512(x.add(at).cast())) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn scales(row: __m512i) -> [__m512i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -384,21 +395,20 @@ impl Read for Q6K {
 }
 
 /// Pairs of bits of 32 bytes: layer s of the first 32 bytes is elements 32 s and following, of the second 128 + 32 s.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn layers(v: __m512i) -> [__m512i; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let low = _mm512_set1_epi8(3);
-        [
-            _mm512_and_si512(v, low),
-            _mm512_and_si512(_mm512_srli_epi16::<2>(v), low),
-            _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
-            _mm512_and_si512(_mm512_srli_epi16::<6>(v), low),
-        ]
-    }
+    let low = _mm512_set1_epi8(3);
+    [
+        _mm512_and_si512(v, low),
+        _mm512_and_si512(_mm512_srli_epi16::<2>(v), low),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
+        _mm512_and_si512(_mm512_srli_epi16::<6>(v), low),
+    ]
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn acts_layers(x: *const u8) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
     unsafe { [0, 32, 64, 96].map(|at| two(x.add(at), x.add(at + 128))) }
@@ -414,7 +424,8 @@ static LAYERS_HIGH: [[i8; 64]; 2] = [
 ];
 
 impl Read for Q2K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
@@ -432,17 +443,20 @@ impl Read for Q2K {
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { layers(_mm512_loadu_si512(w.add(16).cast())) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_layers(x) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn scales(row: __m512i) -> [__m512i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -455,7 +469,8 @@ impl Read for Q2K {
 }
 
 impl Read for Q3K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
@@ -483,7 +498,8 @@ impl Read for Q3K {
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -499,12 +515,14 @@ impl Read for Q3K {
             ]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_layers(x) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn scales(row: __m512i) -> [__m512i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -538,7 +556,8 @@ static DWORDS: [[i8; 64]; 2] = {
 };
 
 impl Read for Iq4Xs {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
@@ -572,7 +591,8 @@ impl Read for Iq4Xs {
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -582,7 +602,8 @@ impl Read for Iq4Xs {
             [a, b, c, d].map(|q| _mm512_shuffle_epi8(values, q))
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -597,7 +618,8 @@ impl Read for Iq4Xs {
             ]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn scales(row: __m512i) -> [__m512i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -605,19 +627,16 @@ impl Read for Iq4Xs {
             [signed(&DWORDS[0]), signed(&DWORDS[1])]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn sums(q: [__m512i; 4], a: [__m512i; 4], scale: [__m512i; 2]) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            // Products of four bytes do not fit a word here.
-            let z = _mm512_setzero_si512();
-            let s = |i: usize| {
-                _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(z, q[i], a[i]), q[i + 1], a[i + 1])
-            };
-            _mm512_add_epi32(
-                _mm512_mullo_epi32(s(0), scale[0]),
-                _mm512_mullo_epi32(s(2), scale[1]),
-            )
-        }
+        // Products of four bytes do not fit a word here.
+        let z = _mm512_setzero_si512();
+        let s =
+            |i: usize| _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(z, q[i], a[i]), q[i + 1], a[i + 1]);
+        _mm512_add_epi32(
+            _mm512_mullo_epi32(s(0), scale[0]),
+            _mm512_mullo_epi32(s(2), scale[1]),
+        )
     }
 }
