@@ -4,13 +4,14 @@
 //! four neighbours fit a word for all types but IQ4_XS, so that two vectors of sums become one of words, and one
 //! `vpdpwssd` multiplies them by the scales of their sub-blocks.
 
+use super::act::NIBBLES;
 use super::{Format, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
 use core::arch::x86_64::*;
 
 /// What four rows have once per super-block: a row to each lane of 128 bits.
 pub(super) struct Head {
-    /// Scales of sub-blocks, bytes: eight or sixteen.
-    pub scales: __m512i,
+    /// Scales of sub-blocks as words, eight and eight, where [`Read::PLACES`] says.
+    pub scales: [__m512i; 2],
     /// As words, to be multiplied with sums of activations: minima, or scales. The first eight and the second.
     pub side: [__m512i; 2],
     /// The factors.
@@ -20,7 +21,7 @@ pub(super) struct Head {
 }
 
 /// How a type is read.
-pub(super) trait Read: Format {
+pub(super) trait Read: Format + Sized {
     /// # Safety
     /// A super-block is at each of `w`.
     unsafe fn head(w: [*const u8; 4]) -> Head;
@@ -34,11 +35,25 @@ pub(super) trait Read: Format {
     /// # Safety
     /// A record is at `x`.
     unsafe fn acts(x: *const u8) -> [__m512i; 4];
-    /// Scales as [`Self::sums`] wants them, from a row's in every lane.
+    /// Of the words that `packs` leaves of the first two vectors, and of the last two: which of the eight scales belong
+    /// to the first vector's lanes, then to the second's.
+    const PLACES: [[i16; 8]; 2];
+    /// Which of the head's vectors of scales each of them takes.
+    const FROM: [usize; 2] = [0, 1];
+    /// Row `R`'s scales as [`Self::sums`] wants them.
     ///
     /// # Safety
     /// The level is available.
-    unsafe fn scales(row: __m512i) -> [__m512i; 2];
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
+    unsafe fn scales<const R: usize>(head: &Head) -> [__m512i; 2] {
+        let spread = const { &Spread::<Self>::TABLE[R] };
+        [0, 1].map(|i| {
+            // SAFETY: a table is as long as a vector.
+            let order = unsafe { _mm512_loadu_si512(spread[i].as_ptr().cast()) };
+            _mm512_permutexvar_epi16(order, head.scales[Self::FROM[i]])
+        })
+    }
     /// Sixteen sums that add up to the sum over sub-blocks of scale times products.
     ///
     /// # Safety
@@ -137,40 +152,26 @@ unsafe fn or_masked(a: __m512i, b: __m512i, mask: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask)
 }
 
-/// Which byte of a row's scales belongs to the words that `packs` leaves in each lane: four of the first vector, then
-/// four of the second. Every second entry clears the upper byte.
-const fn spread(first: [i8; 4], second: [i8; 4]) -> [i8; 64] {
-    let mut t = [-1; 64];
-    let mut i = 0;
-    while i < 32 {
-        t[2 * i] = if i % 8 < 4 {
-            first[i / 8]
-        } else {
-            second[i / 8]
-        };
-        i += 1;
-    }
-    t
+/// Where the words of scales come from, for each row.
+struct Spread<F>(core::marker::PhantomData<F>);
+
+impl<F: Read> Spread<F> {
+    const TABLE: [[[i16; 32]; 2]; 4] = {
+        let mut t = [[[0; 32]; 2]; 4];
+        let mut i = 0;
+        while i < 256 {
+            let (row, pair, word) = (i / 64, i / 32 % 2, i % 32);
+            // Each lane has four words of the first vector's and four of the second's.
+            let place = F::PLACES[pair][word / 8 + word % 8 / 4 * 4];
+            t[row][pair][word] = 8 * row as i16 + place;
+            i += 1;
+        }
+        t
+    };
 }
 
-/// The same with the byte above, for scales with a sign.
-const fn spread_high(first: [i8; 4], second: [i8; 4]) -> [i8; 64] {
-    let low = spread(first, second);
-    let mut t = [-1; 64];
-    let mut i = 0;
-    while i < 32 {
-        t[2 * i + 1] = low[2 * i];
-        i += 1;
-    }
-    t
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-unsafe fn load(t: &'static [i8; 64]) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_loadu_si512(t.as_ptr().cast()) }
-}
+/// In order: four lanes of the first vector, four of the second.
+const ASCENDING: [[i16; 8]; 2] = [[0, 1, 2, 3, 4, 5, 6, 7]; 2];
 
 /// Scales and minima of six bits, as Q4_K and Q5_K have them behind their factors: eight scales in a lane's first eight
 /// bytes, eight minima in the last.
@@ -215,7 +216,7 @@ unsafe fn head_45(w: [*const u8; 4]) -> Head {
         let (d, dmin) = factors(d);
         let zero = _mm512_setzero_si512();
         Head {
-            scales,
+            scales: [_mm512_unpacklo_epi8(scales, zero), zero],
             side: [_mm512_unpackhi_epi8(scales, zero), zero],
             d,
             dmin,
@@ -224,16 +225,13 @@ unsafe fn head_45(w: [*const u8; 4]) -> Head {
 }
 
 /// Sub-blocks of nibbles: the low ones of 64 bytes are sub-blocks 0 and 2, the high ones 1 and 3.
-static NIBBLES: [[i8; 64]; 2] = [
-    spread([0, 0, 2, 2], [1, 1, 3, 3]),
-    spread([4, 4, 6, 6], [5, 5, 7, 7]),
-];
+const PLACES_45: [[i16; 8]; 2] = [[0, 0, 2, 2, 1, 1, 3, 3], [4, 4, 6, 6, 5, 5, 7, 7]];
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn acts_45(x: *const u8) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
-    unsafe { [0, 32, 128, 160].map(|at| two(x.add(at), x.add(at + 64))) }
+    [0, 1, 2, 3].map(|i| unsafe { _mm512_loadu_si512(x.add(NIBBLES + 64 * i).cast()) })
 }
 
 #[inline]
@@ -247,6 +245,8 @@ unsafe fn nibbles(v: __m512i) -> [__m512i; 2] {
 }
 
 impl Read for Q4K {
+    const PLACES: [[i16; 8]; 2] = PLACES_45;
+    const FROM: [usize; 2] = [0, 0];
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
@@ -269,20 +269,11 @@ impl Read for Q4K {
         // SAFETY: the caller's promise.
         unsafe { acts_45(x) }
     }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [
-                _mm512_shuffle_epi8(row, load(&NIBBLES[0])),
-                _mm512_shuffle_epi8(row, load(&NIBBLES[1])),
-            ]
-        }
-    }
 }
 
 impl Read for Q5K {
+    const PLACES: [[i16; 8]; 2] = PLACES_45;
+    const FROM: [usize; 2] = [0, 0];
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
@@ -312,24 +303,7 @@ impl Read for Q5K {
         // SAFETY: the caller's promise.
         unsafe { acts_45(x) }
     }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [
-                _mm512_shuffle_epi8(row, load(&NIBBLES[0])),
-                _mm512_shuffle_epi8(row, load(&NIBBLES[1])),
-            ]
-        }
-    }
 }
-
-/// In order: vector i has sub-blocks 4 i to 4 i + 3.
-static ASCENDING: [[i8; 64]; 2] = [
-    spread_high([0, 1, 2, 3], [4, 5, 6, 7]),
-    spread_high([8, 9, 10, 11], [12, 13, 14, 15]),
-];
 
 /// Bytes with a sign as words: the first eight of each lane, and the second.
 #[inline]
@@ -342,6 +316,7 @@ unsafe fn words(v: __m512i) -> [__m512i; 2] {
 }
 
 impl Read for Q6K {
+    const PLACES: [[i16; 8]; 2] = ASCENDING;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
@@ -350,9 +325,10 @@ impl Read for Q6K {
             let scales = lanes(w, 192);
             // The factor is the last two bytes of the super-block.
             let (_, d) = factors(dwords(w, 206));
+            let scales = words(scales);
             Head {
                 scales,
-                side: words(scales),
+                side: scales,
                 d,
                 dmin: d,
             }
@@ -383,15 +359,6 @@ impl Read for Q6K {
         // SAFETY: the caller's promise.
         unsafe { [0, 64, 128, 192].map(|at| _mm512_loadu_si512(x.add(at).cast())) }
     }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let signed = |t| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(row, load(t)));
-            [signed(&ASCENDING[0]), signed(&ASCENDING[1])]
-        }
-    }
 }
 
 /// Pairs of bits of 32 bytes: layer s of the first 32 bytes is elements 32 s and following, of the second 128 + 32 s.
@@ -414,16 +381,11 @@ unsafe fn acts_layers(x: *const u8) -> [__m512i; 4] {
     unsafe { [0, 32, 64, 96].map(|at| two(x.add(at), x.add(at + 128))) }
 }
 
-static LAYERS: [[i8; 64]; 2] = [
-    spread([0, 1, 8, 9], [2, 3, 10, 11]),
-    spread([4, 5, 12, 13], [6, 7, 14, 15]),
-];
-static LAYERS_HIGH: [[i8; 64]; 2] = [
-    spread_high([0, 1, 8, 9], [2, 3, 10, 11]),
-    spread_high([4, 5, 12, 13], [6, 7, 14, 15]),
-];
+/// Scales in the order of layers: those of the first two vectors' lanes, then of the last two's.
+const LAYERED: [i8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
 
 impl Read for Q2K {
+    const PLACES: [[i16; 8]; 2] = ASCENDING;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
@@ -432,12 +394,10 @@ impl Read for Q2K {
             let [scales, mins] = nibbles(lanes(w, 0));
             let (d, dmin) = factors(dwords(w, 80));
             let zero = _mm512_setzero_si512();
+            let words = |v| [_mm512_unpacklo_epi8(v, zero), _mm512_unpackhi_epi8(v, zero)];
             Head {
-                scales,
-                side: [
-                    _mm512_unpacklo_epi8(mins, zero),
-                    _mm512_unpackhi_epi8(mins, zero),
-                ],
+                scales: words(_mm512_shuffle_epi8(scales, every(LAYERED))),
+                side: words(mins),
                 d,
                 dmin,
             }
@@ -455,20 +415,10 @@ impl Read for Q2K {
         // SAFETY: the caller's promise.
         unsafe { acts_layers(x) }
     }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [
-                _mm512_shuffle_epi8(row, load(&LAYERS[0])),
-                _mm512_shuffle_epi8(row, load(&LAYERS[1])),
-            ]
-        }
-    }
 }
 
 impl Read for Q3K {
+    const PLACES: [[i16; 8]; 2] = ASCENDING;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
@@ -491,7 +441,7 @@ impl Read for Q3K {
             let scales = _mm512_sub_epi8(_mm512_or_si512(low, top), _mm512_set1_epi8(32));
             let (_, d) = factors(dwords(w, 106));
             Head {
-                scales,
+                scales: words(_mm512_shuffle_epi8(scales, every(LAYERED))),
                 side: words(scales),
                 d,
                 dmin: d,
@@ -521,15 +471,6 @@ impl Read for Q3K {
         // SAFETY: the caller's promise.
         unsafe { acts_layers(x) }
     }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let signed = |t| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(row, load(t)));
-            [signed(&LAYERS_HIGH[0]), signed(&LAYERS_HIGH[1])]
-        }
-    }
 }
 
 /// [`crate::quant::iq::IQ4_VALUES`] with 128 added.
@@ -543,19 +484,9 @@ pub(super) const IQ4_UNSIGNED: [i8; 16] = {
     t
 };
 
-/// A lane to a sub-block: its scale to the top byte of every doubleword.
-static DWORDS: [[i8; 64]; 2] = {
-    let mut t = [[-1; 64]; 2];
-    let mut i = 0;
-    while i < 16 {
-        t[0][4 * i + 3] = (i / 4) as i8;
-        t[1][4 * i + 3] = (4 + i / 4) as i8;
-        i += 1;
-    }
-    t
-};
-
 impl Read for Iq4Xs {
+    const PLACES: [[i16; 8]; 2] = [[0, 1, 2, 3, 0, 1, 2, 3], [4, 5, 6, 7, 4, 5, 6, 7]];
+    const FROM: [usize; 2] = [0, 0];
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
@@ -583,9 +514,10 @@ impl Read for Iq4Xs {
             let top = _mm512_packus_epi16(_mm512_slli_epi16::<4>(top), _mm512_setzero_si512());
             let scales = _mm512_sub_epi8(_mm512_or_si512(low, top), _mm512_set1_epi8(32));
             let (d, _) = factors(firsts(v));
+            let scales = words(scales);
             Head {
                 scales,
-                side: words(scales),
+                side: scales,
                 d,
                 dmin: d,
             }
@@ -620,23 +552,13 @@ impl Read for Iq4Xs {
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let signed = |t| _mm512_srai_epi32::<24>(_mm512_shuffle_epi8(row, load(t)));
-            [signed(&DWORDS[0]), signed(&DWORDS[1])]
-        }
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn sums(q: [__m512i; 4], a: [__m512i; 4], scale: [__m512i; 2]) -> __m512i {
         // Products of four bytes do not fit a word here.
         let z = _mm512_setzero_si512();
         let s =
             |i: usize| _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(z, q[i], a[i]), q[i + 1], a[i + 1]);
-        _mm512_add_epi32(
-            _mm512_mullo_epi32(s(0), scale[0]),
-            _mm512_mullo_epi32(s(2), scale[1]),
-        )
+        // Every scale is in both words of a doubleword.
+        let [a, b] = scale.map(|s| _mm512_srai_epi32::<16>(s));
+        _mm512_add_epi32(_mm512_mullo_epi32(s(0), a), _mm512_mullo_epi32(s(2), b))
     }
 }
