@@ -2,7 +2,8 @@
  *
  * Columns and protocol are those of llama-bench, so that the two can be compared: `ppN` reads a
  * prompt of N random tokens into an empty context, `tgN` makes N tokens after the begin token. Each
- * test runs once to warm up and then -r times; opening a session is not counted.
+ * test runs once to warm up and then -r times; opening a session is not counted. `tgN npM` makes N tokens
+ * in each of M sessions that are polled together, and counts them all.
  */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
@@ -21,28 +22,33 @@
 #define REPETITIONS_MAX 1000u
 
 static const char help[] =
-    "-m MODEL.gguf [-p N,...] [-n N,...] [-t N,...] [-r N] [--backend NAME] [-o md|json]\n"
+    "-m MODEL.gguf [-p N,...] [-n N,...] [-np N,...] [-t N,...] [-r N] [--backend NAME] [-o md|json]\n"
     "\n"
     "  -m, --model FILE      a GGUF file; FILE-00001-of-0000N.gguf stands for all N parts\n"
     "  -p, --n-prompt N,...  tokens to read (default 512; 0: no such test)\n"
     "  -n, --n-gen N,...     tokens to make (default 128; 0: no such test)\n"
+    " -np, --parallel N,...  sessions that make tokens together (default 1)\n"
     "  -t, --threads N,...   threads (default 1)\n"
     "  -r, --repetitions N   measured runs of each test (default 5)\n"
     "      --backend NAME    which backend computes (default: the best there is)\n"
+    "      --isa NAME        instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
     "  -o, --output FORMAT   md (default) or json\n"
     "  -h, --help   --version\n";
 
-static const char *model_path, *backend, *output = "md";
-static tool_counts prompts = {{512}, 1}, gens = {{128}, 1}, threads = {{1}, 1};
+static const char *model_path, *backend, *isa, *output = "md";
+static tool_counts prompts = {{512}, 1}, gens = {{128}, 1}, threads = {{1}, 1},
+                   parallels = {{1}, 1};
 static uint32_t repetitions = 5;
 
 static const tool_option options[] = {
     {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
     {"--n-prompt", "-p", TOOL_COUNTS, &prompts, 0, 1 << 24},
     {"--n-gen", "-n", TOOL_COUNTS, &gens, 0, 1 << 24},
+    {"--parallel", "-np", TOOL_COUNTS, &parallels, 1, 1024},
     {"--threads", "-t", TOOL_COUNTS, &threads, 1, 1024},
     {"--repetitions", "-r", TOOL_COUNT, &repetitions, 1, REPETITIONS_MAX},
     {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
+    {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
     {"--output", "-o", TOOL_TEXT, &output, 0, 0},
 };
 
@@ -122,7 +128,7 @@ static void read_model(void) {
 /* ---- one test ---- */
 
 typedef struct test {
-    uint32_t thread_count, n_prompt, n_gen;
+    uint32_t thread_count, n_prompt, n_gen, parallel;
     char backend[64];
     uint64_t ns[REPETITIONS_MAX];
     time_t started;
@@ -182,7 +188,56 @@ static uint64_t run_once(realm_runtime *runtime, const test *t) {
     return (uint64_t)(ms * 1e6);
 }
 
+/* The same for `t->parallel` sessions from the begin token on, polled together until all have ended. */
+static uint64_t run_together(realm_runtime *runtime, const test *t) {
+    const size_t count = t->parallel;
+    realm_session **sessions = (realm_session **)calloc(2 * count, sizeof *sessions);
+    realm_session **running = sessions + count;
+    realm_event *events = (realm_event *)calloc(count, sizeof *events);
+    realm_error *errors = (realm_error *)calloc(count, sizeof *errors), error = {0, ""};
+    const realm_event init = REALM_EVENT_INIT;
+    uint64_t made = 0;
+    size_t n = count;
+    if (sessions == NULL || events == NULL || errors == NULL) {
+        tool_die("no memory for %" PRIu32 " sessions", t->parallel);
+    }
+    for (size_t i = 0; i < count; i++) {
+        sessions[i] = running[i] = open_session(runtime, t);
+        events[i] = init;
+    }
+    const double start = tool_now_ms();
+    for (size_t i = 0; i < count; i++) {
+        tool_check(realm_session_prompt(sessions[i], REALM_INPUT_IDS, &model.first_token,
+                                        sizeof model.first_token, &error),
+                   &error);
+    }
+    while (n > 0) {
+        size_t left = 0;
+        tool_check(realm_poll_many(running, n, 0, events, errors, &error), &error);
+        for (size_t i = 0; i < n; i++) {
+            tool_check(errors[i].status, &errors[i]);
+            made += events[i].kind == REALM_EVENT_TOKEN && events[i].token >= 0;
+            if (events[i].kind != REALM_EVENT_DONE) {
+                running[left++] = running[i];
+            }
+        }
+        n = left;
+    }
+    const double ms = tool_now_ms() - start;
+    for (size_t i = 0; i < count; i++) {
+        realm_session_close(sessions[i]);
+    }
+    free(sessions);
+    free(events);
+    free(errors);
+    if (made < (uint64_t)t->n_gen * count) {
+        tool_die("the model made %" PRIu64 " tokens of %" PRIu64, made, (uint64_t)t->n_gen * count);
+    }
+    return (uint64_t)(ms * 1e6);
+}
+
 static void run_test(realm_runtime *runtime, test *t) {
+    uint64_t (*const run)(realm_runtime *, const test *) = t->parallel > 1 ? run_together : run_once;
     const char *name = realm_runtime_backend_name(runtime, 0);
     test warm_up = *t;
     (void)snprintf(t->backend, sizeof t->backend, "%s", backend != NULL ? backend : name);
@@ -190,10 +245,10 @@ static void run_test(realm_runtime *runtime, test *t) {
     if (warm_up.n_gen > 1) {
         warm_up.n_gen = 1;
     }
-    (void)run_once(runtime, &warm_up);
+    (void)run(runtime, &warm_up);
     for (uint32_t i = 0; i < repetitions; i++) {
         tool_bar(t->n_prompt > 0 ? "pp" : "tg", i, repetitions);
-        t->ns[i] = run_once(runtime, t);
+        t->ns[i] = run(runtime, t);
     }
     tool_bar("", 1, 1);
 }
@@ -230,7 +285,7 @@ static void print_samples(const char *name, const test *t, uint32_t tokens) {
 }
 
 static void print_json(const test *t, int first) {
-    const uint32_t tokens = t->n_prompt + t->n_gen;
+    const uint32_t tokens = (t->n_prompt + t->n_gen) * t->parallel;
     const spread ns = spread_of(t, 0), ts = spread_of(t, tokens);
     char when[32] = "";
     struct tm utc;
@@ -246,11 +301,11 @@ static void print_json(const test *t, int first) {
     tool_json_string(stdout, model.type);
     printf(",\n    \"model_size\": %" PRIu64 ",\n    \"model_n_params\": %" PRIu64
            ",\n    \"n_threads\": %" PRIu32 ",\n    \"use_mmap\": true"
-           ",\n    \"n_prompt\": %" PRIu32 ",\n    \"n_gen\": %" PRIu32
+           ",\n    \"n_prompt\": %" PRIu32 ",\n    \"n_gen\": %" PRIu32 ",\n    \"n_parallel\": %" PRIu32
            ",\n    \"test_time\": \"%s\",\n    \"avg_ns\": %.0f,\n    \"stddev_ns\": %.0f"
            ",\n    \"avg_ts\": %.6f,\n    \"stddev_ts\": %.6f,\n",
-           model.bytes, model.parameters, t->thread_count, t->n_prompt, t->n_gen, when, ns.mean,
-           ns.deviation, ts.mean, ts.deviation);
+           model.bytes, model.parameters, t->thread_count, t->n_prompt, t->n_gen, t->parallel, when,
+           ns.mean, ns.deviation, ts.mean, ts.deviation);
     print_samples("samples_ns", t, 0);
     printf(",\n");
     print_samples("samples_ts", t, tokens);
@@ -258,7 +313,7 @@ static void print_json(const test *t, int first) {
 }
 
 static void print_row(const test *t, int first) {
-    const spread ts = spread_of(t, t->n_prompt + t->n_gen);
+    const spread ts = spread_of(t, (t->n_prompt + t->n_gen) * t->parallel);
     char size[32], params[32], name[32], speed[64];
     const double gib = 1024.0 * 1024.0 * 1024.0, bytes = (double)model.bytes;
     const double parameters = (double)model.parameters;
@@ -280,6 +335,10 @@ static void print_row(const test *t, int first) {
     }
     (void)snprintf(name, sizeof name, "%s%" PRIu32, t->n_prompt > 0 ? "pp" : "tg",
                    t->n_prompt + t->n_gen);
+    if (t->parallel > 1) {
+        const size_t used = strlen(name);
+        (void)snprintf(name + used, sizeof name - used, " np%" PRIu32, t->parallel);
+    }
     (void)snprintf(speed, sizeof speed, "%.2f ± %.2f", ts.mean, ts.deviation);
     /* The sign ± is one column and two bytes. */
     printf("| %-30s | %10s | %10s | %-10s | %7" PRIu32 " | %13s | %21s |\n", model.type, size,
@@ -287,7 +346,7 @@ static void print_row(const test *t, int first) {
 }
 
 static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t n_prompt,
-                         uint32_t n_gen, int first) {
+                         uint32_t n_gen, uint32_t parallel, int first) {
     static test t;
     if (n_prompt == 0 && n_gen == 0) {
         return first;
@@ -295,6 +354,7 @@ static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t
     t.thread_count = thread_count;
     t.n_prompt = n_prompt;
     t.n_gen = n_gen;
+    t.parallel = parallel;
     run_test(runtime, &t);
     if (strcmp(output, "json") == 0) {
         print_json(&t, first);
@@ -317,12 +377,16 @@ int main(int argc, char **argv) {
     tool_model_load(model_path, MODEL_ID);
     read_model();
     for (size_t t = 0; t < threads.count; t++) {
+        tool_isa(isa);
         realm_runtime *runtime = tool_runtime(threads.value[t]);
         for (size_t i = 0; i < prompts.count; i++) {
-            first = run_and_print(runtime, threads.value[t], prompts.value[i], 0, first);
+            first = run_and_print(runtime, threads.value[t], prompts.value[i], 0, 1, first);
         }
         for (size_t i = 0; i < gens.count; i++) {
-            first = run_and_print(runtime, threads.value[t], 0, gens.value[i], first);
+            for (size_t k = 0; k < parallels.count; k++) {
+                first = run_and_print(runtime, threads.value[t], 0, gens.value[i],
+                                      parallels.value[k], first);
+            }
         }
         realm_runtime_destroy(runtime);
     }

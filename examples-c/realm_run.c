@@ -44,6 +44,7 @@ static const char help[] =
     "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
     "      --backend NAME       which backend computes (default: the best there is)\n"
+    "      --isa NAME           instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
     "      --guest FILE         a guest module in place of the built-in one\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
@@ -52,7 +53,7 @@ static const char help[] =
     "      --stats json         measurements as the last line on stderr\n"
     "  -h, --help   --version\n";
 
-static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path;
+static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *logits_path, *stats_format, *kv_type;
 static int raw, chat, ignore_eos, ids_out, hash;
 static uint32_t thread_count = 1, budget_us = 0;
@@ -77,6 +78,7 @@ static const tool_option options[] = {
     {"--kv-type", NULL, TOOL_TEXT, &kv_type, 0, 0},
     {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
     {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
+    {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
     {"--guest", NULL, TOOL_TEXT, &guest_path, 0, 0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
@@ -391,6 +393,7 @@ int main(int argc, char **argv) {
     if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
         p.kind = REALM_INPUT_CHAT;
     }
+    tool_isa(isa);
     realm_runtime *runtime = tool_runtime(thread_count);
     realm_guest *guest = load_guest();
     realm_session *session = open_session(runtime, guest);

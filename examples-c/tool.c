@@ -348,6 +348,13 @@ void tool_model_load(const char *path, uint32_t id) {
 
 /* ---- the rest ---- */
 
+void tool_isa(const char *name) {
+    realm_error error = {0, ""};
+    if (name != NULL) {
+        tool_check(realm_cpu_force_isa(name, strlen(name), &error), &error);
+    }
+}
+
 realm_runtime *tool_runtime(uint32_t thread_count) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_runtime *runtime = NULL;

@@ -82,6 +82,9 @@ void tool_model_load(const char *path, uint32_t id);
 
 /* ---- the rest ---- */
 
+/* Makes the CPU port use the instructions of this name; NULL: the best there are. */
+void tool_isa(const char *name);
+
 /* A runtime whose sessions can use `thread_count` threads. */
 realm_runtime *tool_runtime(uint32_t thread_count);
 

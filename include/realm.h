@@ -139,7 +139,8 @@ typedef int32_t realm_status;
 
 /* What went wrong, in a struct of the caller's: nothing is allocated and nothing is global.
  *
- * Written on failure only. NULL may be passed wherever one is asked for.
+ * Written on failure only, and NULL may be passed wherever one is asked for, but not for the array of
+ * `realm_poll_many`, where each session has one.
  */
 typedef struct realm_error {
     /* The status that the call returned. */
@@ -598,7 +599,8 @@ typedef struct realm_runtime_options {
     realm_store *store;
 } realm_runtime_options;
 
-/* Creates a runtime, with the reference backend in it.
+/* Creates a runtime, with the library's own backends in it: `"cpu"`, where it was built with the CPU port, and
+ * `"reference"`.
  *
  * `options`: NULL for the defaults.
  * `out` receives the runtime. Owns: the caller, until `realm_runtime_destroy`.
@@ -646,7 +648,7 @@ realm_status realm_runtime_add_kernel(realm_runtime *runtime,
 /* The number of backends; at least 1. 0 for NULL. */
 size_t realm_runtime_backend_count(const realm_runtime *runtime);
 
-/* The name of a backend, the preferred first, `"reference"` always last; NULL past the last.
+/* The name of a backend, the preferred first, `"cpu"` and `"reference"` last; NULL past the last.
  *
  * Valid until the runtime is destroyed.
  */
@@ -885,8 +887,9 @@ realm_status realm_session_poll(realm_session *session,
                                 realm_error *error);
 
 /* Asks for the running turn to end; NULL is fine. A poll in progress notices within milliseconds,
- * at the next slice of work; the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events
- * that were there already. Without a running turn nothing happens.
+ * at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE
+ * and `REALM_DONE_CANCELLED`, after events that were there already. Without a running turn nothing
+ * happens.
  *
  * Threads: any, at any time before `realm_session_close`.
  */
@@ -910,6 +913,62 @@ realm_status realm_session_logits(realm_session *session,
  */
 realm_status realm_session_get_stats(const realm_session *session,
                                      realm_session_stats *stats);
+
+/* Runs the turns of several sessions on, until each has an event or the budget is spent. Where sessions have
+ * come to steps of the same program (the same guest, model, backend and kind of sampling, the same `ctx`, `n_batch`,
+ * `kv_type` and `thread_count`) and the steps are small, as those that make a token are, the backend gets them as one
+ * batch and reads the weights once for all. What a session computes is bit for bit what it computes alone.
+ *
+ * `sessions`, `session_count`: the sessions, each at most once, of any runtimes. 0: nothing happens.
+ * `budget_us`: as for `realm_session_poll`, for all sessions together, by the clock of the first that has one.
+ * Sessions take turns within it and from call to call. The call may return before it is spent, with AGAIN for a session
+ * whose step can run together with others' in the next. 0: until every session has a TOKEN or DONE, however long
+ * the slowest takes.
+ * `events`: one for each session, as an array whose elements are `struct_size` of the first apart; `struct_size` and
+ * `abi_version` of all are set and the same. Written where the session's status is 0.
+ * `errors`: one for each session: 0 and an empty line, or what `realm_session_poll` would return for it.
+ * Always written. A session that fails leaves the others as they are; those without a turn get `STATE`.
+ *
+ * A session that is cancelled while its step is part of a batch ends its turn when the batch has ended, within one
+ * step. Sessions that were left with AGAIN may be polled alone or with others next, or closed: a batch that was half done
+ * is abandoned then, and its steps run again from their beginning. A batch's time is shared equally among its sessions in
+ * `realm_session_get_stats`.
+ *
+ * Threads: this one uses all of the sessions. Backends and platforms are called from it.
+ *
+ * Returns `INVALID_ARGUMENT` for NULL, for a session that is named twice, and for structs that are not as described;
+ * `NO_MEMORY`. Nothing has been polled or written then.
+ */
+realm_status realm_poll_many(realm_session *const *sessions,
+                             size_t session_count,
+                             uint64_t budget_us,
+                             realm_event *events,
+                             realm_error *errors,
+                             realm_error *error);
+
+/* ============================================================================================
+ * The CPU port: which instructions it uses.
+ * ============================================================================================ */
+
+/* The level of instructions that the backend `"cpu"` uses in programs prepared from now on: `"scalar"`, `"avx2"`,
+ * `"avxvnni"`, `"avx512"`, `"neon"`, `"neon-dotprod"` or `"neon-i8mm"`. NULL in a library built without it.
+ *
+ * Valid until the library is unloaded. Threads: any.
+ */
+const char *realm_cpu_isa(void);
+
+/* Makes the whole process use another level, for tests and measurements: results do not change, only speed does.
+ * Sessions that are open keep what they have until their guest records its next program.
+ *
+ * `name`: a level, `name_bytes` long; 0 bytes: the best of this machine again.
+ *
+ * Threads: any.
+ *
+ * Returns `NOT_FOUND` for a name that is not a level, `UNSUPPORTED` where the machine or the library does not have it.
+ */
+realm_status realm_cpu_force_isa(const char *name,
+                                 size_t name_bytes,
+                                 realm_error *error);
 
 /* NAME x = NAME_INIT; everything is zero but the size and the version. */
 #ifndef REALM_INIT_

@@ -38,6 +38,16 @@ typedef struct realm_posix_pool realm_posix_pool;
 realm_status realm_posix_pool_create(uint32_t thread_count, realm_posix_pool **out,
                                      realm_error *error);
 
+/* Binds the pool's own threads to processors: thread i to cpus[i % cpu_count]. The thread that polls
+ * is the program's and is left where it is. May be called again; before work starts it costs least.
+ *
+ * Threads: any. Returns: REALM_STATUS_INVALID_ARGUMENT for a NULL, an empty list or a processor that
+ * this process may not use (threads before it are bound), REALM_STATUS_UNSUPPORTED on systems
+ * other than Linux.
+ */
+realm_status realm_posix_pool_pin(realm_posix_pool *pool, const uint32_t *cpus, size_t cpu_count,
+                                  realm_error *error);
+
 /* Stops and joins the pool's threads. NULL is allowed. No session that was opened through its
  * platform may still exist. */
 void realm_posix_pool_destroy(realm_posix_pool *pool);

@@ -78,6 +78,9 @@ class Tools:
     def __init__(self, bin_dir, scratch):
         self.run = bin_dir / "realm-run"
         self.tokenize = bin_dir / "realm-tokenize"
+        names = ["scalar", "avx2", "avxvnni", "avx512", "neon", "neon-dotprod", "neon-i8mm"]
+        # Those that this machine has: the demo model answers.
+        self.levels = [n for n in names if run(self.run, "--isa", n, "-n", 1).returncode == 0]
         self.scratch = scratch
 
     def logits(self, model, ids, *options):
@@ -128,9 +131,10 @@ def compare_band(tools, model, case, folder):
 
 
 def compare_exactness(tools, model, ids):
-    """Slicing, threads and the size of prefill steps must not change a bit."""
+    """Slicing, threads, the size of prefill steps, the backend and its instructions must not change a bit."""
     plain = tools.logits(model, ids)
     variants = [["--budget-us", 50], ["-t", 3], ["--param", "n_batch=1"], ["-t", 2, "--budget-us", 200]]
+    variants += [["--backend", "reference"]] + [["--isa", name, "-t", 2] for name in tools.levels]
     for options in variants:
         must(tools.logits(model, ids, *options) == plain, f"other bits with {options}")
 

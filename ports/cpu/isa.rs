@@ -1,5 +1,7 @@
-//! Instruction set levels: detected once by CPUID, overridable downwards.
+//! Instruction set levels: detected once, overridable downwards. On x86-64 CPUID tells; on AArch64 the standard
+//! library where there is one (feature `hosted`), else what the code was compiled for.
 
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// A set of instructions that kernels are written for, in ascending order of preference within an architecture.
@@ -37,16 +39,21 @@ static DETECTED: AtomicU8 = AtomicU8::new(0);
 static FORCED: AtomicU8 = AtomicU8::new(0);
 
 impl Isa {
-    /// Its name in messages and in `realm_cpu_force_isa`.
+    /// Its name in messages and for `realm_cpu_force_isa`.
     pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or("")
+    }
+
+    /// The same for C.
+    pub fn c_name(self) -> &'static CStr {
         match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::AvxVnni => "avxvnni",
-            Self::Avx512 => "avx512",
-            Self::Neon => "neon",
-            Self::NeonDot => "neon-dotprod",
-            Self::NeonI8mm => "neon-i8mm",
+            Self::Scalar => c"scalar",
+            Self::Avx2 => c"avx2",
+            Self::AvxVnni => c"avxvnni",
+            Self::Avx512 => c"avx512",
+            Self::Neon => c"neon",
+            Self::NeonDot => c"neon-dotprod",
+            Self::NeonI8mm => c"neon-i8mm",
         }
     }
 
@@ -142,7 +149,39 @@ fn detect() -> Isa {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// What the target promises. Reading the identification registers (`mrs`) traps outside Linux, and asking the
+/// operating system is not the core's business, so this is all there is without a standard library: compile for the
+/// processor (`-C target-feature=+dotprod,+i8mm`) to have more.
+#[cfg(target_arch = "aarch64")]
+const FLOOR: Isa = if !cfg!(all(target_feature = "neon", target_endian = "little")) {
+    Isa::Scalar
+} else if !cfg!(target_feature = "dotprod") {
+    Isa::Neon
+} else if !cfg!(target_feature = "i8mm") {
+    Isa::NeonDot
+} else {
+    Isa::NeonI8mm
+};
+
+/// With a standard library: what it found out from the operating system.
+#[cfg(all(target_arch = "aarch64", any(test, feature = "hosted")))]
+fn detect() -> Isa {
+    use std::arch::is_aarch64_feature_detected as has;
+    if FLOOR == Isa::Scalar || !has!("dotprod") {
+        FLOOR
+    } else if !has!("i8mm") {
+        FLOOR.max(Isa::NeonDot)
+    } else {
+        Isa::NeonI8mm
+    }
+}
+
+#[cfg(all(target_arch = "aarch64", not(any(test, feature = "hosted"))))]
+fn detect() -> Isa {
+    FLOOR
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Isa {
     Isa::Scalar
 }

@@ -81,6 +81,22 @@ pub struct Kernels {
     /// As `product`: pages that hold visible positions are initialised and nobody writes them.
     pub attend:
         unsafe fn(a: &Attention<'_>, rows: Range<usize>, heads: Range<usize>, scratch: *mut u8),
+    /// Appends the positions in `slots` of one page, for one KV head: what `kv_append_row` writes. `k` and `v` point at
+    /// that head's part of the first position's row; strides are floats from one row to the next.
+    ///
+    /// # Safety
+    /// The level is available; `slots` are below 64; `page` is the layer's part of the page, where nobody else touches
+    /// these slots of this head meanwhile.
+    pub append: unsafe fn(
+        layout: &KvLayout,
+        page: *mut u8,
+        slots: Range<usize>,
+        k: *const f32,
+        k_stride: usize,
+        v: *const f32,
+        v_stride: usize,
+        head: usize,
+    ),
 }
 
 impl Kernels {
@@ -92,6 +108,28 @@ impl Kernels {
         Some(match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => super::avx512::KERNELS,
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            Isa::Neon => super::neon::NEON,
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            Isa::NeonDot => super::neon::DOT,
+            #[cfg(all(
+                target_arch = "aarch64",
+                target_feature = "neon",
+                target_endian = "little"
+            ))]
+            Isa::NeonI8mm => super::neon::I8MM,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => super::avx2::KERNELS_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => super::avx2::KERNELS,
             _ => scalar::KERNELS,
         })
     }

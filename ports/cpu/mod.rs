@@ -6,17 +6,134 @@
 //!
 //! | file         | what |
 //! |--------------|------|
+//! | this one     | the backend table |
+//! | [`plan`]     | what is fused, and where things lie |
+//! | [`work`]     | the units of phases, for a batch of steps |
+//! | [`run`]      | phases over threads, in slices |
 //! | [`isa`]      | what the processor can do; forcing a level for tests |
 //! | [`kernels`]  | the table of kernels of a level: the one place that chooses |
 //! | `scalar`     | the level that is always there: the reference's kernels |
+//! | `avx2/`      | AVX2, and the same with AVX-VNNI |
 //! | `avx512/`    | AVX-512 with VNNI |
+//! | `neon/`      | NEON, with `sdot` and `smmla` where there are |
 
 pub mod isa;
 pub mod kernels;
+pub mod plan;
+pub mod run;
 mod scalar;
+pub mod work;
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(
+    target_arch = "aarch64",
+    target_feature = "neon",
+    target_endian = "little"
+))]
+mod neon;
 
 #[cfg(test)]
 mod conformance;
+
+use crate::backend::table::{
+    REALM_BACKEND_HOST_MEMORY, realm_backend, realm_cursor, realm_program, realm_step,
+};
+use crate::graph::exec::{self, Bound};
+use crate::platform::{Platform, REALM_ABI_VERSION};
+use alloc::boxed::Box;
+use core::ffi::c_void;
+use core::ptr;
+use core::slice::from_raw_parts;
+
+/// The port as a table. `platform` must stay where it is while the table is in use.
+pub fn table(platform: &Platform) -> realm_backend {
+    realm_backend {
+        struct_size: size_of::<realm_backend>() as u32,
+        abi_version: REALM_ABI_VERSION,
+        next: ptr::null(),
+        ctx: ptr::from_ref(platform).cast_mut().cast(),
+        name: c"cpu".as_ptr(),
+        flags: REALM_BACKEND_HOST_MEMORY,
+        reserved: 0,
+        buffer_create: None,
+        buffer_destroy: None,
+        buffer_write: None,
+        buffer_read: None,
+        weight_bind: None,
+        weight_release: None,
+        supports: Some(supports),
+        prepare: Some(prepare),
+        discard: Some(discard),
+        submit: Some(submit),
+        query: Some(query),
+        cancel: None,
+    }
+}
+
+unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
+    // SAFETY: contract of the slot.
+    let bound = unsafe { Bound::program(program) };
+    i32::from(bound.ops.get(op as usize).is_some_and(exec::supports))
+}
+
+unsafe extern "C" fn prepare(
+    ctx: *mut c_void,
+    program: *const realm_program,
+    first: u32,
+    count: u32,
+    out: *mut *mut c_void,
+    workspace_bytes: *mut u64,
+) -> i32 {
+    // SAFETY: contract of the slot; `ctx` is the platform of `table`.
+    match unsafe { plan::plan(program, first, count, (*ctx.cast::<Platform>()).width()) } {
+        Ok(made) => {
+            let bytes = made.workspace_bytes as u64;
+            let made = Box::new(made);
+            // SAFETY: both are valid for writing.
+            unsafe {
+                *out = Box::into_raw(made).cast();
+                *workspace_bytes = bytes;
+            }
+            0
+        }
+        Err(e) => e.status() as i32,
+    }
+}
+
+unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
+    // SAFETY: made by `prepare`.
+    drop(unsafe { Box::from_raw(plan.cast::<plan::Plan>()) });
+}
+
+unsafe extern "C" fn submit(
+    _: *mut c_void,
+    _: *mut c_void,
+    _: *const realm_step,
+    _: u32,
+    _: *mut realm_cursor,
+) -> i32 {
+    0 // the zeroed cursor is the beginning
+}
+
+unsafe extern "C" fn query(
+    ctx: *mut c_void,
+    plan: *mut c_void,
+    steps: *const realm_step,
+    step_count: u32,
+    cursor: *mut realm_cursor,
+    quantum_ns: u64,
+) -> i32 {
+    // SAFETY: contract of the slot; `ctx` is the platform of `table`.
+    unsafe {
+        run::advance(
+            &*ctx.cast::<Platform>(),
+            &*plan.cast::<plan::Plan>(),
+            from_raw_parts(steps, step_count as usize),
+            &mut *cursor,
+            quantum_ns,
+        )
+    }
+}

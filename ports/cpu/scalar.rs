@@ -2,7 +2,7 @@
 
 use super::isa::Isa;
 use super::kernels::{Attention, Kernels, Product};
-use crate::graph::kernels::attention::{Attend, attend_row};
+use crate::graph::kernels::attention::{Attend, KvLayout, attend_row, kv_append_head};
 use crate::graph::kernels::matmul::{self, ActKind, MulMat, act_kind, act_row_bytes};
 use core::ops::Range;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
@@ -14,6 +14,7 @@ pub const KERNELS: Kernels = Kernels {
     prepare_act,
     product_scratch_bytes: |_, _, _| 0,
     product,
+    append,
     attend_scratch_bytes: |_, _, _| 0,
     attend,
 };
@@ -104,5 +105,39 @@ pub unsafe fn attend(a: &Attention<'_>, rows: Range<usize>, heads: Range<usize>,
                 from_raw_parts_mut(dst, heads.len() * dv),
             );
         }
+    }
+}
+
+/// # Safety
+/// As the slot.
+#[allow(clippy::too_many_arguments, reason = "the slot's")]
+pub unsafe fn append(
+    layout: &KvLayout,
+    page: *mut u8,
+    slots: Range<usize>,
+    k: *const f32,
+    k_stride: usize,
+    v: *const f32,
+    v_stride: usize,
+    head: usize,
+) {
+    let (dk, dv) = layout.head_dims();
+    let (keys, values) = layout.head_parts(head);
+    // SAFETY: the caller's promise: the head's parts are this thread's.
+    let (keys, values) = unsafe {
+        (
+            from_raw_parts_mut(page.add(keys.start), keys.len()),
+            from_raw_parts_mut(page.add(values.start), values.len()),
+        )
+    };
+    for (i, slot) in slots.enumerate() {
+        // SAFETY: as above.
+        let (k, v) = unsafe {
+            (
+                from_raw_parts(k.add(i * k_stride), dk),
+                from_raw_parts(v.add(i * v_stride), dv),
+            )
+        };
+        kv_append_head(layout, keys, values, slot, k, v);
     }
 }

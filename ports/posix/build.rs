@@ -1,10 +1,11 @@
 //! Compiles `posix.c` into a static library that travels inside this crate's rlib.
 
 /// The functions that `lib.rs` forwards to.
-const FUNCTIONS: [&str; 7] = [
+const FUNCTIONS: [&str; 8] = [
     "realm_posix_platform",
     "realm_posix_pool_create",
     "realm_posix_pool_destroy",
+    "realm_posix_pool_pin",
     "realm_posix_pool_platform",
     "realm_posix_map_file",
     "realm_posix_unmap",

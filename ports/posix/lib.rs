@@ -35,6 +35,7 @@ forward! {
     fn realm_posix_platform, "realm_posix_platform_c"() -> *const c_void;
     fn realm_posix_pool_create, "realm_posix_pool_create_c"(threads: u32, out: *mut c_void, error: *mut c_void) -> i32;
     fn realm_posix_pool_destroy, "realm_posix_pool_destroy_c"(pool: *mut c_void);
+    fn realm_posix_pool_pin, "realm_posix_pool_pin_c"(pool: *mut c_void, cpus: *const u32, count: usize, error: *mut c_void) -> i32;
     fn realm_posix_pool_platform, "realm_posix_pool_platform_c"(pool: *mut c_void) -> *const c_void;
     fn realm_posix_map_file, "realm_posix_map_file_c"(path: *const c_char, out: *mut c_void, error: *mut c_void) -> i32;
     fn realm_posix_unmap, "realm_posix_unmap_c"(map: *mut c_void);

@@ -7,6 +7,9 @@
  * thread that wakes late either is seen by the caller and waited for, or sees the job closed and
  * touches none of its fields. A sleeping thread thus never delays a job that others can finish.
  */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1 /* pthread_setaffinity_np */
+#endif
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE 1 /* madvise */
 #endif
@@ -22,6 +25,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,7 +40,7 @@
 
 #define MAX_THREADS 1024u
 
-/* About 20 to 80 microseconds: longer than the gap between two operations of a step, shorter than
+/* About 20 to 80 microseconds: longer than the gap between two steps of a program, shorter than
  * what anyone would notice on a battery. */
 #define SPIN_TURNS 2000u
 
@@ -326,6 +332,40 @@ void realm_posix_pool_destroy(realm_posix_pool *pool) {
     free(pool->threads);
     free(pool);
 }
+
+#ifdef __linux__
+realm_status realm_posix_pool_pin(realm_posix_pool *pool, const uint32_t *cpus, size_t cpu_count,
+                                  realm_error *error) {
+    if (pool == NULL || cpus == NULL || cpu_count == 0) {
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "pool and cpus must not be NULL or empty");
+    }
+    for (size_t i = 0; i < cpu_count; i++) {
+        if (cpus[i] >= CPU_SETSIZE) {
+            return fail(error, REALM_STATUS_INVALID_ARGUMENT, "there is no processor %u",
+                        (unsigned)cpus[i]);
+        }
+    }
+    for (uint32_t i = 0; i < pool->started; i++) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(cpus[i % cpu_count], &set);
+        const int e = pthread_setaffinity_np(pool->threads[i], sizeof set, &set);
+        if (e != 0) {
+            return fail(error, REALM_STATUS_INVALID_ARGUMENT, "cannot use processor %u: %s",
+                        (unsigned)cpus[i % cpu_count], strerror(e));
+        }
+    }
+    return REALM_STATUS_OK;
+}
+#else
+realm_status realm_posix_pool_pin(realm_posix_pool *pool, const uint32_t *cpus, size_t cpu_count,
+                                  realm_error *error) {
+    (void)pool;
+    (void)cpus;
+    (void)cpu_count;
+    return fail(error, REALM_STATUS_UNSUPPORTED, "threads cannot be pinned on this system");
+}
+#endif
 
 const realm_platform *realm_posix_pool_platform(realm_posix_pool *pool) {
     return pool == NULL ? &posix_platform : &pool->platform;

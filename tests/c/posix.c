@@ -53,6 +53,11 @@ static void test_pool(uint32_t width) {
     CHECK_OK(realm_posix_pool_create(width, &pool, &error));
     const realm_platform *platform = realm_posix_pool_platform(pool);
     CHECK(platform->parallel_width(platform->ctx) == width);
+    const uint32_t nowhere = UINT32_MAX, first = 0;
+    CHECK(realm_posix_pool_pin(pool, NULL, 1, NULL) < 0);
+    CHECK(realm_posix_pool_pin(pool, &first, 0, NULL) < 0);
+    CHECK(realm_posix_pool_pin(pool, &nowhere, 1, &error) < 0);
+    CHECK(error.status == REALM_STATUS_INVALID_ARGUMENT || error.status == REALM_STATUS_UNSUPPORTED);
     run_jobs(platform, 3000);
     CHECK(pthread_create(&other, NULL, run_jobs_thread, (void *)(uintptr_t)platform) == 0);
     run_jobs(platform, 3000);

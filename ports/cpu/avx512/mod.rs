@@ -6,6 +6,9 @@
 //! | `q8x256`    | products of weights in super-blocks of 256 |
 //! | `float`     | products of weights that are floats, or dequantized to floats |
 //! | `attention` | attention over pages |
+//! | `append`    | keys and values into a page |
+//! | `page`      | the tiles of products that attention is made of, for each type of page |
+//! | `math`      | exp, tanh and sums of sixteen lanes |
 
 use super::isa::Isa;
 use super::kernels::{Kernels, Product};
@@ -13,8 +16,11 @@ use crate::graph::kernels::matmul::{ActKind, act_kind};
 use crate::quant::GgmlType;
 use core::ops::Range;
 
+mod append;
 mod attention;
 mod float;
+mod math;
+mod page;
 mod q8x256;
 mod q8x32;
 
@@ -27,6 +33,7 @@ pub const KERNELS: Kernels = Kernels {
     product,
     attend_scratch_bytes: attention::scratch_bytes,
     attend: attention::attend,
+    append: append::append,
 };
 
 fn act_row_bytes(kind: ActKind, k: usize) -> usize {

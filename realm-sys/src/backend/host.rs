@@ -5,6 +5,7 @@ use super::table::{
     REALM_BACKEND_HOST_MEMORY, realm_backend, realm_kernel_fn, realm_op, realm_weight,
 };
 use crate::error::{Error, Result, Status};
+use crate::graph::shared::Shared;
 use crate::platform::{Block, Platform, check_head};
 use crate::{bail, err};
 use alloc::string::String;
@@ -30,7 +31,7 @@ pub struct Backend {
     pub(crate) table: realm_backend,
     name: String,
     platform: Platform,
-    /// What the reference's table has as its `ctx`.
+    /// What a built-in table has as its `ctx`.
     _keep: Option<Arc<Platform>>,
 }
 
@@ -100,14 +101,14 @@ impl Backend {
         })
     }
 
-    /// The reference kernels.
-    fn reference(platform: &Platform) -> Result<Self> {
+    /// A backend of the library's own, from the function that makes its table.
+    fn built_in(platform: &Platform, table: fn(&Platform) -> realm_backend) -> Result<Arc<Self>> {
         let keep = Arc::new(*platform);
-        let table = crate::graph::reference::table(&keep);
-        // SAFETY: the reference's own table, whose `ctx` is kept beside it.
-        let mut reference = unsafe { Self::from_table(&raw const table, platform) }?;
-        reference._keep = Some(keep);
-        Ok(reference)
+        let table = table(&keep);
+        // SAFETY: a table of the library's own, whose `ctx` is kept beside it.
+        let mut backend = unsafe { Self::from_table(&raw const table, platform) }?;
+        backend._keep = Some(keep);
+        Ok(Arc::new(backend))
     }
 
     /// Its name.
@@ -311,6 +312,8 @@ pub struct Backends {
     reference: Arc<Backend>,
     others: Vec<Arc<Backend>>,
     kernels: Vec<Kernel>,
+    /// Replaced when there is another kernel, which programs are made with.
+    shared: Arc<Shared>,
 }
 
 /// What a session runs on: fixed when it was opened.
@@ -324,6 +327,8 @@ pub struct Selected {
     pub kernels: Arc<[Kernel]>,
     /// Memory, clock and threads.
     pub platform: Platform,
+    /// Programs of all sessions with these backends and kernels.
+    pub shared: Arc<Shared>,
 }
 
 impl Selected {
@@ -335,14 +340,28 @@ impl Selected {
 }
 
 impl Backends {
-    /// Only the reference.
+    /// What the library has itself: the CPU port, where it is compiled in, and the reference.
     pub fn new(platform: &Platform) -> Result<Self> {
-        Ok(Self {
+        #[allow(unused_mut, reason = "without the CPU port nothing is added")]
+        let mut backends = Self {
             platform: *platform,
-            reference: Arc::new(Backend::reference(platform)?),
+            reference: Backend::built_in(platform, crate::graph::reference::table)?,
             others: Vec::new(),
             kernels: Vec::new(),
-        })
+            shared: Arc::new(Shared::new()),
+        };
+        #[cfg(feature = "cpu")]
+        backends.insert(Backend::built_in(platform, crate::cpu::table)?)?;
+        Ok(backends)
+    }
+
+    /// Puts a backend first.
+    fn insert(&mut self, backend: Arc<Backend>) -> Result<()> {
+        self.others
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a backend"))?;
+        self.others.insert(0, backend);
+        Ok(())
     }
 
     /// Adds a backend, which becomes the preferred one. A name is taken once.
@@ -354,11 +373,7 @@ impl Backends {
                 backend.name()
             );
         }
-        self.others
-            .try_reserve(1)
-            .map_err(|_| err!(NoMemory, "no memory for a backend"))?;
-        self.others.insert(0, Arc::new(backend));
-        Ok(())
+        self.insert(Arc::new(backend))
     }
 
     /// Adds a kernel, which is preferred over earlier ones and over every backend.
@@ -377,6 +392,7 @@ impl Backends {
             .try_reserve(1)
             .map_err(|_| err!(NoMemory, "no memory for a kernel"))?;
         self.kernels.insert(0, kernel);
+        self.shared = Arc::new(Shared::new());
         Ok(())
     }
 
@@ -413,6 +429,7 @@ impl Backends {
             reference: Arc::clone(&self.reference),
             kernels: self.kernels.as_slice().into(),
             platform: self.platform,
+            shared: Arc::clone(&self.shared),
         })
     }
 }

@@ -224,8 +224,8 @@ pub const REALM_BACKEND_HOST_MEMORY: u32 = 1;
 
 /// A device or kernel library that runs programs.
 ///
-/// Functions return 0 or a negative `realm_status`. They may be called from any thread that uses a session, for
-/// different plans at the same time; calls for one batch never overlap. None may call
+/// Functions return 0 or a negative `realm_status`. They may be called from any thread that uses a session, at the same
+/// time and also for the same plan, which sessions share; calls for one batch never overlap. None may call
 /// into the library. The table is copied at registration; `ctx` and `name` must outlive the runtime and its sessions.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -293,7 +293,10 @@ pub struct realm_backend {
     >,
     /// Forgets a plan. No batch of it is running.
     pub discard: Option<unsafe extern "C" fn(ctx: *mut c_void, plan: *mut c_void)>,
-    /// Starts a batch of steps of one plan. The steps and what they point to are **valid until** the batch has ended.
+    /// Starts a batch of steps of one plan: 1 to 64 of different sessions, independent of each other. Of several each has a
+    /// `repeat` of 1, few rows, and the same `thread_count`; registers differ. A port that takes only one step returns
+    /// `REALM_STATUS_UNSUPPORTED` for more, and gets one at a time then. If a batch of several fails, the core runs its
+    /// steps again, each by itself. The steps and what they point to are **valid until** the batch has ended.
     /// A synchronous port only notes where to begin.
     pub submit: Option<
         unsafe extern "C" fn(

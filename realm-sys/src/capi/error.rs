@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Status};
 use core::ffi::c_char;
+use core::ptr;
 
 /// The result of a call: 0 (`REALM_STATUS_OK`) or a negative number. Numbers are never reused.
 pub type realm_status = i32;
@@ -39,7 +40,8 @@ pub const REALM_STATUS_INTERNAL: i32 = -14;
 
 /// What went wrong, in a struct of the caller's: nothing is allocated and nothing is global.
 ///
-/// Written on failure only. NULL may be passed wherever one is asked for.
+/// Written on failure only, and NULL may be passed wherever one is asked for, but not for the array of
+/// `realm_poll_many`, where each session has one.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct realm_error {
@@ -65,6 +67,18 @@ impl realm_error {
             unsafe { this.write(value) };
         }
         status
+    }
+
+    /// Says that nothing went wrong.
+    ///
+    /// # Safety
+    /// `this` is writable.
+    pub(crate) unsafe fn clear(this: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            ptr::addr_of_mut!((*this).status).write(REALM_STATUS_OK);
+            ptr::addr_of_mut!((*this).message).cast::<c_char>().write(0);
+        }
     }
 }
 

@@ -26,6 +26,7 @@
 //! **Versions.** Structs that may grow open with `struct_size` and `abi_version`, set by their
 //! `REALM_..._INIT`. Fields are only ever appended; 0 is always the default.
 
+pub mod cpu;
 pub mod error;
 pub mod guest;
 pub mod meta;

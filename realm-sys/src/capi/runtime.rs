@@ -14,7 +14,7 @@ use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::mem::{offset_of, size_of};
 use core::ptr;
 
@@ -76,7 +76,8 @@ impl realm_runtime {
     }
 }
 
-/// Creates a runtime, with the reference backend in it.
+/// Creates a runtime, with the library's own backends in it: `"cpu"`, where it was built with the CPU port, and
+/// `"reference"`.
 ///
 /// `options`: NULL for the defaults.
 /// `out` receives the runtime. **Owns**: the caller, until `realm_runtime_destroy`.
@@ -231,7 +232,7 @@ pub unsafe extern "C" fn realm_runtime_backend_count(runtime: *const realm_runti
     unsafe { runtime.as_ref() }.map_or(0, |r| r.backends.count())
 }
 
-/// The name of a backend, the preferred first, `"reference"` always last; NULL past the last.
+/// The name of a backend, the preferred first, `"cpu"` and `"reference"` last; NULL past the last.
 ///
 /// **Valid until** the runtime is destroyed.
 ///
@@ -253,6 +254,8 @@ pub unsafe extern "C" fn realm_runtime_backend_name(
     runtime
         .names
         .iter()
-        .find(|n| n.as_bytes() == name)
-        .map_or(c"reference".as_ptr(), |n| n.as_ptr())
+        .map(CString::as_c_str)
+        .chain([c"cpu", c"reference"])
+        .find(|n| n.to_bytes() == name)
+        .map_or(ptr::null(), CStr::as_ptr)
 }

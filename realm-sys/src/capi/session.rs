@@ -4,6 +4,8 @@
 //! realm_session_open → realm_session_prompt → realm_session_poll … DONE → prompt → … → close
 //! ```
 
+pub mod many;
+
 use super::error::{realm_error, realm_status};
 use super::guest::realm_guest;
 use super::runtime::{realm_runtime, runtime_ref};
@@ -475,43 +477,53 @@ pub unsafe extern "C" fn realm_session_poll(
         // SAFETY: the caller's promise.
         unsafe { read_struct(event.cast_const(), "realm_event", EVENT_MIN) }?;
         let got = session.poll(budget_us)?;
-        let (progress_done, progress_total) = session.progress();
-        let mut value = realm_event {
-            struct_size: 0,
-            abi_version: 0,
-            kind: REALM_EVENT_AGAIN,
-            reason: 0,
-            token: -1,
-            reserved: 0,
-            text: ptr::null(),
-            text_bytes: 0,
-            progress_done,
-            progress_total,
-        };
-        match got {
-            Event::Again => {}
-            Event::Token(token) => {
-                let text = session.text();
-                value.kind = REALM_EVENT_TOKEN;
-                value.token = token;
-                value.text = text.as_ptr().cast();
-                value.text_bytes = text.len();
-            }
-            Event::Done(reason) => {
-                value.kind = REALM_EVENT_DONE;
-                value.reason = reason.into();
-            }
-        }
         // SAFETY: the caller's promise.
-        unsafe { write_struct(event, "realm_event", EVENT_MIN, &value) }
+        unsafe { write_event(event, session, got) }
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }
 }
 
+/// Writes what a poll brought.
+///
+/// # Safety
+/// `event` is a struct as described, whose head is set.
+unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) -> Result<()> {
+    let (progress_done, progress_total) = session.progress();
+    let mut value = realm_event {
+        struct_size: 0,
+        abi_version: 0,
+        kind: REALM_EVENT_AGAIN,
+        reason: 0,
+        token: -1,
+        reserved: 0,
+        text: ptr::null(),
+        text_bytes: 0,
+        progress_done,
+        progress_total,
+    };
+    match got {
+        Event::Again => {}
+        Event::Token(token) => {
+            let text = session.text();
+            value.kind = REALM_EVENT_TOKEN;
+            value.token = token;
+            value.text = text.as_ptr().cast();
+            value.text_bytes = text.len();
+        }
+        Event::Done(reason) => {
+            value.kind = REALM_EVENT_DONE;
+            value.reason = reason.into();
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { write_struct(event, "realm_event", EVENT_MIN, &value) }
+}
+
 /// Asks for the running turn to end; NULL is fine. A poll in progress notices within milliseconds,
-/// at the next slice of work; the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events
-/// that were there already. Without a running turn nothing happens.
+/// at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE
+/// and `REALM_DONE_CANCELLED`, after events that were there already. Without a running turn nothing
+/// happens.
 ///
 /// **Threads**: any, at any time before `realm_session_close`.
 ///

@@ -26,14 +26,17 @@ use core::slice::{from_raw_parts, from_raw_parts_mut};
 const PAGE: usize = crate::backend::table::REALM_KV_PAGE_POSITIONS as usize;
 
 /// A program's tables, and the step they are bound to.
-pub(super) struct Bound<'a> {
+pub struct Bound<'a> {
+    /// The operations.
     pub ops: &'a [realm_op],
+    /// The step.
     pub step: &'a realm_step,
     values: &'a [realm_value],
     weights: &'a [realm_weight],
     buffers: &'a [realm_buffer],
     kv_layers: &'a [realm_kv_layer],
-    registers: [u32; MAX_REGISTERS as usize],
+    /// Register values of this replay.
+    pub registers: [u32; MAX_REGISTERS as usize],
 }
 
 // SAFETY: the tables are immutable, and the memory behind the step is written in disjoint parts.
@@ -105,27 +108,31 @@ impl<'a> Bound<'a> {
         }
     }
 
-    fn value(&self, operand: Operand) -> Option<&realm_value> {
+    /// The intermediate that an operand names.
+    pub fn value(&self, operand: Operand) -> Option<&realm_value> {
         match operand {
             Operand::Value(i) => self.values.get(i as usize),
             _ => None,
         }
     }
 
-    fn weight(&self, operand: Operand) -> Option<&realm_weight> {
+    /// The weight that an operand names.
+    pub fn weight(&self, operand: Operand) -> Option<&realm_weight> {
         match operand {
             Operand::Weight(i) => self.weights.get(i as usize),
             _ => None,
         }
     }
 
-    fn weight_bytes(&self, operand: Operand) -> Option<&'a [u8]> {
+    /// A weight's bytes, as they lie in the model.
+    pub fn weight_bytes(&self, operand: Operand) -> Option<&'a [u8]> {
         let w = self.weight(operand)?;
         // SAFETY: the model's bytes, borrowed while the program lives.
         Some(unsafe { from_raw_parts(w.data.cast(), w.bytes as usize) })
     }
 
-    fn kv_layer(&self, operand: Operand) -> Option<&realm_kv_layer> {
+    /// The KV layer that an operand names.
+    pub fn kv_layer(&self, operand: Operand) -> Option<&realm_kv_layer> {
         match operand {
             Operand::Kv(i) => self.kv_layers.get(i as usize),
             _ => None,
@@ -133,7 +140,7 @@ impl<'a> Bound<'a> {
     }
 
     /// Columns and current rows of a value or buffer.
-    fn shape(&self, operand: Operand) -> (usize, usize) {
+    pub fn shape(&self, operand: Operand) -> (usize, usize) {
         match operand {
             Operand::Value(_) => self.value(operand).map_or((0, 0), |v| {
                 let rows = Dim::unpack(v.rows).value(&self.registers);
@@ -150,7 +157,8 @@ impl<'a> Bound<'a> {
         }
     }
 
-    fn max_rows(&self, operand: Operand) -> u64 {
+    /// Most rows that a value or buffer can have.
+    pub fn max_rows(&self, operand: Operand) -> u64 {
         match operand {
             Operand::Buffer(i) => self.buffers.get(i as usize).map_or(0, |b| b.rows.into()),
             _ => self.value(operand).map_or(0, |v| v.max_rows.into()),
@@ -158,7 +166,7 @@ impl<'a> Bound<'a> {
     }
 
     /// First byte of a value or buffer.
-    fn base(&self, operand: Operand) -> *mut u8 {
+    pub fn base(&self, operand: Operand) -> *mut u8 {
         match operand {
             Operand::Value(_) => {
                 let offset = self.value(operand).map_or(0, |v| v.offset as usize);
@@ -175,7 +183,7 @@ impl<'a> Bound<'a> {
     ///
     /// # Safety
     /// No thread writes the row meanwhile, and `i` is within the operand's bound.
-    unsafe fn row<T>(&self, operand: Operand, i: usize) -> &'a [T] {
+    pub unsafe fn row<T>(&self, operand: Operand, i: usize) -> &'a [T] {
         let (cols, _) = self.shape(operand);
         // SAFETY: within the operand; scratch and buffers are 64-byte aligned.
         unsafe { from_raw_parts(self.base(operand).cast::<T>().add(i * cols), cols) }
@@ -189,20 +197,23 @@ impl<'a> Bound<'a> {
         clippy::mut_from_ref,
         reason = "threads own disjoint rows of a shared operand"
     )]
-    unsafe fn row_mut<T>(&self, operand: Operand, i: usize) -> &'a mut [T] {
+    pub unsafe fn row_mut<T>(&self, operand: Operand, i: usize) -> &'a mut [T] {
         let (cols, _) = self.shape(operand);
         // SAFETY: as above.
         unsafe { from_raw_parts_mut(self.base(operand).cast::<T>().add(i * cols), cols) }
     }
 
     /// The first `count` entries of a one-column list.
-    unsafe fn list<T>(&self, operand: Operand, count: usize) -> &'a [T] {
+    ///
+    /// # Safety
+    /// Validation bounded `count` by the list's rows, and nobody writes them meanwhile.
+    pub unsafe fn list<T>(&self, operand: Operand, count: usize) -> &'a [T] {
         // SAFETY: validation bounded `count` by the list's rows.
         unsafe { from_raw_parts(self.base(operand).cast::<T>(), count) }
     }
 
     /// The rows that a MUL_MAT works on, as a packed dim.
-    fn row_dim(&self, op: &realm_op) -> u32 {
+    pub fn row_dim(&self, op: &realm_op) -> u32 {
         let dst = Operand::of(op.dst);
         match self.value(dst).or_else(|| self.value(src(op, 1))) {
             Some(v) => v.rows,
@@ -211,7 +222,7 @@ impl<'a> Bound<'a> {
     }
 
     /// The rows an operation works on.
-    fn rows(&self, op: &realm_op) -> usize {
+    pub fn rows(&self, op: &realm_op) -> usize {
         let code = Code::from_u16(op.code);
         let dst = Operand::of(op.dst);
         match code {
@@ -245,18 +256,18 @@ enum Kind {
 }
 
 /// A part of an operation, cut into independent units.
-pub(super) struct Task {
+pub struct Task {
     op: u32,
     kind: Kind,
 }
 
 /// Whether the reference runs this operation.
-pub(super) fn supports(op: &realm_op) -> bool {
+pub fn supports(op: &realm_op) -> bool {
     !matches!(Code::from_u16(op.code), None | Some(Code::MulMatId))
 }
 
 /// Tasks for a run of operations, and the workspace a step of them needs.
-pub(super) fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Task>, u64)> {
+pub fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Task>, u64)> {
     let mut tasks = try_vec(count as usize * 2, "tasks")?;
     let mut workspace = 0u64;
     // What the workspace holds: products of the same input (q, k, v; gate, up) share it.
@@ -338,7 +349,8 @@ fn direct(kind: ActKind, k: usize) -> bool {
     kind == ActKind::F32 && matmul::act_row_bytes(kind, k) == k * 4
 }
 
-fn rope_params(op: &realm_op) -> RopeParams {
+/// What a ROPE operation says.
+pub fn rope_params(op: &realm_op) -> RopeParams {
     RopeParams {
         n_dims: param(op, 2) as usize,
         freq_base: param_f32(op, 3),
@@ -351,7 +363,7 @@ fn rope_params(op: &realm_op) -> RopeParams {
     }
 }
 
-/// A copy, where the destination is another operand, so that kernels can work in place.
+/// Row `i` of the destination, holding source 0's row: a copy, where the destination is another operand, so that kernels can work in place.
 fn moved<'a>(bound: &Bound<'a>, op: &realm_op, i: usize) -> &'a mut [f32] {
     let dst = Operand::of(op.dst);
     // SAFETY: unit `i` owns row `i` of the destination, and the source is another operand or the same row.
@@ -500,7 +512,8 @@ unsafe fn page(bound: &Bound<'_>, layer: &realm_kv_layer, index: usize) -> *mut 
     }
 }
 
-fn layout(layer: &realm_kv_layer) -> core::result::Result<KvLayout, Status> {
+/// The layout of a layer's part of a page.
+pub fn layout(layer: &realm_kv_layer) -> core::result::Result<KvLayout, Status> {
     let (k, v) = (layer.head_dim_k, layer.head_dim_v);
     super::memory::layout(layer.r#type, layer.n_head_kv, k, v).map_err(|e| e.status())
 }
@@ -568,8 +581,12 @@ fn attend(
     Ok(())
 }
 
-/// Operations whose units are rows.
-fn rows(bound: &Bound<'_>, op: &realm_op, units: Range<usize>) -> core::result::Result<(), Status> {
+/// Does rows `units` of an operation that works row by row (all but products, ROPE and attention).
+pub fn rows(
+    bound: &Bound<'_>,
+    op: &realm_op,
+    units: Range<usize>,
+) -> core::result::Result<(), Status> {
     let code = Code::from_u16(op.code).ok_or(Status::Unsupported)?;
     let dst = Operand::of(op.dst);
     for i in units {

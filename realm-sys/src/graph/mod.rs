@@ -8,13 +8,16 @@
 //! | `plan`        | scratch memory |
 //! | [`prepared`]  | weights bound, operations split over backends |
 //! | [`memory`]    | a session's buffers, KV pages and scratch |
+//! | [`shared`]    | programs that several sessions use are prepared once |
 //! | [`run`]       | one step: registers checked, segments run, sliced by time |
+//! | [`batch`]     | steps of several sessions in one pass |
 //! | `stage`       | copies both ways for operations that leave a device |
 //! | [`reference`] | the reference backend: the kernels behind the common table |
-//! | `exec`        | operations as tasks over bound memory |
+//! | [`exec`]      | operations as tasks over bound memory |
 //! | [`kernels`]   | the reference kernels, which define the numerics |
 
-mod exec;
+pub mod batch;
+pub mod exec;
 pub mod kernels;
 pub mod memory;
 pub mod op;
@@ -23,6 +26,7 @@ pub mod prepared;
 pub mod program;
 pub mod reference;
 pub mod run;
+pub mod shared;
 mod stage;
 mod validate;
 

@@ -3,10 +3,12 @@
 //! Operations are grouped into segments: runs that the session's backend supports, runs that fall back to
 //! the reference, and single operations that a host's own kernel takes.
 
+use super::batch::Merge;
 use super::memory::Memory;
 use super::op::{Code, Operand};
 use super::plan::plan;
 use super::program::Program;
+use super::shared::Key;
 use super::validate::validate;
 use crate::backend::host::{Backend, Kernel, Selected, foreign};
 use crate::backend::table::realm_program;
@@ -53,6 +55,8 @@ pub struct Prepared {
     bound: usize,
     /// Workspace of a step, the largest any segment wants.
     pub(super) workspace_bytes: u64,
+    /// Whether and how its steps may run together with other sessions'.
+    pub(super) merge: Option<Merge>,
     _model: Arc<Model>,
 }
 
@@ -78,13 +82,29 @@ impl Prepared {
             on,
             bound: 0,
             workspace_bytes: 0,
+            merge: None,
             _model: Arc::clone(model),
         };
         prepared.split()?;
+        prepared.merge = Merge::of(&prepared.program, &prepared.segments)?;
         prepared.bind()?;
         prepared.workspace_bytes = prepared.prepare()?;
         memory.reserve_scratch(prepared.program.scratch_bytes, prepared.workspace_bytes)?;
         Ok(prepared)
+    }
+
+    /// As [`new`](Self::new), or what another session has made of the same bytes for the same model, backend, buffers
+    /// and KV layers. Scratch counts against the session's limits in either case.
+    pub fn shared(bytes: &[u8], model: &Arc<Model>, memory: &mut Memory) -> Result<Arc<Self>> {
+        let on = memory.on.clone();
+        let (buffers, kv_layers) = (memory.buffer_descs(), memory.kv_layers());
+        let key = Key::new(bytes, buffers, kv_layers, model, &on.backend);
+        if let Some(found) = on.shared.find(&key) {
+            memory.reserve_scratch(found.program.scratch_bytes, found.workspace_bytes)?;
+            return Ok(found);
+        }
+        let made = Arc::new(Self::new(bytes, model, memory)?);
+        Ok(on.shared.publish(key, made))
     }
 
     /// The model a program names in its header.

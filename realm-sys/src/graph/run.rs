@@ -1,5 +1,6 @@
 //! One submitted step: register values checked, memory made, segments run in order, sliced by time.
 
+use super::batch::Batch;
 use super::memory::Memory;
 use super::op::Operand;
 use super::prepared::{Prepared, Segment, Worker};
@@ -14,6 +15,7 @@ use crate::platform::REALM_ABI_VERSION;
 use crate::{bail, err};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ffi::c_void;
 use core::ptr;
 
@@ -29,6 +31,12 @@ pub struct Run {
     repeats_left: u32,
     segment: usize,
     started: bool,
+    /// The batch that the step is part of, with other sessions' steps.
+    batch: Option<Arc<Batch>>,
+    /// What a batch may overwrite that a second run has to find.
+    pub(super) undo: Vec<u8>,
+    /// A batch with it has failed: whose fault it was shows when each runs by itself.
+    alone: bool,
 }
 
 /// What a backend sees of a step, where it stays while the step runs: one allocation, because a step is made for every
@@ -146,11 +154,15 @@ impl Run {
             repeats_left: if single { 0 } else { repeat - 1 },
             segment: 0,
             started: false,
+            batch: None,
+            undo: Vec::new(),
+            alone: false,
         })
     }
 
     /// Works for about `quantum_ns` (0: to the end). Returns true when the step is complete.
     pub fn advance(&mut self, memory: &mut Memory, quantum_ns: u64) -> Result<bool> {
+        self.settle(memory)?;
         let platform = memory.on.platform;
         let started = platform.now_ns();
         let left = || match started {
@@ -308,8 +320,85 @@ impl Run {
         })
     }
 
+    /// Its program.
+    pub fn prepared(&self) -> &Arc<Prepared> {
+        &self.prepared
+    }
+
+    /// The step as a backend sees it; valid as long as the run and its session's memory.
+    pub(super) fn step(&self) -> realm_step {
+        realm_step {
+            registers: self.flight.registers.as_ptr(),
+            ..self.flight.step
+        }
+    }
+
+    /// Whether it may run in one batch with others: small, not begun, and not one of a batch that failed.
+    pub fn may_merge(&self) -> bool {
+        let registers = self
+            .flight
+            .registers
+            .get(..self.prepared.program.registers.len());
+        let fits = self.prepared.merge.as_ref().zip(registers);
+        !self.started
+            && !self.alone
+            && self.batch.is_none()
+            && self.flight.step.repeat == 1
+            && fits.is_some_and(|(merge, registers)| merge.fits(registers))
+    }
+
+    /// Whether [`may_merge`](Self::may_merge) holds for both, and with each other.
+    pub fn merges_with(&self, other: &Self) -> bool {
+        self.may_merge()
+            && other.may_merge()
+            && Arc::ptr_eq(&self.prepared, &other.prepared)
+            && self.threads() == other.threads()
+    }
+
+    /// Tasks it is split into.
+    pub fn threads(&self) -> u32 {
+        self.flight.step.thread_count
+    }
+
+    /// The batch it is part of.
+    pub fn batch(&self) -> Option<&Arc<Batch>> {
+        self.batch.as_ref()
+    }
+
+    /// Makes it part of a batch that has taken it in.
+    pub fn join(&mut self, batch: &Arc<Batch>) {
+        self.batch = Some(Arc::clone(batch));
+    }
+
+    /// The batch it is part of has ended well, and the step with it.
+    pub fn complete(&mut self) {
+        self.batch = None;
+    }
+
+    /// The batch it is part of has failed: the step will be run again, alone.
+    pub fn retry_alone(&mut self, memory: &mut Memory) -> Result<()> {
+        self.alone = true;
+        self.settle(memory)
+    }
+
+    /// Takes the step out of a batch that has not ended well, or will not be waited for: back to its beginning.
+    pub fn settle(&mut self, memory: &mut Memory) -> Result<()> {
+        let Some(batch) = self.batch.take() else {
+            return Ok(());
+        };
+        batch.leave();
+        let undo = core::mem::take(&mut self.undo);
+        match &self.prepared.merge {
+            Some(merge) => merge.restore(memory, &undo),
+            None => Ok(()),
+        }
+    }
+
     /// Abandons the step; its writes so far stay.
     pub fn cancel(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            batch.leave();
+        }
         if let Some(Segment {
             worker: Worker::Plan { backend, plan },
             ..

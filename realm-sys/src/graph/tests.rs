@@ -226,7 +226,11 @@ struct Bench {
 }
 
 fn bench(backends: &Backends, kv_type: u32) -> Bench {
-    let mut memory = Memory::new(backends.select(None).unwrap(), NO_LIMITS);
+    bench_on(backends, None, kv_type)
+}
+
+fn bench_on(backends: &Backends, name: Option<&str>, kv_type: u32) -> Bench {
+    let mut memory = Memory::new(backends.select(name).unwrap(), NO_LIMITS);
     memory.buffer_create(26, 1, BATCH).unwrap();
     memory.buffer_create(0, V, 1).unwrap();
     memory.buffer_create(26, 1, 1).unwrap();
@@ -262,11 +266,52 @@ fn tokens() -> Vec<u32> {
 }
 
 fn reference_logits(kv_type: u32) -> Vec<u8> {
-    let mut b = bench(&Backends::new(&Platform::default()).unwrap(), kv_type);
+    let backends = Backends::new(&Platform::default()).unwrap();
+    let mut b = bench_on(&backends, Some("reference"), kv_type);
     for (i, &t) in tokens().iter().enumerate() {
         b.step(&[t], i as u32, 1, 0);
     }
     b.logits()
+}
+
+#[test]
+fn only_small_steps_that_can_run_twice_are_merged() {
+    let backends = Backends::new(&Platform::default()).unwrap();
+    let mut b = bench(&backends, 0);
+    for (n, repeat, merges) in [(1, 1, true), (8, 1, true), (9, 1, false), (1, 2, false)] {
+        let run = Run::new(&b.prepared, &[n, 0, n - 1, 1], repeat, 1, &mut b.memory).unwrap();
+        assert_eq!(run.may_merge(), merges, "{n} rows, {repeat} times");
+    }
+    // Attention that appends (true) or only reads, in this order.
+    for (ops, merges) in [
+        (&[true][..], true),
+        (&[true, false, false], true),
+        (&[false], true),
+        (&[false, true], false),
+        (&[true, true], false),
+    ] {
+        let mut r = Recorder::default();
+        let (n, pos) = (r.register(1, BATCH, 0), r.register(0, CTX - 1, 0));
+        let (q, k, a) = (r.value(0, D, n), r.value(0, D / 2, n), r.value(0, D, n));
+        r.op(Code::GetRows, 0, q, &[w(0), buf(0)], &[0]);
+        r.op(Code::ViewCols, 0, k, &[q], &[0]);
+        for &appends in ops {
+            let new = if appends { k } else { 0 };
+            let param = [pos, H, 0.25f32.to_bits()];
+            r.op(Code::FlashAttnExt, 0, a, &[q, new, new, kv(0)], &param);
+        }
+        let p = Prepared::new(&r.bytes(), &model(), &mut b.memory).unwrap();
+        assert_eq!(p.merge.is_some(), merges, "{ops:?}");
+    }
+    // What is changed in place is kept, up to a size.
+    for (cols, merges) in [(1 << 14, true), ((1 << 14) + 1, false)] {
+        let mut memory = Memory::new(backends.select(None).unwrap(), NO_LIMITS);
+        memory.buffer_create(0, cols, 1).unwrap();
+        let mut r = Recorder::default();
+        r.op(Code::Scale, 0, buf(0), &[buf(0)], &[2f32.to_bits()]);
+        let p = Prepared::new(&r.bytes(), &model(), &mut memory).unwrap();
+        assert_eq!(p.merge.is_some(), merges, "{cols}");
+    }
 }
 
 /// A clock that moves a little at every look, and threads: so that slicing is exercised without waiting.
@@ -323,14 +368,15 @@ fn busy_platform() -> Platform {
     unsafe { Platform::from_table(&raw const table) }.unwrap()
 }
 
-#[test]
-fn batches_slices_and_threads_give_the_same_bits() {
+/// On the backend of this name: batch sizes, threads and slices against the reference, token by token.
+fn same_bits_on(name: &str) {
     for kv_type in [0, 1] {
         let want = reference_logits(kv_type);
         for (batch, threads, quantum) in
             [(24, 1, 0), (7, 1, 1), (24, 3, 0), (13, 3, 350), (1, 2, 1)]
         {
-            let mut b = bench(&Backends::new(&busy_platform()).unwrap(), kv_type);
+            let backends = Backends::new(&busy_platform()).unwrap();
+            let mut b = bench_on(&backends, Some(name), kv_type);
             let mut slices = 0;
             for (i, chunk) in tokens().chunks(batch).enumerate() {
                 slices += b.step(chunk, (i * batch) as u32, threads, quantum);
@@ -338,7 +384,7 @@ fn batches_slices_and_threads_give_the_same_bits() {
             assert_eq!(
                 b.logits(),
                 want,
-                "batch {batch}, {threads} threads, quantum {quantum}"
+                "{name}: batch {batch}, {threads} threads, quantum {quantum}"
             );
             assert!(
                 quantum == 0 || slices > 150u32.div_ceil(batch as u32),
@@ -346,6 +392,23 @@ fn batches_slices_and_threads_give_the_same_bits() {
             );
         }
     }
+}
+
+#[test]
+fn batches_slices_and_threads_give_the_same_bits() {
+    same_bits_on("reference");
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn the_cpu_port_gives_the_bits_of_the_reference_at_every_level() {
+    use crate::cpu::isa;
+    for level in isa::ALL.into_iter().filter(|l| l.available()) {
+        // The process's other tests may see it too: to them it makes no difference.
+        assert!(isa::force(Some(level)));
+        same_bits_on("cpu");
+    }
+    assert!(isa::force(None));
 }
 
 #[test]

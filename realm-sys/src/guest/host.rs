@@ -155,7 +155,7 @@ impl Compute {
     }
 
     /// Keeps a program under the lowest free handle.
-    pub fn add_program(&mut self, program: Prepared) -> Result<u32> {
+    pub fn add_program(&mut self, program: Arc<Prepared>) -> Result<u32> {
         let free = self.programs.iter().position(Option::is_none);
         let at = free.unwrap_or(self.programs.len());
         if free.is_none() {
@@ -168,7 +168,7 @@ impl Compute {
             self.programs.push(None);
         }
         if let Some(slot) = self.programs.get_mut(at) {
-            *slot = Some(Arc::new(program));
+            *slot = Some(program);
         }
         Ok(at as u32)
     }

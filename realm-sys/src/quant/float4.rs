@@ -8,11 +8,11 @@
 )]
 
 /// Twice the value of each E2M1 code. Code 8, minus zero, counts as plus zero in ggml.
-pub(crate) const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub const E2M1_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Half of `2^(e - 127)`. The code 255, a NaN in the OCP specification, is 2^127 here, as in ggml.
 #[inline]
-pub(crate) fn e8m0_halved(e: u8) -> f32 {
+pub fn e8m0_halved(e: u8) -> f32 {
     let e = u32::from(e);
     // The two smallest are subnormal floats.
     let bits = if e < 2 {

@@ -13,7 +13,7 @@ use super::half_at;
 use super::iq_grids::{IQ1S, IQ2S, IQ2XS, IQ2XXS, IQ3S, IQ3XXS};
 
 /// The scale of IQ4.
-pub(crate) const IQ4_VALUES: [i8; 16] = [
+pub const IQ4_VALUES: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
 

@@ -30,8 +30,8 @@
 //! work tile by tile.
 
 pub mod f16;
-pub(crate) mod float4;
-pub(crate) mod iq;
+pub mod float4;
+pub mod iq;
 mod iq_grids;
 mod k;
 mod legacy;

@@ -6,17 +6,21 @@
 //! | file     | what it is |
 //! |----------|------------|
 //! | `poll`   | the state machine: guest slice, step slice, guest slice, … |
+//! | `many`   | several sessions at once: their steps in one batch |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
 //! | `stats`  | what it cost |
 
 pub mod limits;
+pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
 pub mod stats;
 
+#[cfg(test)]
+mod many_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -96,6 +100,7 @@ pub struct Session {
     fuel_per_event: u64,
     stats: Stats,
     turn: Turn,
+    place: many::Place,
 }
 
 /// What is counted per turn.
@@ -109,6 +114,10 @@ struct Turn {
     decoding: bool,
     /// Whether a slice of the booked step has run.
     step_begun: bool,
+    /// A step has failed: those that follow run alone, so as not to fail others' batches again and again.
+    apart: bool,
+    /// Slices of the guest since the present event began.
+    slices: u32,
 }
 
 impl Session {
@@ -147,6 +156,7 @@ impl Session {
             fuel_per_event: limits.fuel_per_event,
             stats: Stats::default(),
             turn: Turn::default(),
+            place: many::Place::default(),
         };
         session.run_open(options.model_id)?;
         Ok(session)

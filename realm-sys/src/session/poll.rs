@@ -44,6 +44,15 @@ pub enum DoneReason {
 const SLICE_FUEL: u64 = 100_000;
 /// Fuel of a guest slice without: only cancellation needs to be noticed.
 const LONG_SLICE_FUEL: u64 = 5_000_000;
+/// How long a backend is to work. Without a clock a quantum means nothing, and the step runs to its end.
+pub(super) fn quantum(start: Option<u64>, left_ns: Option<u64>) -> u64 {
+    match (start, left_ns) {
+        (None, _) => 0,
+        (Some(_), None) => MAX_QUANTUM_NS,
+        (Some(_), Some(left)) => left.clamp(1, MAX_QUANTUM_NS),
+    }
+}
+
 /// Longest backend slice, in nanoseconds: what a cancellation waits for.
 const MAX_QUANTUM_NS: u64 = 5_000_000;
 
@@ -54,10 +63,7 @@ impl Session {
     /// `State` if no turn is running. What the turn failed with: then it has ended, and the session
     /// can be used on, unless [`check`](Self::check) fails too.
     pub fn poll(&mut self, budget_us: u64) -> Result<Event> {
-        self.check()?;
-        if !self.is_busy() && self.instance.host().outbox.is_empty() {
-            bail!(State, "no turn is running: prompt first");
-        }
+        self.check_turn()?;
         let deadline = match budget_us {
             0 => None,
             us => self
@@ -65,19 +71,9 @@ impl Session {
                 .map(|now| now.saturating_add(us.saturating_mul(1000))),
         };
         loop {
-            if let Some(token) = self.instance.host_mut().outbox.take() {
-                return Ok(Event::Token(token));
-            }
-            if let Some(ending) = self.ending.take() {
-                self.phase = Phase::Idle;
-                self.count_turn();
-                return ending.map(Event::Done);
-            }
-            if self.cancel.load(Ordering::Acquire) {
-                self.heed_cancel();
-                if self.ending.is_some() {
-                    continue;
-                }
+            let cancelled = self.cancel.load(Ordering::Acquire);
+            if let Some(event) = self.gather(cancelled) {
+                return event;
             }
             let left = deadline.map(|end| end.saturating_sub(self.now().unwrap_or(end)));
             // The first slice of a poll always runs, however small the budget.
@@ -93,6 +89,29 @@ impl Session {
                 return Ok(Event::Again);
             }
         }
+    }
+
+    /// Whether there is something to poll for.
+    pub(super) fn check_turn(&self) -> Result<()> {
+        self.check()?;
+        if !self.is_busy() && self.instance.host().outbox.is_empty() {
+            bail!(State, "no turn is running: prompt first");
+        }
+        Ok(())
+    }
+
+    /// The event that is there without further work, if one is. Otherwise a cancellation is heeded, which may be one.
+    pub(super) fn gather(&mut self, cancelled: bool) -> Option<Result<Event>> {
+        if let Some(token) = self.instance.host_mut().outbox.take() {
+            return Some(Ok(Event::Token(token)));
+        }
+        if cancelled && self.ending.is_none() {
+            self.heed_cancel();
+        }
+        let ending = self.ending.take()?;
+        self.phase = Phase::Idle;
+        self.count_turn();
+        Some(ending.map(Event::Done))
     }
 
     /// Prefill progress of the turn, in tokens: done, in all. 0 until the guest says.
@@ -122,6 +141,7 @@ impl Session {
             kind != event::OPEN && self.instance.host().outbox.tokens() > self.turn.tokens_before;
         self.instance.begin(kind, a, b, self.fuel_per_event);
         self.stats.guest_events += 1;
+        self.turn.slices = 0;
         self.phase = Phase::Event(kind);
     }
 
@@ -130,7 +150,7 @@ impl Session {
     }
 
     /// One slice of whatever is to be done. An error fails the session.
-    fn slice(&mut self, left_ns: Option<u64>) -> Result<()> {
+    pub(super) fn slice(&mut self, left_ns: Option<u64>) -> Result<()> {
         match self.phase {
             // The ending was told before.
             Phase::Idle => Ok(()),
@@ -153,6 +173,7 @@ impl Session {
 
     fn run_guest(&mut self, fuel: u64) -> Result<Slice> {
         let start = self.now();
+        self.turn.slices = self.turn.slices.saturating_add(1);
         let result = self.instance.run(fuel);
         let ns = self.since(start);
         self.stats.guest_ns += ns;
@@ -165,25 +186,32 @@ impl Session {
 
     fn run_step(&mut self, left_ns: Option<u64>) {
         let start = self.now();
-        // Without a clock a quantum means nothing, and the step runs to its end.
-        let quantum = match (start, left_ns) {
-            (None, _) => 0,
-            (Some(_), None) => MAX_QUANTUM_NS,
-            (Some(_), Some(left)) => left.clamp(1, MAX_QUANTUM_NS),
-        };
+        let quantum = quantum(start, left_ns);
         self.turn.step_begun = true;
         let compute = &mut self.instance.host_mut().compute;
         let result = match compute.booked.as_mut() {
             Some(run) => run.advance(&mut compute.memory, quantum),
             None => Err(err!(Internal, "no step is booked")),
         };
-        let ns = self.since(start);
+        self.count_step(self.since(start));
+        match result {
+            Ok(false) => {}
+            Ok(true) => self.step_ended(Ok(())),
+            Err(e) => self.step_ended(Err(e)),
+        }
+    }
+
+    /// Counts time that a backend has spent on the step.
+    pub(super) fn count_step(&mut self, ns: u64) {
         self.stats.step_ns += ns;
         self.turn.decoding = self.instance.host().outbox.tokens() > self.turn.tokens_before;
         self.count_phase(ns);
+    }
+
+    /// The booked step is over: the guest is told.
+    pub(super) fn step_ended(&mut self, result: Result<()>) {
         match result {
-            Ok(false) => {}
-            Ok(true) => {
+            Ok(()) => {
                 self.instance.host_mut().compute.booked = None;
                 self.turn.step_begun = false;
                 self.begin(event::STEP, 0, 0);
@@ -191,6 +219,7 @@ impl Session {
             Err(e) => {
                 let status = e.status() as i32;
                 self.drop_step();
+                self.turn.apart = true;
                 self.step_error = Some(e);
                 self.begin(event::STEP, status as u32, 0);
             }

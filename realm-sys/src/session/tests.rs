@@ -21,7 +21,7 @@ use core::ffi::c_void;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const MODEL: u32 = 7;
+pub const MODEL: u32 = 7;
 
 /// A model with a vocabulary of bytes and one tensor.
 pub fn model_bytes() -> Vec<u8> {
@@ -85,7 +85,7 @@ pub fn platform_table() -> realm_platform {
     }
 }
 
-fn options(guest: &Arc<LoadedGuest>) -> Options {
+pub fn options(guest: &Arc<LoadedGuest>) -> Options {
     let store = store();
     // SAFETY: the table keeps its contract.
     let platform = unsafe { Platform::from_table(&platform_table()) }.unwrap();
@@ -148,7 +148,7 @@ fn scale_program() -> String {
 }
 
 /// A guest that runs a step per token: `tokens` of them, each step replayed `repeat` times.
-fn stepping(tokens: u32, repeat: u32, cols: u32) -> Arc<LoadedGuest> {
+pub fn stepping(tokens: u32, repeat: u32, cols: u32) -> Arc<LoadedGuest> {
     let more = format!(
         "(data (i32.const 1024) \"{}\") (data (i32.const 16) \"ab\\c3\\bc\")
          (global $left (mut i32) (i32.const 0))

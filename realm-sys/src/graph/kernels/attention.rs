@@ -108,6 +108,16 @@ impl KvLayout {
         self.page_bytes
     }
 
+    /// How elements are kept: F32, F16 or Q8_0.
+    pub fn ty(&self) -> GgmlType {
+        self.ty
+    }
+
+    /// Bytes of the keys, and of the values, of one head in a page.
+    pub fn head_bytes(&self) -> (usize, usize) {
+        (self.key_bytes, self.value_bytes)
+    }
+
     /// KV heads.
     pub fn n_head_kv(&self) -> usize {
         self.n_head_kv
@@ -116,6 +126,15 @@ impl KvLayout {
     /// Elements of a key, and of a value.
     pub fn head_dims(&self) -> (usize, usize) {
         (self.dk, self.dv)
+    }
+
+    /// Where a head's keys and its values lie in a page, in bytes.
+    pub fn head_parts(&self, head: usize) -> (Range<usize>, Range<usize>) {
+        let part = |start: usize, bytes: usize| start + head * bytes..start + (head + 1) * bytes;
+        (
+            part(0, self.key_bytes),
+            part(self.values_at(), self.value_bytes),
+        )
     }
 
     /// Where the values of the first head begin, in bytes.
@@ -130,20 +149,31 @@ pub fn kv_append_row(layout: &KvLayout, page: &mut [u8], slot: usize, k: &[f32],
     let Some((keys, values)) = page.split_at_mut_checked(layout.values_at()) else {
         return;
     };
+    let pages = keys.chunks_exact_mut(layout.key_bytes);
+    let pages = pages.zip(values.chunks_exact_mut(layout.value_bytes));
+    let rows = k.chunks_exact(layout.dk).zip(v.chunks_exact(layout.dv));
+    for ((k, v), (keys, values)) in rows.zip(pages) {
+        kv_append_head(layout, keys, values, slot, k, v);
+    }
+}
+
+/// Appends one position of one head: `k` is `[dk]`, `v` is `[dv]`; `keys` and `values` are the head's parts of the page,
+/// [`KvLayout::head_parts`].
+pub fn kv_append_head(
+    layout: &KvLayout,
+    keys: &mut [u8],
+    values: &mut [u8],
+    slot: usize,
+    k: &[f32],
+    v: &[f32],
+) {
     if slot >= PAGE {
         return;
     }
-    let heads = keys.chunks_exact_mut(layout.key_bytes);
-    for (k, page) in k.chunks_exact(layout.dk).zip(heads) {
-        append_key(layout.ty, page, slot, k);
-    }
-    let row_bytes = layout.value_bytes / PAGE;
-    let heads = values.chunks_exact_mut(layout.value_bytes);
-    for (v, page) in v.chunks_exact(layout.dv).zip(heads) {
-        if let Some(row) = page.chunks_exact_mut(row_bytes).nth(slot) {
-            // The lengths fit one another, and the type is one of those it has.
-            let _ = quantize_row(layout.ty, v, row);
-        }
+    append_key(layout.ty, keys, slot, k);
+    if let Some(row) = values.chunks_exact_mut(layout.value_bytes / PAGE).nth(slot) {
+        // The lengths fit one another, and the type is one of those it has.
+        let _ = quantize_row(layout.ty, v, row);
     }
 }
 

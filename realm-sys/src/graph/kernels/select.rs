@@ -33,13 +33,13 @@ fn key(x: f32, index: usize) -> u64 {
     u64::from(rank(x)) << 32 | u64::from(!(index as u32))
 }
 
-/// The index of the best element of the order; 0 for an empty row.
-pub fn argmax(x: &[f32]) -> u32 {
+#[inline(always)]
+fn argmax_body<I: Isa>(_: I, x: &[f32]) -> u32 {
     // Lanes keep the first of their best; a strictly better rank replaces it.
     let mut best = [0u32; LANES];
     let mut at = [0u32; LANES];
     let mut base = 0u32;
-    for chunk in x.chunks(LANES) {
+    let mut look = |chunk: &[f32]| {
         for (((best, at), &x), lane) in best.iter_mut().zip(&mut at).zip(chunk).zip(0u32..) {
             let r = rank(x);
             *at = if r > *best {
@@ -50,7 +50,10 @@ pub fn argmax(x: &[f32]) -> u32 {
             *best = if r > *best { r } else { *best };
         }
         base = base.wrapping_add(LANES as u32);
-    }
+    };
+    let (whole, rest) = x.as_chunks::<LANES>();
+    whole.iter().for_each(|chunk| look(chunk));
+    look(rest);
     let pick = |(r, i): (u32, u32), (&s, &j): (&u32, &u32)| {
         if s > r || s == r && s > 0 && j < i {
             (s, j)
@@ -62,10 +65,8 @@ pub fn argmax(x: &[f32]) -> u32 {
     best.iter().zip(&at).fold((0, 0), pick).1
 }
 
-/// The best `min(ids.len(), values.len(), x.len())` elements, best first; returns how many.
-///
-/// O(v log k), without memory beside the destinations.
-pub fn top_k(x: &[f32], ids: &mut [i32], values: &mut [f32]) -> usize {
+#[inline(always)]
+fn top_k_body<I: Isa>(_: I, x: &[f32], ids: &mut [i32], values: &mut [f32]) -> usize {
     let k = ids.len().min(values.len()).min(x.len());
     let (Some(ids), Some(values)) = (ids.get_mut(..k), values.get_mut(..k)) else {
         return 0;
@@ -83,12 +84,19 @@ pub fn top_k(x: &[f32], ids: &mut [i32], values: &mut [f32]) -> usize {
     }
     let root = |ids: &[i32], values: &[f32]| get(ids, values, 0).map_or(0, |(v, i)| key(v, i));
     let mut worst = root(ids, values);
-    for (i, &v) in rest.iter().enumerate() {
-        // Later elements lose ties, so the rank alone decides.
-        if rank(v) > (worst >> 32) as u32 {
-            set(ids, values, 0, (v, k + i));
-            sink(ids, values, 0, k);
-            worst = root(ids, values);
+    for (c, chunk) in rest.chunks(LANES).enumerate() {
+        // Hardly any chunk of a long row has one that is good enough, and to see that takes few vector operations.
+        let best = chunk.iter().fold(0, |best, &v| best.max(rank(v)));
+        if best <= (worst >> 32) as u32 {
+            continue;
+        }
+        for (i, &v) in chunk.iter().enumerate() {
+            // Later elements lose ties, so the rank alone decides.
+            if rank(v) > (worst >> 32) as u32 {
+                set(ids, values, 0, (v, k + c * LANES + i));
+                sink(ids, values, 0, k);
+                worst = root(ids, values);
+            }
         }
     }
     // Heap sort: the worst goes to the end each time.
@@ -216,6 +224,16 @@ fn logsumexp_body<I: Isa>(i: I, x: &[f32], scale: f32) -> f32 {
     (f64::from(m) + libm::log(f64::from(tree(&sum)))) as f32
 }
 
+instances! {
+    /// The index of the best element of the order; 0 for an empty row.
+    pub fn argmax / argmax_at(x: &[f32]) -> u32 = argmax_body
+}
+instances! {
+    /// The best `min(ids.len(), values.len(), x.len())` elements, best first; returns how many.
+    ///
+    /// O(v log k), without memory beside the destinations.
+    pub fn top_k / top_k_at(x: &[f32], ids: &mut [i32], values: &mut [f32]) -> usize = top_k_body
+}
 instances! {
     /// `ln of the sum of exp(x * scale)`; minus infinity for an empty row.
     pub fn logsumexp / logsumexp_at(x: &[f32], scale: f32) -> f32 = logsumexp_body

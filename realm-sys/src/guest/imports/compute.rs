@@ -109,7 +109,7 @@ fn define_programs(linker: &mut Linker<HostState>) -> core::result::Result<(), E
                 let id = Prepared::model_id_field(bytes)
                     .ok_or_else(|| err!(Format, "a program of {len} bytes has no header"))?;
                 let model = h.models.get(id)?.clone();
-                let program = Prepared::new(bytes, &model, &mut h.compute.memory)?;
+                let program = Prepared::shared(bytes, &model, &mut h.compute.memory)?;
                 small(h.compute.add_program(program)?)
             })
         },
