@@ -2,6 +2,8 @@
 """Writes a GGUF of a real model's shape with random weights, for measuring speed and memory.
 
     synthetic.py SHAPE MIX OUT.gguf [--vocab FILE.gguf] [--layers N]
+    synthetic.py SHAPE llama2.c OUT.bin     a checkpoint of llama2.c's first format, F32
+    synthetic.py --info FILE.gguf           what a token costs, as JSON
 
 SHAPE is one of those below. MIX is a name that llama.cpp's quantizer knows (Q4_K_M, Q3_K_M, Q8_0, F16, ...): tensors get
 the types that it would give them. Blocks are random bits with scales patched so that weights have a deviation of about
@@ -9,6 +11,8 @@ the types that it would give them. Blocks are random bits with scales patched so
 Needs numpy and the PyPI package gguf.
 """
 import argparse
+import json
+import struct
 import sys
 
 import gguf
@@ -104,14 +108,51 @@ def vocabulary(writer, source, count):
     writer.add_add_bos_token(True)
 
 
+def llama2c(shape, out):
+    _, layers, d, heads, heads_kv, dim, ffn, vocab, context, tied, _ = SHAPES[shape]
+    rng = np.random.default_rng(1)
+    kv = heads_kv * dim
+    sizes = [vocab * d, None, d * d, d * kv, d * kv, d * d, None, d * ffn, ffn * d, d * ffn]
+    with open(out, "wb") as f:
+        f.write(struct.pack("<7i", d, ffn, layers, heads, heads_kv, vocab if tied else -vocab, context))
+        for i, size in enumerate(sizes):
+            for _ in range(1 if i == 0 else layers):
+                f.write((weights(rng, T.F32, 1, size) if size else np.ones(d, np.float32)).tobytes())
+        f.write(np.ones(d, np.float32).tobytes())
+        f.write(np.zeros(context * dim, np.float32).tobytes())
+        if not tied:
+            f.write(weights(rng, T.F32, vocab, d).tobytes())
+
+
+def info(path):
+    """Bytes of weights that a token reads, and multiply-adds of a token that is not asked for its logits."""
+    tensors = gguf.GGUFReader(path).tensors
+    tied = all(t.name != "output.weight" for t in tensors)
+    matrices = [t for t in tensors if len(t.shape) == 2 and t.name not in ("token_embd.weight", "output.weight")]
+    kinds = {}
+    for t in matrices:
+        kinds[t.tensor_type.name] = kinds.get(t.tensor_type.name, 0) + int(t.n_elements)
+    return {
+        "bytes": sum(int(t.n_bytes) for t in tensors if tied or t.name != "token_embd.weight"),
+        "multiply_adds": sum(kinds.values()),
+        "kind": max(kinds, key=kinds.get),
+    }
+
+
 def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--info":
+        print(json.dumps(info(sys.argv[2])))
+        return
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("shape", choices=SHAPES)
-    p.add_argument("mix", choices=FILE_TYPES)
+    p.add_argument("mix", choices=[*FILE_TYPES, "llama2.c"])
     p.add_argument("out")
     p.add_argument("--vocab")
     p.add_argument("--layers", type=int)
     a = p.parse_args()
+    if a.mix == "llama2.c":
+        llama2c(a.shape, a.out)
+        return
     arch, layers, d, heads, heads_kv, dim, ffn, vocab, context, tied, base = SHAPES[a.shape]
     layers = a.layers or layers
     rng = np.random.default_rng(1)
