@@ -5,8 +5,9 @@ import sys
 
 import matplotlib
 
-matplotlib.use("svg")
+matplotlib.use("agg")
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 
 
 def main():
@@ -20,13 +21,17 @@ def main():
     for i, (test, color) in enumerate(zip(tests, ("#3b6ea5", "#d08a2e", "#6a9955"))):
         of_test = {(b["model"], b["threads"]): b["ratio"] for b in bars if b["test"] == test}
         at = [g for g, group in enumerate(groups) if group in of_test]
-        drawn = axes.barh([g + (i + 0.5) * height - 0.4 for g in at], [of_test[groups[g]] for g in at], height, color=color, label=test)
-        axes.bar_label(drawn, fmt="%.2f", padding=2, fontsize=7)
+        ratios = [of_test[groups[g]] for g in at]
+        drawn = axes.barh(
+            [g + (i + 0.5) * height - 0.4 for g in at], [r - 1 for r in ratios], height, 1, color=color, label=test)
+        axes.bar_label(drawn, [f"{r:.2f}" for r in ratios], padding=2, fontsize=7)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(groups)), [f"{model}, {threads} thread{'s' if threads > 1 else ''}" for model, threads in groups])
+    axes.set_yticks(range(len(groups)), [f"{model}, threads: {threads}" for model, threads in groups])
     axes.invert_yaxis()
     axes.set_xlabel("Realm's tokens per second over the best other engine's")
-    axes.margins(x=0.08)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes.margins(x=0.12)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if tests:
