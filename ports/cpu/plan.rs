@@ -145,6 +145,8 @@ pub struct Plan {
     pub phases: Vec<Phase>,
     /// By index in [`Phase::Product`].
     pub groups: Vec<Group>,
+    /// Multiply-adds with weights for one row.
+    pub row_cost: u64,
     /// By index in [`Phase::Attend`].
     pub heads: Vec<Heads>,
     /// By index in [`Item::Angles`].
@@ -245,6 +247,7 @@ pub unsafe fn plan(
             kernels,
             phases: Vec::new(),
             groups: Vec::new(),
+            row_cost: 0,
             heads: Vec::new(),
             angles: Vec::new(),
             rows_at: 0,
@@ -532,6 +535,8 @@ impl Planner<'_> {
                 *form = Some(row_bytes);
                 row_bytes += (self.kernels.act_row_bytes)(m.kind, k);
             }
+            let cost = (m.m as u64).saturating_mul(k as u64);
+            self.plan.row_cost = self.plan.row_cost.saturating_add(cost);
             let scratch = (self.kernels.product_scratch_bytes)(m.ty, k, rows.max(MAX_STEPS));
             self.scratch_bytes = self.scratch_bytes.max(scratch);
         }

@@ -20,6 +20,8 @@ const SMALL: usize = 1 << 15;
 /// Smallest piece worth claiming, and largest where time is watched.
 const LEAST: usize = 1 << 17;
 const MOST: usize = 1 << 24;
+/// Steps below this cost are one thread's: waking another, and handing it parts of phases, would take longer.
+const ALONE: u64 = 1 << 20;
 /// How often to look for work before leaving it to the others: some milliseconds.
 const PATIENCE: u32 = 100_000;
 
@@ -196,7 +198,11 @@ pub fn advance(
         // SAFETY: the first `count` were written just now; there are no more steps than places.
         let bound = unsafe { from_raw_parts(bound.as_ptr().cast::<Bound<'_>>(), count) };
         let batch = Batch::new(plan, bound);
-        let threads = (lead.thread_count.min(platform.width()).max(1) as usize).min(plan.threads);
+        let mut threads =
+            (lead.thread_count.min(platform.width()).max(1) as usize).min(plan.threads);
+        if plan.row_cost.saturating_mul(batch.most_rows() as u64) < ALONE {
+            threads = 1;
+        }
         let shared = Shared {
             plan,
             batch: &batch,

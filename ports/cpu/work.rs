@@ -48,6 +48,12 @@ impl<'a> Batch<'a> {
         Self { plan, steps }
     }
 
+    /// The most rows that a product has.
+    pub fn most_rows(&self) -> usize {
+        let rows = self.plan.groups.iter().map(|g| self.all_group_rows(g));
+        rows.max().unwrap_or(0)
+    }
+
     fn steps(&self) -> core::slice::Iter<'a, Bound<'a>> {
         self.steps.iter()
     }

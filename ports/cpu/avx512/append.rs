@@ -4,6 +4,7 @@
 //! registers and a run of slots is written at once; few are written slot by slot.
 #![allow(
     clippy::indexing_slicing,
+    clippy::needless_range_loop,
     reason = "arrays of registers, indexed by constants once unrolled"
 )]
 

@@ -10,6 +10,7 @@
 //! for softmax"; tiles of queries over blocks of keys are FlashAttention's.)
 #![allow(
     clippy::indexing_slicing,
+    clippy::needless_range_loop,
     reason = "arrays of a tile's size, indexed below it"
 )]
 

@@ -8,6 +8,7 @@
 //! multiplication", without packing.)
 #![allow(
     clippy::indexing_slicing,
+    clippy::needless_range_loop,
     reason = "arrays of registers, indexed by constants once unrolled"
 )]
 

@@ -5,6 +5,7 @@
 //! `T`. Every sum runs in the reference's order, dimensions or positions ascending.
 #![allow(
     clippy::indexing_slicing,
+    clippy::needless_range_loop,
     reason = "arrays of registers, indexed by constants once unrolled"
 )]
 

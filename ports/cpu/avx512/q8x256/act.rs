@@ -6,16 +6,18 @@
 //! | 256..288 | 16 i16: sums of each 16 |
 //! | 288..304 | 8 i16: sums of each 32 |
 //! | 304..308 | the scale, a float |
+//! | 320..576 | the integers once more, sub-blocks of 32 in the order 0 2, 1 3, 4 6, 5 7: as the nibbles of Q4_K and Q5_K lie |
 
 use core::arch::x86_64::*;
 use core::array::from_fn;
 
 /// Bytes of a record.
-pub(super) const RECORD: usize = 320;
+pub(super) const RECORD: usize = 576;
 /// Where parts of a record begin.
 pub(super) const SUMS_16: usize = 256;
 pub(super) const SUMS_32: usize = 288;
 pub(super) const SCALE: usize = 304;
+pub(super) const NIBBLES: usize = 320;
 
 pub(in super::super) fn act_row_bytes(k: usize) -> usize {
     k.div_ceil(256).saturating_mul(RECORD)
@@ -66,10 +68,20 @@ unsafe fn record(x: &[f32; 256], to: *mut u8) {
             let q = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
             _mm_store_si128(to.add(16 * i).cast(), _mm512_cvtepi32_epi8(q));
         }
+        let quants = |i: usize| _mm512_load_si512(to.add(64 * i).cast());
+        let (a, b, c, e) = (quants(0), quants(1), quants(2), quants(3));
+        let order = [
+            _mm512_shuffle_i32x4::<0b01_00_01_00>(a, b),
+            _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b),
+            _mm512_shuffle_i32x4::<0b01_00_01_00>(c, e),
+            _mm512_shuffle_i32x4::<0b11_10_11_10>(c, e),
+        ];
+        for (i, v) in order.into_iter().enumerate() {
+            _mm512_store_si512(to.add(NIBBLES + 64 * i).cast(), v);
+        }
         // Sums of fours, then of 16 and of 32.
         let (ones, zero) = (_mm512_set1_epi8(1), _mm512_setzero_si512());
-        let fours: [__m512i; 4] =
-            from_fn(|i| _mm512_dpbusd_epi32(zero, ones, _mm512_load_si512(to.add(64 * i).cast())));
+        let fours: [__m512i; 4] = from_fn(|i| _mm512_dpbusd_epi32(zero, ones, quants(i)));
         // Pairs of vectors as words: in each lane four sums of one and four of the other.
         let words = |a, b| _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
         let (a, b) = (words(fours[0], fours[1]), words(fours[2], fours[3]));

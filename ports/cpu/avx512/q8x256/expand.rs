@@ -20,7 +20,8 @@ pub(super) trait Expand: Format {
 ///
 /// # Safety
 /// They are at `w[i] + at`.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn across(w: &[*const u8; 16], at: usize) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
     unsafe {
@@ -43,31 +44,31 @@ unsafe fn across(w: &[*const u8; 16], at: usize) -> [__m512i; 4] {
     }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn store(to: *mut u8, at: usize, v: __m512i) {
     // SAFETY: the caller's promise.
     unsafe { _mm512_store_si512(to.add(at).cast(), v) }
 }
 
 /// `(v >> DOWN) & mask`, doubleword by doubleword.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn bits<const DOWN: u32>(v: __m512i, mask: u8) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_and_si512(_mm512_srli_epi32::<DOWN>(v), _mm512_set1_epi8(mask as i8)) }
+    _mm512_and_si512(_mm512_srli_epi32::<DOWN>(v), _mm512_set1_epi8(mask as i8))
 }
 
 /// The factor in the low words, and the one in the high words.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn factors(v: __m512i) -> [__m512i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let float = |v| _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)));
-        [float(v), float(_mm512_srli_epi32::<16>(v))]
-    }
+    let float = |v| _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)));
+    [float(v), float(_mm512_srli_epi32::<16>(v))]
 }
 
 /// Four unsigned scales of each row, from sub-block `4 i` on.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn scales<F: Format>(to: *mut u8, i: usize, v: __m512i) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -81,7 +82,8 @@ unsafe fn scales<F: Format>(to: *mut u8, i: usize, v: __m512i) {
 }
 
 /// Four minima of each row, from sub-block `4 i` on.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn minima<F: Format>(to: *mut u8, i: usize, v: __m512i) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -99,7 +101,8 @@ unsafe fn minima<F: Format>(to: *mut u8, i: usize, v: __m512i) {
 }
 
 /// Four scales with a sign of each row, from sub-block `4 i` on, and what makes up for the offset.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn signed<F: Format>(to: *mut u8, i: usize, v: __m512i) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -134,7 +137,8 @@ unsafe fn signed<F: Format>(to: *mut u8, i: usize, v: __m512i) {
 }
 
 /// Factors, scales and minima of Q4_K and Q5_K: the first sixteen bytes.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn head_45<F: Format>(w: &[*const u8; 16], to: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -156,7 +160,8 @@ const fn element(e: usize) -> usize {
 }
 
 impl Expand for Q4K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -175,7 +180,8 @@ impl Expand for Q4K {
 }
 
 impl Expand for Q5K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -209,7 +215,8 @@ impl Expand for Q5K {
 }
 
 impl Expand for Q6K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -255,7 +262,8 @@ impl Expand for Q6K {
 }
 
 impl Expand for Q2K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -282,7 +290,8 @@ impl Expand for Q2K {
 }
 
 impl Expand for Q3K {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -332,7 +341,8 @@ impl Expand for Q3K {
 }
 
 impl Expand for Iq4Xs {
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {

@@ -78,7 +78,7 @@ unsafe fn four<F: Read, const T: usize>(
             macro_rules! row {
                 ($($r:literal)*) => {$(
                     let q = F::quants(w[$r]);
-                    let scale = F::scales(_mm512_shuffle_i32x4::<{ 0b01_01_01_01 * $r }>(head.scales, head.scales));
+                    let scale = F::scales::<$r>(&head);
                     for t in 0..T {
                         s[t][$r] = F::sums(q, a[t], scale);
                     }

@@ -4,13 +4,14 @@
 //! four neighbours fit a word for all types but IQ4_XS, so that two vectors of sums become one of words, and one
 //! `vpdpwssd` multiplies them by the scales of their sub-blocks.
 
+use super::act::NIBBLES;
 use super::{Format, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
 use core::arch::x86_64::*;
 
 /// What four rows have once per super-block: a row to each lane of 128 bits.
 pub(super) struct Head {
-    /// Scales of sub-blocks, bytes: eight or sixteen.
-    pub scales: __m512i,
+    /// Scales of sub-blocks as words, eight and eight, where [`Read::PLACES`] says.
+    pub scales: [__m512i; 2],
     /// As words, to be multiplied with sums of activations: minima, or scales. The first eight and the second.
     pub side: [__m512i; 2],
     /// The factors.
@@ -20,7 +21,7 @@ pub(super) struct Head {
 }
 
 /// How a type is read.
-pub(super) trait Read: Format {
+pub(super) trait Read: Format + Sized {
     /// # Safety
     /// A super-block is at each of `w`.
     unsafe fn head(w: [*const u8; 4]) -> Head;
@@ -34,29 +35,42 @@ pub(super) trait Read: Format {
     /// # Safety
     /// A record is at `x`.
     unsafe fn acts(x: *const u8) -> [__m512i; 4];
-    /// Scales as [`Self::sums`] wants them, from a row's in every lane.
+    /// Of the words that `packs` leaves of the first two vectors, and of the last two: which of the eight scales belong
+    /// to the first vector's lanes, then to the second's.
+    const PLACES: [[i16; 8]; 2];
+    /// Which of the head's vectors of scales each of them takes.
+    const FROM: [usize; 2] = [0, 1];
+    /// Row `R`'s scales as [`Self::sums`] wants them.
     ///
     /// # Safety
     /// The level is available.
-    unsafe fn scales(row: __m512i) -> [__m512i; 2];
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
+    unsafe fn scales<const R: usize>(head: &Head) -> [__m512i; 2] {
+        let spread = const { &Spread::<Self>::TABLE[R] };
+        [0, 1].map(|i| {
+            // SAFETY: a table is as long as a vector.
+            let order = unsafe { _mm512_loadu_si512(spread[i].as_ptr().cast()) };
+            _mm512_permutexvar_epi16(order, head.scales[Self::FROM[i]])
+        })
+    }
     /// Sixteen sums that add up to the sum over sub-blocks of scale times products.
     ///
     /// # Safety
     /// The level is available.
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn sums(q: [__m512i; 4], a: [__m512i; 4], scale: [__m512i; 2]) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let z = _mm512_setzero_si512();
-            let p = |i: usize| _mm512_dpbusd_epi32(z, q[i], a[i]);
-            let s = _mm512_dpwssd_epi32(z, _mm512_packs_epi32(p(0), p(1)), scale[0]);
-            _mm512_dpwssd_epi32(s, _mm512_packs_epi32(p(2), p(3)), scale[1])
-        }
+        let z = _mm512_setzero_si512();
+        let p = |i: usize| _mm512_dpbusd_epi32(z, q[i], a[i]);
+        let s = _mm512_dpwssd_epi32(z, _mm512_packs_epi32(p(0), p(1)), scale[0]);
+        _mm512_dpwssd_epi32(s, _mm512_packs_epi32(p(2), p(3)), scale[1])
     }
 }
 
 /// Sixteen bytes of each of four rows.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn lanes(w: [*const u8; 4], at: usize) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe {
@@ -69,17 +83,16 @@ unsafe fn lanes(w: [*const u8; 4], at: usize) -> __m512i {
 }
 
 /// The first doubleword of each lane.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn firsts(v: __m512i) -> __m128i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-        _mm512_castsi512_si128(_mm512_permutexvar_epi32(first, v))
-    }
+    let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    _mm512_castsi512_si128(_mm512_permutexvar_epi32(first, v))
 }
 
 /// A doubleword of each row.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn dwords(w: [*const u8; 4], at: usize) -> __m128i {
     // SAFETY: the caller's promise.
     unsafe {
@@ -89,26 +102,26 @@ unsafe fn dwords(w: [*const u8; 4], at: usize) -> __m128i {
 }
 
 /// Halves in the low words, and in the high words, as floats.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn factors(v: __m128i) -> (__m128, __m128) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        (
-            _mm_cvtph_ps(_mm_cvtepi32_epi16(v)),
-            _mm_cvtph_ps(_mm_cvtepi32_epi16(_mm_srli_epi32::<16>(v))),
-        )
-    }
+    (
+        _mm_cvtph_ps(_mm_cvtepi32_epi16(v)),
+        _mm_cvtph_ps(_mm_cvtepi32_epi16(_mm_srli_epi32::<16>(v))),
+    )
 }
 
 /// Sixteen bytes in every lane.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn every(b: [i8; 16]) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(b.as_ptr().cast())) }
 }
 
 /// Two halves of 32 bytes.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn two(low: *const u8, high: *const u8) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe {
@@ -118,63 +131,52 @@ unsafe fn two(low: *const u8, high: *const u8) -> __m512i {
 }
 
 /// 32 bytes, twice.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn twice(p: *const u8) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe { _mm512_broadcast_i64x4(_mm256_loadu_si256(p.cast())) }
 }
 
 /// A number of bits for the words of each half.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn halves(low: i16, high: i16) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_inserti64x4::<1>(_mm512_set1_epi16(low), _mm256_set1_epi16(high)) }
+    _mm512_inserti64x4::<1>(_mm512_set1_epi16(low), _mm256_set1_epi16(high))
 }
 
 /// `a | (b & mask)`.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn or_masked(a: __m512i, b: __m512i, mask: __m512i) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask) }
+    _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask)
 }
 
-/// Which byte of a row's scales belongs to the words that `packs` leaves in each lane: four of the first vector, then
-/// four of the second. Every second entry clears the upper byte.
-const fn spread(first: [i8; 4], second: [i8; 4]) -> [i8; 64] {
-    let mut t = [-1; 64];
-    let mut i = 0;
-    while i < 32 {
-        t[2 * i] = if i % 8 < 4 {
-            first[i / 8]
-        } else {
-            second[i / 8]
-        };
-        i += 1;
-    }
-    t
+/// Where the words of scales come from, for each row.
+struct Spread<F>(core::marker::PhantomData<F>);
+
+impl<F: Read> Spread<F> {
+    const TABLE: [[[i16; 32]; 2]; 4] = {
+        let mut t = [[[0; 32]; 2]; 4];
+        let mut i = 0;
+        while i < 256 {
+            let (row, pair, word) = (i / 64, i / 32 % 2, i % 32);
+            // Each lane has four words of the first vector's and four of the second's.
+            let place = F::PLACES[pair][word / 8 + word % 8 / 4 * 4];
+            t[row][pair][word] = 8 * row as i16 + place;
+            i += 1;
+        }
+        t
+    };
 }
 
-/// The same with the byte above, for scales with a sign.
-const fn spread_high(first: [i8; 4], second: [i8; 4]) -> [i8; 64] {
-    let low = spread(first, second);
-    let mut t = [-1; 64];
-    let mut i = 0;
-    while i < 32 {
-        t[2 * i + 1] = low[2 * i];
-        i += 1;
-    }
-    t
-}
-
-#[inline(always)]
-unsafe fn load(t: &'static [i8; 64]) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_loadu_si512(t.as_ptr().cast()) }
-}
+/// In order: four lanes of the first vector, four of the second.
+const ASCENDING: [[i16; 8]; 2] = [[0, 1, 2, 3, 4, 5, 6, 7]; 2];
 
 /// Scales and minima of six bits, as Q4_K and Q5_K have them behind their factors: eight scales in a lane's first eight
 /// bytes, eight minima in the last.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn six_bits(w: [*const u8; 4]) -> (__m512i, __m128i) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -205,7 +207,8 @@ unsafe fn six_bits(w: [*const u8; 4]) -> (__m512i, __m128i) {
 }
 
 /// The head of Q4_K and Q5_K.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn head_45(w: [*const u8; 4]) -> Head {
     // SAFETY: the caller's promise.
     unsafe {
@@ -213,7 +216,7 @@ unsafe fn head_45(w: [*const u8; 4]) -> Head {
         let (d, dmin) = factors(d);
         let zero = _mm512_setzero_si512();
         Head {
-            scales,
+            scales: [_mm512_unpacklo_epi8(scales, zero), zero],
             side: [_mm512_unpackhi_epi8(scales, zero), zero],
             d,
             dmin,
@@ -222,36 +225,36 @@ unsafe fn head_45(w: [*const u8; 4]) -> Head {
 }
 
 /// Sub-blocks of nibbles: the low ones of 64 bytes are sub-blocks 0 and 2, the high ones 1 and 3.
-static NIBBLES: [[i8; 64]; 2] = [
-    spread([0, 0, 2, 2], [1, 1, 3, 3]),
-    spread([4, 4, 6, 6], [5, 5, 7, 7]),
-];
+const PLACES_45: [[i16; 8]; 2] = [[0, 0, 2, 2, 1, 1, 3, 3], [4, 4, 6, 6, 5, 5, 7, 7]];
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn acts_45(x: *const u8) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
-    unsafe { [0, 32, 128, 160].map(|at| two(x.add(at), x.add(at + 64))) }
+    [0, 1, 2, 3].map(|i| unsafe { _mm512_loadu_si512(x.add(NIBBLES + 64 * i).cast()) })
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn nibbles(v: __m512i) -> [__m512i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let low = _mm512_set1_epi8(15);
-        [
-            _mm512_and_si512(v, low),
-            _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
-        ]
-    }
+    let low = _mm512_set1_epi8(15);
+    [
+        _mm512_and_si512(v, low),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
+    ]
 }
 
 impl Read for Q4K {
-    #[inline(always)]
+    const PLACES: [[i16; 8]; 2] = PLACES_45;
+    const FROM: [usize; 2] = [0, 0];
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe { head_45(w) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -260,30 +263,25 @@ impl Read for Q4K {
             [a, b, c, d]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_45(x) }
     }
-    #[inline(always)]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [
-                _mm512_shuffle_epi8(row, load(&NIBBLES[0])),
-                _mm512_shuffle_epi8(row, load(&NIBBLES[1])),
-            ]
-        }
-    }
 }
 
 impl Read for Q5K {
-    #[inline(always)]
+    const PLACES: [[i16; 8]; 2] = PLACES_45;
+    const FROM: [usize; 2] = [0, 0];
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe { head_45(w) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -299,58 +297,45 @@ impl Read for Q5K {
             ]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_45(x) }
     }
-    #[inline(always)]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [
-                _mm512_shuffle_epi8(row, load(&NIBBLES[0])),
-                _mm512_shuffle_epi8(row, load(&NIBBLES[1])),
-            ]
-        }
-    }
 }
 
-/// In order: vector i has sub-blocks 4 i to 4 i + 3.
-static ASCENDING: [[i8; 64]; 2] = [
-    spread_high([0, 1, 2, 3], [4, 5, 6, 7]),
-    spread_high([8, 9, 10, 11], [12, 13, 14, 15]),
-];
-
 /// Bytes with a sign as words: the first eight of each lane, and the second.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn words(v: __m512i) -> [__m512i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        [
-            _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(v, v)),
-            _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(v, v)),
-        ]
-    }
+    [
+        _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(v, v)),
+        _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(v, v)),
+    ]
 }
 
 impl Read for Q6K {
-    #[inline(always)]
+    const PLACES: [[i16; 8]; 2] = ASCENDING;
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
             let scales = lanes(w, 192);
             // The factor is the last two bytes of the super-block.
             let (_, d) = factors(dwords(w, 206));
+            let scales = words(scales);
             Head {
                 scales,
-                side: words(scales),
+                side: scales,
                 d,
                 dmin: d,
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -368,94 +353,74 @@ impl Read for Q6K {
             [a, b, c, d]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { [0, 64, 128, 192].map(|at| _mm512_loadu_si512(x.add(at).cast())) }
     }
-    #[inline(always)]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let signed = |t| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(row, load(t)));
-            [signed(&ASCENDING[0]), signed(&ASCENDING[1])]
-        }
-    }
 }
 
 /// Pairs of bits of 32 bytes: layer s of the first 32 bytes is elements 32 s and following, of the second 128 + 32 s.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn layers(v: __m512i) -> [__m512i; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let low = _mm512_set1_epi8(3);
-        [
-            _mm512_and_si512(v, low),
-            _mm512_and_si512(_mm512_srli_epi16::<2>(v), low),
-            _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
-            _mm512_and_si512(_mm512_srli_epi16::<6>(v), low),
-        ]
-    }
+    let low = _mm512_set1_epi8(3);
+    [
+        _mm512_and_si512(v, low),
+        _mm512_and_si512(_mm512_srli_epi16::<2>(v), low),
+        _mm512_and_si512(_mm512_srli_epi16::<4>(v), low),
+        _mm512_and_si512(_mm512_srli_epi16::<6>(v), low),
+    ]
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
 unsafe fn acts_layers(x: *const u8) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
     unsafe { [0, 32, 64, 96].map(|at| two(x.add(at), x.add(at + 128))) }
 }
 
-static LAYERS: [[i8; 64]; 2] = [
-    spread([0, 1, 8, 9], [2, 3, 10, 11]),
-    spread([4, 5, 12, 13], [6, 7, 14, 15]),
-];
-static LAYERS_HIGH: [[i8; 64]; 2] = [
-    spread_high([0, 1, 8, 9], [2, 3, 10, 11]),
-    spread_high([4, 5, 12, 13], [6, 7, 14, 15]),
-];
+/// Scales in the order of layers: those of the first two vectors' lanes, then of the last two's.
+const LAYERED: [i8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
 
 impl Read for Q2K {
-    #[inline(always)]
+    const PLACES: [[i16; 8]; 2] = ASCENDING;
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
             let [scales, mins] = nibbles(lanes(w, 0));
             let (d, dmin) = factors(dwords(w, 80));
             let zero = _mm512_setzero_si512();
+            let words = |v| [_mm512_unpacklo_epi8(v, zero), _mm512_unpackhi_epi8(v, zero)];
             Head {
-                scales,
-                side: [
-                    _mm512_unpacklo_epi8(mins, zero),
-                    _mm512_unpackhi_epi8(mins, zero),
-                ],
+                scales: words(_mm512_shuffle_epi8(scales, every(LAYERED))),
+                side: words(mins),
                 d,
                 dmin,
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { layers(_mm512_loadu_si512(w.add(16).cast())) }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_layers(x) }
     }
-    #[inline(always)]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [
-                _mm512_shuffle_epi8(row, load(&LAYERS[0])),
-                _mm512_shuffle_epi8(row, load(&LAYERS[1])),
-            ]
-        }
-    }
 }
 
 impl Read for Q3K {
-    #[inline(always)]
+    const PLACES: [[i16; 8]; 2] = ASCENDING;
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
@@ -476,14 +441,15 @@ impl Read for Q3K {
             let scales = _mm512_sub_epi8(_mm512_or_si512(low, top), _mm512_set1_epi8(32));
             let (_, d) = factors(dwords(w, 106));
             Head {
-                scales,
+                scales: words(_mm512_shuffle_epi8(scales, every(LAYERED))),
                 side: words(scales),
                 d,
                 dmin: d,
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -499,18 +465,11 @@ impl Read for Q3K {
             ]
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe { acts_layers(x) }
-    }
-    #[inline(always)]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let signed = |t| _mm512_srai_epi16::<8>(_mm512_shuffle_epi8(row, load(t)));
-            [signed(&LAYERS_HIGH[0]), signed(&LAYERS_HIGH[1])]
-        }
     }
 }
 
@@ -525,20 +484,11 @@ pub(super) const IQ4_UNSIGNED: [i8; 16] = {
     t
 };
 
-/// A lane to a sub-block: its scale to the top byte of every doubleword.
-static DWORDS: [[i8; 64]; 2] = {
-    let mut t = [[-1; 64]; 2];
-    let mut i = 0;
-    while i < 16 {
-        t[0][4 * i + 3] = (i / 4) as i8;
-        t[1][4 * i + 3] = (4 + i / 4) as i8;
-        i += 1;
-    }
-    t
-};
-
 impl Read for Iq4Xs {
-    #[inline(always)]
+    const PLACES: [[i16; 8]; 2] = [[0, 1, 2, 3, 0, 1, 2, 3], [4, 5, 6, 7, 4, 5, 6, 7]];
+    const FROM: [usize; 2] = [0, 0];
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
@@ -564,15 +514,17 @@ impl Read for Iq4Xs {
             let top = _mm512_packus_epi16(_mm512_slli_epi16::<4>(top), _mm512_setzero_si512());
             let scales = _mm512_sub_epi8(_mm512_or_si512(low, top), _mm512_set1_epi8(32));
             let (d, _) = factors(firsts(v));
+            let scales = words(scales);
             Head {
                 scales,
-                side: words(scales),
+                side: scales,
                 d,
                 dmin: d,
             }
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn quants(w: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -582,7 +534,8 @@ impl Read for Iq4Xs {
             [a, b, c, d].map(|q| _mm512_shuffle_epi8(values, q))
         }
     }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn acts(x: *const u8) -> [__m512i; 4] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -597,27 +550,15 @@ impl Read for Iq4Xs {
             ]
         }
     }
-    #[inline(always)]
-    unsafe fn scales(row: __m512i) -> [__m512i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let signed = |t| _mm512_srai_epi32::<24>(_mm512_shuffle_epi8(row, load(t)));
-            [signed(&DWORDS[0]), signed(&DWORDS[1])]
-        }
-    }
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
     unsafe fn sums(q: [__m512i; 4], a: [__m512i; 4], scale: [__m512i; 2]) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            // Products of four bytes do not fit a word here.
-            let z = _mm512_setzero_si512();
-            let s = |i: usize| {
-                _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(z, q[i], a[i]), q[i + 1], a[i + 1])
-            };
-            _mm512_add_epi32(
-                _mm512_mullo_epi32(s(0), scale[0]),
-                _mm512_mullo_epi32(s(2), scale[1]),
-            )
-        }
+        // Products of four bytes do not fit a word here.
+        let z = _mm512_setzero_si512();
+        let s =
+            |i: usize| _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(z, q[i], a[i]), q[i + 1], a[i + 1]);
+        // Every scale is in both words of a doubleword.
+        let [a, b] = scale.map(|s| _mm512_srai_epi32::<16>(s));
+        _mm512_add_epi32(_mm512_mullo_epi32(s(0), a), _mm512_mullo_epi32(s(2), b))
     }
 }
