@@ -2,8 +2,9 @@
  *
  * Columns and protocol are those of llama-bench, so that the two can be compared: `ppN` reads a
  * prompt of N random tokens into an empty context, `tgN` makes N tokens after the begin token. Each
- * test runs once to warm up and then -r times; opening a session is not counted. `tgN npM` makes N tokens
- * in each of M sessions that are polled together, and counts them all.
+ * test runs once to warm up and then -r times; opening a session is not counted. `ppN @ dD` and
+ * `tgN @ dD` first fill the context with D tokens, which is not counted either. `tgN npM` makes N
+ * tokens in each of M sessions that are polled together, and counts them all.
  */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
@@ -22,11 +23,12 @@
 #define REPETITIONS_MAX 1000u
 
 static const char help[] =
-    "-m MODEL.gguf [-p N,...] [-n N,...] [-np N,...] [-t N,...] [-r N] [--backend NAME] [-o md|json]\n"
+    "-m MODEL.gguf [-p N,...] [-n N,...] [-d N,...] [-np N,...] [-t N,...] [-r N] [-o md|json]\n"
     "\n"
     "  -m, --model FILE      a GGUF file; FILE-00001-of-0000N.gguf stands for all N parts\n"
     "  -p, --n-prompt N,...  tokens to read (default 512; 0: no such test)\n"
     "  -n, --n-gen N,...     tokens to make (default 128; 0: no such test)\n"
+    "  -d, --n-depth N,...   tokens that are in the context before (default 0)\n"
     " -np, --parallel N,...  sessions that make tokens together (default 1)\n"
     "  -t, --threads N,...   threads (default 1)\n"
     "  -r, --repetitions N   measured runs of each test (default 5)\n"
@@ -37,13 +39,14 @@ static const char help[] =
 
 static const char *model_path, *backend, *isa, *output = "md";
 static tool_counts prompts = {{512}, 1}, gens = {{128}, 1}, threads = {{1}, 1},
-                   parallels = {{1}, 1};
+                   parallels = {{1}, 1}, depths = {{0}, 1};
 static uint32_t repetitions = 5;
 
 static const tool_option options[] = {
     {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
     {"--n-prompt", "-p", TOOL_COUNTS, &prompts, 0, 1 << 24},
     {"--n-gen", "-n", TOOL_COUNTS, &gens, 0, 1 << 24},
+    {"--n-depth", "-d", TOOL_COUNTS, &depths, 0, 1 << 24},
     {"--parallel", "-np", TOOL_COUNTS, &parallels, 1, 1024},
     {"--threads", "-t", TOOL_COUNTS, &threads, 1, 1024},
     {"--repetitions", "-r", TOOL_COUNT, &repetitions, 1, REPETITIONS_MAX},
@@ -128,7 +131,7 @@ static void read_model(void) {
 /* ---- one test ---- */
 
 typedef struct test {
-    uint32_t thread_count, n_prompt, n_gen, parallel;
+    uint32_t thread_count, n_prompt, n_gen, n_depth, parallel;
     char backend[64];
     uint64_t ns[REPETITIONS_MAX];
     time_t started;
@@ -142,14 +145,17 @@ static uint32_t next_random(uint32_t *state) {
 }
 
 static realm_session *open_session(realm_runtime *runtime, const test *t) {
+    const int filled = t->n_depth > 0;
     char n_predict[16], ctx[16];
     const realm_param params[] = {
         {"ignore_eos", "1"}, {"n_predict", n_predict}, {"ctx", ctx}, {"temp", "0"}};
     realm_session_options session_options = REALM_SESSION_OPTIONS_INIT;
     realm_session *session = NULL;
     realm_error error = {0, ""};
-    (void)snprintf(n_predict, sizeof n_predict, "%" PRIu32, t->n_gen);
-    (void)snprintf(ctx, sizeof ctx, "%" PRIu32, t->n_prompt + t->n_gen + 1);
+    /* With a filled context one more token is made, before the clock starts. */
+    (void)snprintf(n_predict, sizeof n_predict, "%" PRIu32,
+                   t->n_gen + (filled && t->n_gen > 0 ? 1 : 0));
+    (void)snprintf(ctx, sizeof ctx, "%" PRIu32, t->n_depth + t->n_prompt + t->n_gen + 2);
     session_options.params = params;
     session_options.param_count = sizeof params / sizeof params[0];
     session_options.backend = backend;
@@ -158,12 +164,9 @@ static realm_session *open_session(realm_runtime *runtime, const test *t) {
     return session;
 }
 
-/* Runs the test once and returns the nanoseconds from the prompt to the end of the turn. */
-static uint64_t run_once(realm_runtime *runtime, const test *t) {
-    const uint32_t count = t->n_prompt > 0 ? t->n_prompt : 1;
-    uint32_t *ids = (uint32_t *)calloc(count, sizeof *ids), state = 1, made = 0;
-    realm_session *session = open_session(runtime, t);
-    realm_event event = REALM_EVENT_INIT;
+/* Hands the session `count` tokens: the begin token and "random" ones. */
+static void prompt(realm_session *session, uint32_t count) {
+    uint32_t *ids = (uint32_t *)calloc(count, sizeof *ids), state = 1;
     realm_error error = {0, ""};
     if (ids == NULL) {
         tool_die("no memory for %" PRIu32 " tokens", count);
@@ -172,16 +175,55 @@ static uint64_t run_once(realm_runtime *runtime, const test *t) {
         ids[i] = next_random(&state) % model.vocab_count;
     }
     ids[0] = model.first_token;
-    const double start = tool_now_ms();
     tool_check(realm_session_prompt(session, REALM_INPUT_IDS, ids, count * sizeof *ids, &error),
                &error);
+    free(ids);
+}
+
+/* Polls until the session has made a token or ended its turn; 1: it made one. */
+static int next_token(realm_session *session) {
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
     while (event.kind != REALM_EVENT_DONE) {
         tool_check(realm_session_poll(session, 0, &event, &error), &error);
-        made += event.kind == REALM_EVENT_TOKEN && event.token >= 0;
+        if (event.kind == REALM_EVENT_TOKEN && event.token >= 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Puts D tokens into the context, untimed. Where tokens are to be made, one more is read and answered, so
+ * that the clock starts at a step of one token. */
+static void fill(realm_session *session, const test *t) {
+    if (t->n_depth == 0) {
+        return;
+    }
+    prompt(session, t->n_depth + (t->n_gen > 0 ? 1 : 0));
+    if (next_token(session) != (t->n_gen > 0)) {
+        tool_die("the context cannot be filled with %" PRIu32 " tokens", t->n_depth);
+    }
+}
+
+/* What is timed begins with this, unless the filling has begun it already. */
+static void begin(realm_session *session, const test *t) {
+    if (t->n_prompt > 0 || t->n_depth == 0) {
+        prompt(session, t->n_prompt > 0 ? t->n_prompt : 1);
+    }
+}
+
+/* Runs the test once and returns the nanoseconds from the prompt to the end of the turn. */
+static uint64_t run_once(realm_runtime *runtime, const test *t) {
+    realm_session *session = open_session(runtime, t);
+    uint32_t made = 0;
+    fill(session, t);
+    const double start = tool_now_ms();
+    begin(session, t);
+    while (next_token(session)) {
+        made++;
     }
     const double ms = tool_now_ms() - start;
     realm_session_close(session);
-    free(ids);
     if (made < t->n_gen) {
         tool_die("the model made %" PRIu32 " tokens of %" PRIu32, made, t->n_gen);
     }
@@ -204,12 +246,11 @@ static uint64_t run_together(realm_runtime *runtime, const test *t) {
     for (size_t i = 0; i < count; i++) {
         sessions[i] = running[i] = open_session(runtime, t);
         events[i] = init;
+        fill(sessions[i], t);
     }
     const double start = tool_now_ms();
     for (size_t i = 0; i < count; i++) {
-        tool_check(realm_session_prompt(sessions[i], REALM_INPUT_IDS, &model.first_token,
-                                        sizeof model.first_token, &error),
-                   &error);
+        begin(sessions[i], t);
     }
     while (n > 0) {
         size_t left = 0;
@@ -242,6 +283,7 @@ static void run_test(realm_runtime *runtime, test *t) {
     test warm_up = *t;
     (void)snprintf(t->backend, sizeof t->backend, "%s", backend != NULL ? backend : name);
     t->started = time(NULL);
+    warm_up.n_depth = 0;
     if (warm_up.n_gen > 1) {
         warm_up.n_gen = 1;
     }
@@ -301,11 +343,12 @@ static void print_json(const test *t, int first) {
     tool_json_string(stdout, model.type);
     printf(",\n    \"model_size\": %" PRIu64 ",\n    \"model_n_params\": %" PRIu64
            ",\n    \"n_threads\": %" PRIu32 ",\n    \"use_mmap\": true"
-           ",\n    \"n_prompt\": %" PRIu32 ",\n    \"n_gen\": %" PRIu32 ",\n    \"n_parallel\": %" PRIu32
+           ",\n    \"n_prompt\": %" PRIu32 ",\n    \"n_gen\": %" PRIu32 ",\n    \"n_depth\": %" PRIu32
+           ",\n    \"n_parallel\": %" PRIu32
            ",\n    \"test_time\": \"%s\",\n    \"avg_ns\": %.0f,\n    \"stddev_ns\": %.0f"
            ",\n    \"avg_ts\": %.6f,\n    \"stddev_ts\": %.6f,\n",
-           model.bytes, model.parameters, t->thread_count, t->n_prompt, t->n_gen, t->parallel, when,
-           ns.mean, ns.deviation, ts.mean, ts.deviation);
+           model.bytes, model.parameters, t->thread_count, t->n_prompt, t->n_gen, t->n_depth, t->parallel,
+           when, ns.mean, ns.deviation, ts.mean, ts.deviation);
     print_samples("samples_ns", t, 0);
     printf(",\n");
     print_samples("samples_ts", t, tokens);
@@ -335,6 +378,10 @@ static void print_row(const test *t, int first) {
     }
     (void)snprintf(name, sizeof name, "%s%" PRIu32, t->n_prompt > 0 ? "pp" : "tg",
                    t->n_prompt + t->n_gen);
+    if (t->n_depth > 0) {
+        const size_t used = strlen(name);
+        (void)snprintf(name + used, sizeof name - used, " @ d%" PRIu32, t->n_depth);
+    }
     if (t->parallel > 1) {
         const size_t used = strlen(name);
         (void)snprintf(name + used, sizeof name - used, " np%" PRIu32, t->parallel);
@@ -346,7 +393,7 @@ static void print_row(const test *t, int first) {
 }
 
 static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t n_prompt,
-                         uint32_t n_gen, uint32_t parallel, int first) {
+                         uint32_t n_gen, uint32_t n_depth, uint32_t parallel, int first) {
     static test t;
     if (n_prompt == 0 && n_gen == 0) {
         return first;
@@ -354,6 +401,7 @@ static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t
     t.thread_count = thread_count;
     t.n_prompt = n_prompt;
     t.n_gen = n_gen;
+    t.n_depth = n_depth;
     t.parallel = parallel;
     run_test(runtime, &t);
     if (strcmp(output, "json") == 0) {
@@ -379,13 +427,17 @@ int main(int argc, char **argv) {
     for (size_t t = 0; t < threads.count; t++) {
         tool_isa(isa);
         realm_runtime *runtime = tool_runtime(threads.value[t]);
-        for (size_t i = 0; i < prompts.count; i++) {
-            first = run_and_print(runtime, threads.value[t], prompts.value[i], 0, 1, first);
-        }
-        for (size_t i = 0; i < gens.count; i++) {
-            for (size_t k = 0; k < parallels.count; k++) {
-                first = run_and_print(runtime, threads.value[t], 0, gens.value[i],
-                                      parallels.value[k], first);
+        for (size_t d = 0; d < depths.count; d++) {
+            const uint32_t depth = depths.value[d];
+            for (size_t i = 0; i < prompts.count; i++) {
+                first = run_and_print(runtime, threads.value[t], prompts.value[i], 0, depth, 1,
+                                      first);
+            }
+            for (size_t i = 0; i < gens.count; i++) {
+                for (size_t k = 0; k < parallels.count; k++) {
+                    first = run_and_print(runtime, threads.value[t], 0, gens.value[i], depth,
+                                          parallels.value[k], first);
+                }
             }
         }
         realm_runtime_destroy(runtime);
