@@ -56,3 +56,40 @@ pub unsafe extern "C" fn realm_cpu_force_isa(
         ))
     })
 }
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use super::super::error::{
+        REALM_STATUS_INVALID_ARGUMENT, REALM_STATUS_NOT_FOUND, REALM_STATUS_OK,
+        REALM_STATUS_UNSUPPORTED,
+    };
+    use super::*;
+    use core::ffi::CStr;
+    use core::ptr;
+
+    fn force(name: &[u8]) -> realm_status {
+        // SAFETY: a slice's pointer and length.
+        unsafe { realm_cpu_force_isa(name.as_ptr().cast(), name.len(), ptr::null_mut()) }
+    }
+
+    #[test]
+    fn levels_are_chosen_by_name() {
+        assert_eq!(force(b"sse9"), REALM_STATUS_NOT_FOUND);
+        assert_eq!(force(b"\xff"), REALM_STATUS_INVALID_ARGUMENT);
+        // SAFETY: NULL is an argument like another.
+        let null = unsafe { realm_cpu_force_isa(ptr::null(), 3, ptr::null_mut()) };
+        assert_eq!(null, REALM_STATUS_INVALID_ARGUMENT);
+        let elsewhere: &[u8] = if cfg!(target_arch = "aarch64") {
+            b"avx2"
+        } else {
+            b"neon"
+        };
+        assert_eq!(force(elsewhere), REALM_STATUS_UNSUPPORTED);
+        // Other tests run meanwhile and may choose too, so what is chosen is not looked at.
+        assert_eq!(force(b"scalar"), REALM_STATUS_OK);
+        assert_eq!(force(b""), REALM_STATUS_OK);
+        // SAFETY: NUL-terminated and static.
+        let name = unsafe { CStr::from_ptr(realm_cpu_isa()) };
+        assert!(crate::cpu::isa::ALL.iter().any(|i| i.c_name() == name));
+    }
+}
