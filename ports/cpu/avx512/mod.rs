@@ -2,6 +2,7 @@
 //!
 //! | file        | what |
 //! |-------------|------|
+//! | `walk`      | the ways over weights in blocks, for both families |
 //! | `q8x32`     | products of weights in blocks of 32 |
 //! | `q8x256`    | products of weights in super-blocks of 256 |
 //! | `float`     | products of weights that are floats, or dequantized to floats |
@@ -23,6 +24,7 @@ mod math;
 mod page;
 mod q8x256;
 mod q8x32;
+mod walk;
 
 /// The table.
 pub const KERNELS: Kernels = Kernels {

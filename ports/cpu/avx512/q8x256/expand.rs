@@ -2,10 +2,10 @@
 //! instruction serves all rows.
 
 use super::read::IQ4_UNSIGNED;
-use super::tile::{At, STEP};
+use super::tile::At;
 use super::{Format, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
+use crate::cpu::avx512::walk::{STEP, across};
 use core::arch::x86_64::*;
-use core::array::from_fn;
 
 /// How a type is expanded.
 pub(super) trait Expand: Format {
@@ -16,32 +16,15 @@ pub(super) trait Expand: Format {
     unsafe fn expand(w: [*const u8; 16], to: *mut u8);
 }
 
-/// Sixteen bytes of each of sixteen rows, transposed: four bytes of each row in each vector.
+/// Sixteen bytes of each row, transposed.
 ///
 /// # Safety
 /// They are at `w[i] + at`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-unsafe fn across(w: &[*const u8; 16], at: usize) -> [__m512i; 4] {
+unsafe fn across_at(w: &[*const u8; 16], at: usize) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
-    unsafe {
-        let load = |i: usize| _mm_loadu_si128(w[i].add(at).cast());
-        // Vector i has rows i, 4 + i, 8 + i, 12 + i in its lanes: what is left is a transposition within lanes.
-        let [a, b, c, d]: [__m512i; 4] = from_fn(|i| {
-            let v = _mm512_castsi128_si512(load(i));
-            let v = _mm512_inserti32x4::<1>(v, load(4 + i));
-            let v = _mm512_inserti32x4::<2>(v, load(8 + i));
-            _mm512_inserti32x4::<3>(v, load(12 + i))
-        });
-        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-        let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-        [
-            _mm512_unpacklo_epi64(ab, cd),
-            _mm512_unpackhi_epi64(ab, cd),
-            _mm512_unpacklo_epi64(ef, gh),
-            _mm512_unpackhi_epi64(ef, gh),
-        ]
-    }
+    unsafe { across(|i| w[i].add(at)) }
 }
 
 #[inline]
@@ -142,7 +125,7 @@ unsafe fn signed<F: Format>(to: *mut u8, i: usize, v: __m512i) {
 unsafe fn head_45<F: Format>(w: &[*const u8; 16], to: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
-        let [d, a, b, c] = across(w, 0);
+        let [d, a, b, c] = across_at(w, 0);
         let [d, dmin] = factors(d);
         store(to, At::<F>::D, d);
         store(to, At::<F>::DMIN, dmin);
@@ -167,7 +150,7 @@ impl Expand for Q4K {
         unsafe {
             head_45::<Self>(&w, to);
             for c in 0..8 {
-                let q = across(&w, 16 + 16 * c);
+                let q = across_at(&w, 16 + 16 * c);
                 // Bytes 32 n + l have elements 64 n + l and 64 n + 32 + l.
                 let e = 64 * (c / 2) + 16 * (c % 2);
                 for (j, q) in q.into_iter().enumerate() {
@@ -188,9 +171,9 @@ impl Expand for Q5K {
             head_45::<Self>(&w, to);
             for half in 0..2 {
                 // Bit s of byte l is the fifth bit of element l of sub-block s.
-                let mut fifth = across(&w, 16 + 16 * half);
+                let mut fifth = across_at(&w, 16 + 16 * half);
                 for n in 0..4 {
-                    let q = across(&w, 48 + 32 * n + 16 * half);
+                    let q = across_at(&w, 48 + 32 * n + 16 * half);
                     let e = 64 * n + 16 * half;
                     for (j, (q, fifth)) in q.into_iter().zip(&mut fifth).enumerate() {
                         let one = |v, by| _mm512_slli_epi32::<4>(_mm512_and_si512(v, by));
@@ -220,19 +203,19 @@ impl Expand for Q6K {
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
-            let [.., d] = across(&w, 194);
+            let [.., d] = across_at(&w, 194);
             store(to, At::<Self>::D, factors(d)[1]);
-            for (i, v) in across(&w, 192).into_iter().enumerate() {
+            for (i, v) in across_at(&w, 192).into_iter().enumerate() {
                 signed::<Self>(to, i, v);
             }
             for n in 0..2 {
                 for half in 0..2 {
                     // Elements l, 32 + l, 64 + l and 96 + l of 128.
                     let (a, b) = (
-                        across(&w, 64 * n + 16 * half),
-                        across(&w, 64 * n + 32 + 16 * half),
+                        across_at(&w, 64 * n + 16 * half),
+                        across_at(&w, 64 * n + 32 + 16 * half),
                     );
-                    let top = across(&w, 128 + 32 * n + 16 * half);
+                    let top = across_at(&w, 128 + 32 * n + 16 * half);
                     let e = 128 * n + 16 * half;
                     for (j, ((a, b), top)) in a.into_iter().zip(b).zip(top).enumerate() {
                         let e = e + 4 * j;
@@ -267,17 +250,17 @@ impl Expand for Q2K {
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
-            let [.., d] = across(&w, 68);
+            let [.., d] = across_at(&w, 68);
             let [d, dmin] = factors(d);
             store(to, At::<Self>::D, d);
             store(to, At::<Self>::DMIN, dmin);
-            for (i, v) in across(&w, 0).into_iter().enumerate() {
+            for (i, v) in across_at(&w, 0).into_iter().enumerate() {
                 scales::<Self>(to, i, bits::<0>(v, 15));
                 minima::<Self>(to, i, bits::<4>(v, 15));
             }
             for c in 0..4 {
                 let e = 128 * (c / 2) + 16 * (c % 2);
-                for (j, q) in across(&w, 16 + 16 * c).into_iter().enumerate() {
+                for (j, q) in across_at(&w, 16 + 16 * c).into_iter().enumerate() {
                     let e = e + 4 * j;
                     store(to, element(e), bits::<0>(q, 3));
                     store(to, element(e + 32), bits::<2>(q, 3));
@@ -295,9 +278,9 @@ impl Expand for Q3K {
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
-            let [.., d] = across(&w, 94);
+            let [.., d] = across_at(&w, 94);
             store(to, At::<Self>::D, factors(d)[1]);
-            let [_, a, b, top] = across(&w, 92);
+            let [_, a, b, top] = across_at(&w, 92);
             let scale = |low, top| {
                 let v = _mm512_or_si512(low, _mm512_slli_epi32::<4>(top));
                 _mm512_sub_epi8(v, _mm512_set1_epi8(32))
@@ -308,9 +291,9 @@ impl Expand for Q3K {
             signed::<Self>(to, 3, scale(bits::<4>(b, 15), bits::<6>(top, 3)));
             for half in 0..2 {
                 // Bit s of byte l is the third bit of element 32 s + l.
-                let mut third = across(&w, 16 * half);
+                let mut third = across_at(&w, 16 * half);
                 for n in 0..2 {
-                    let q = across(&w, 32 + 32 * n + 16 * half);
+                    let q = across_at(&w, 32 + 32 * n + 16 * half);
                     let e = 128 * n + 16 * half;
                     for (j, (q, third)) in q.into_iter().zip(&mut third).enumerate() {
                         let e = e + 4 * j;
@@ -346,7 +329,7 @@ impl Expand for Iq4Xs {
     unsafe fn expand(w: [*const u8; 16], to: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
-            let [d, low, ..] = across(&w, 0);
+            let [d, low, ..] = across_at(&w, 0);
             store(to, At::<Self>::D, factors(d)[0]);
             let top = _mm512_srli_epi32::<16>(d);
             for i in 0..2 {
@@ -367,7 +350,7 @@ impl Expand for Iq4Xs {
             }
             let values = _mm512_broadcast_i32x4(_mm_loadu_si128(IQ4_UNSIGNED.as_ptr().cast()));
             for s in 0..8 {
-                for (j, q) in across(&w, 8 + 16 * s).into_iter().enumerate() {
+                for (j, q) in across_at(&w, 8 + 16 * s).into_iter().enumerate() {
                     let e = 32 * s + 4 * j;
                     store(
                         to,

@@ -6,57 +6,15 @@
 
 use super::act::{RECORD, SCALE, SUMS_16, SUMS_32};
 use super::read::{Head, Read};
-use crate::cpu::kernels::Product;
+use crate::cpu::avx512::walk::tree;
 use core::arch::x86_64::*;
 use core::array::from_fn;
-use core::ops::Range;
-
-/// How far ahead, at least, memory is asked for: about what it takes to answer.
-const AHEAD: usize = 16384;
-
-/// The outputs of the weight rows `rows` for the activation rows `x`, which are all of them.
-///
-/// # Safety
-/// As the slot; `rows` is not empty.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
-pub(super) unsafe fn rows<F: Read, const T: usize>(
-    p: &Product<'_>,
-    rows: Range<usize>,
-    x: [*const u8; T],
-) {
-    let blocks = p.k / 256;
-    let row_bytes = blocks * F::BYTES;
-    // Whole groups of four rows further on, or within long rows.
-    let ahead = if row_bytes > AHEAD {
-        AHEAD
-    } else {
-        4 * row_bytes * AHEAD.div_ceil(4 * row_bytes)
-    };
-    for r in rows.clone().step_by(4) {
-        // SAFETY: the caller's promise: the rows are there, and may be written in `dst`.
-        unsafe {
-            let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            let y = four::<F, T>(from_fn(row), blocks, x, row(0).wrapping_add(ahead));
-            let mask = 0xf >> 4usize.saturating_sub(rows.end - r);
-            for (y, &dst) in y.into_iter().zip(p.dst) {
-                let y = match p.bias {
-                    Some(b) => {
-                        let b = _mm_maskz_loadu_ps(mask, b.as_ptr().cast::<f32>().add(r));
-                        _mm_add_ps(y, b)
-                    }
-                    None => y,
-                };
-                _mm_mask_storeu_ps(dst.add(r), mask, y);
-            }
-        }
-    }
-}
 
 /// # Safety
 /// `blocks` super-blocks are at each of `w`, their records at each of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
-unsafe fn four<F: Read, const T: usize>(
+pub(super) unsafe fn four<F: Read, const T: usize>(
     w: [*const u8; 4],
     blocks: usize,
     x: [*const u8; T],
@@ -86,7 +44,7 @@ unsafe fn four<F: Read, const T: usize>(
             }
             row!(0 1 2 3);
             for ((x, s), y) in x.into_iter().zip(s).zip(&mut y) {
-                *y = add::<F>(&head, tree(s), x, *y);
+                *y = add::<F>(&head, sums(s), x, *y);
             }
         }
     }
@@ -95,12 +53,9 @@ unsafe fn four<F: Read, const T: usize>(
 
 /// The sums of four vectors, side by side.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn tree(s: [__m512i; 4]) -> __m128i {
-    let [a, b, c, d] = s;
-    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    let s = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn sums(s: [__m512i; 4]) -> __m128i {
+    let s = tree(s, |a, b| _mm512_add_epi32(a, b));
     let s = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64::<1>(s));
     _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256::<1>(s))
 }

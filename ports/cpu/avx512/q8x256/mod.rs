@@ -12,8 +12,11 @@
 //! | `tile`   | more: 32 weight rows are expanded to bytes once, then meet all activation rows |
 //! | `expand` | expanding for it, by type |
 
+use super::walk::{self, Ahead, Blocks};
 use crate::cpu::kernels::Product;
 use crate::quant::GgmlType;
+use core::arch::x86_64::{__m128, __m512};
+use core::marker::PhantomData;
 use core::ops::Range;
 
 mod act;
@@ -78,18 +81,55 @@ impl Format for Iq4Xs {
     const OFFSET: i32 = 128;
 }
 
-/// From this many activation rows on, expanding weights pays.
-const MANY: usize = 4;
+/// A type's way over the weights.
+struct Of<F>(PhantomData<F>);
+
+impl<F: read::Read + expand::Expand> Blocks for Of<F> {
+    const LEN: usize = 256;
+    const BYTES: usize = F::BYTES;
+    const TILE: usize = tile::At::<F>::END;
+    const MANY: usize = 4;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
+    unsafe fn four<const T: usize>(
+        w: [*const u8; 4],
+        _: *const u8,
+        blocks: usize,
+        x: [*const u8; T],
+        ahead: *const u8,
+    ) -> [__m128; T] {
+        // SAFETY: the caller's promise.
+        unsafe { few::four::<F, T>(w, blocks, x, ahead) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
+    unsafe fn expand(w: [*const u8; 16], blocks: usize, tile: *mut u8, ahead: Ahead) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::expand::<F>(w, blocks, tile, ahead) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
+    unsafe fn multiply<const T: usize>(
+        tile: *const u8,
+        blocks: usize,
+        x: [*const u8; T],
+        ahead: Ahead,
+    ) -> [[__m512; 2]; T] {
+        // SAFETY: the caller's promise.
+        unsafe { tile::multiply::<F, T>(tile, blocks, x, ahead) }
+    }
+}
 
 pub(super) fn scratch_bytes(ty: GgmlType, k: usize, tokens: usize) -> usize {
-    if tokens < MANY {
-        return 0;
-    }
     match ty {
-        GgmlType::Q2_K => tile::bytes::<Q2K>(k),
-        GgmlType::Q3_K | GgmlType::Q6_K => tile::bytes::<Q6K>(k),
-        GgmlType::IQ4_XS => tile::bytes::<Iq4Xs>(k),
-        _ => tile::bytes::<Q4K>(k),
+        GgmlType::Q2_K => walk::scratch_bytes::<Of<Q2K>>(k, tokens),
+        GgmlType::Q3_K => walk::scratch_bytes::<Of<Q3K>>(k, tokens),
+        GgmlType::Q5_K => walk::scratch_bytes::<Of<Q5K>>(k, tokens),
+        GgmlType::Q6_K => walk::scratch_bytes::<Of<Q6K>>(k, tokens),
+        GgmlType::IQ4_XS => walk::scratch_bytes::<Of<Iq4Xs>>(k, tokens),
+        _ => walk::scratch_bytes::<Of<Q4K>>(k, tokens),
     }
 }
 
@@ -97,34 +137,14 @@ pub(super) unsafe fn product(p: &Product<'_>, rows: Range<usize>, scratch: *mut 
     // SAFETY: the caller's promise.
     unsafe {
         match p.ty {
-            GgmlType::Q2_K => run::<Q2K>(p, rows, scratch),
-            GgmlType::Q3_K => run::<Q3K>(p, rows, scratch),
-            GgmlType::Q4_K => run::<Q4K>(p, rows, scratch),
-            GgmlType::Q5_K => run::<Q5K>(p, rows, scratch),
-            GgmlType::Q6_K => run::<Q6K>(p, rows, scratch),
-            GgmlType::IQ4_XS => run::<Iq4Xs>(p, rows, scratch),
+            GgmlType::Q2_K => walk::product::<Of<Q2K>>(p, rows, scratch),
+            GgmlType::Q3_K => walk::product::<Of<Q3K>>(p, rows, scratch),
+            GgmlType::Q4_K => walk::product::<Of<Q4K>>(p, rows, scratch),
+            GgmlType::Q5_K => walk::product::<Of<Q5K>>(p, rows, scratch),
+            GgmlType::Q6_K => walk::product::<Of<Q6K>>(p, rows, scratch),
+            GgmlType::IQ4_XS => walk::product::<Of<Iq4Xs>>(p, rows, scratch),
             // `act_kind` sends no others here.
             _ => {}
-        }
-    }
-}
-
-unsafe fn run<F: read::Read + expand::Expand>(
-    p: &Product<'_>,
-    rows: Range<usize>,
-    scratch: *mut u8,
-) {
-    if rows.is_empty() {
-        return;
-    }
-    // SAFETY: the caller's promise; the level has the features.
-    unsafe {
-        match *p.act {
-            [] => {}
-            [a] => few::rows::<F, 1>(p, rows, [a]),
-            [a, b] => few::rows::<F, 2>(p, rows, [a, b]),
-            [a, b, c] => few::rows::<F, 3>(p, rows, [a, b, c]),
-            _ => tile::rows::<F>(p, rows, scratch),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::act::NIBBLES;
 use super::{Format, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
+use crate::cpu::avx512::walk::lanes;
 use core::arch::x86_64::*;
 
 /// What four rows have once per super-block: a row to each lane of 128 bits.
@@ -69,17 +70,14 @@ pub(super) trait Read: Format + Sized {
 }
 
 /// Sixteen bytes of each of four rows.
+///
+/// # Safety
+/// They are at `w[i] + at`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-unsafe fn lanes(w: [*const u8; 4], at: usize) -> __m512i {
+unsafe fn lanes_at(w: [*const u8; 4], at: usize) -> __m512i {
     // SAFETY: the caller's promise.
-    unsafe {
-        let load = |i: usize| _mm_loadu_si128(w[i].add(at).cast());
-        let v = _mm512_castsi128_si512(load(0));
-        let v = _mm512_inserti32x4::<1>(v, load(1));
-        let v = _mm512_inserti32x4::<2>(v, load(2));
-        _mm512_inserti32x4::<3>(v, load(3))
-    }
+    unsafe { lanes(w.map(|w| w.add(at))) }
 }
 
 /// The first doubleword of each lane.
@@ -180,7 +178,7 @@ const ASCENDING: [[i16; 8]; 2] = [[0, 1, 2, 3, 4, 5, 6, 7]; 2];
 unsafe fn six_bits(w: [*const u8; 4]) -> (__m512i, __m128i) {
     // SAFETY: the caller's promise.
     unsafe {
-        let v = lanes(w, 0);
+        let v = lanes_at(w, 0);
         // Bytes 4 to 7 and 8 to 11 have six bits as they stand; 12 to 15 have low nibbles of the upper scales and minima,
         // whose upper two bits are above the others.
         let low = _mm512_shuffle_epi8(
@@ -322,7 +320,7 @@ impl Read for Q6K {
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
-            let scales = lanes(w, 192);
+            let scales = lanes_at(w, 192);
             // The factor is the last two bytes of the super-block.
             let (_, d) = factors(dwords(w, 206));
             let scales = words(scales);
@@ -391,7 +389,7 @@ impl Read for Q2K {
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
-            let [scales, mins] = nibbles(lanes(w, 0));
+            let [scales, mins] = nibbles(lanes_at(w, 0));
             let (d, dmin) = factors(dwords(w, 80));
             let zero = _mm512_setzero_si512();
             let words = |v| [_mm512_unpacklo_epi8(v, zero), _mm512_unpackhi_epi8(v, zero)];
@@ -425,7 +423,7 @@ impl Read for Q3K {
         // SAFETY: the caller's promise.
         unsafe {
             // Twelve bytes at 96, read from 94 on: the super-block ends with the factor, at 108.
-            let v = lanes(w, 94);
+            let v = lanes_at(w, 94);
             let low =
                 _mm512_shuffle_epi8(v, every([2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9]));
             let low = _mm512_srlv_epi32(low, _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 4, 4)));
@@ -492,7 +490,7 @@ impl Read for Iq4Xs {
     unsafe fn head(w: [*const u8; 4]) -> Head {
         // SAFETY: the caller's promise.
         unsafe {
-            let v = lanes(w, 0);
+            let v = lanes_at(w, 0);
             // Nibbles at bytes 4 to 7, even scales low; pairs of bits in the word at byte 2.
             let low = _mm512_shuffle_epi8(
                 v,

@@ -13,17 +13,9 @@
 
 use super::act::{RECORD, SCALE, SUMS_16, SUMS_32};
 use super::expand::Expand;
-use crate::cpu::kernels::Product;
+use crate::cpu::avx512::walk::{Ahead, STEP, word};
 use core::arch::x86_64::*;
 use core::array::from_fn;
-use core::ops::Range;
-
-/// Weight rows of a tile.
-const ROWS: usize = 32;
-/// Activation rows at once.
-const WIDE: usize = 6;
-/// Bytes of a vector's worth of each row.
-pub(super) const STEP: usize = 4 * ROWS;
 
 /// Where parts of a super-block begin in a tile.
 pub(super) struct At<F>(core::marker::PhantomData<F>);
@@ -43,93 +35,25 @@ impl<F: super::Format> At<F> {
     pub const END: usize = Self::DMIN + STEP;
 }
 
-/// Bytes of a tile.
-pub(super) fn bytes<F: super::Format>(k: usize) -> usize {
-    (k / 256).saturating_mul(At::<F>::END)
-}
-
-/// # Safety
-/// As the slot; `rows` is not empty.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
-pub(super) unsafe fn rows<F: Expand>(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8) {
-    let (blocks, n) = (p.k / 256, p.act.len());
-    let row_bytes = blocks * F::BYTES;
-    let parts = n.div_ceil(WIDE);
-    for r in rows.clone().step_by(ROWS) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            expand::<F>(from_fn(row), blocks, scratch);
-            expand::<F>(from_fn(|i| row(i + 16)), blocks, scratch.add(64));
-            let next = row(0).wrapping_add(ROWS * row_bytes);
-            for part in 0..parts {
-                let t = part * n / parts..(part + 1) * n / parts;
-                let to = Out {
-                    p,
-                    r,
-                    mask: !0 >> ROWS.saturating_sub(rows.end - r),
-                    next: if part == 0 { next } else { core::ptr::null() },
-                };
-                match t.len() {
-                    1 => multiply::<F, 1>(scratch, blocks, t.start, &to),
-                    2 => multiply::<F, 2>(scratch, blocks, t.start, &to),
-                    3 => multiply::<F, 3>(scratch, blocks, t.start, &to),
-                    4 => multiply::<F, 4>(scratch, blocks, t.start, &to),
-                    5 => multiply::<F, 5>(scratch, blocks, t.start, &to),
-                    _ => multiply::<F, WIDE>(scratch, blocks, t.start, &to),
-                }
-            }
-        }
-    }
-}
-
-/// Where results go.
-struct Out<'a> {
-    p: &'a Product<'a>,
-    /// The first weight row.
-    r: usize,
-    /// Which of the 32 rows to write.
-    mask: u32,
-    /// Weights to ask for meanwhile; or NULL.
-    next: *const u8,
-}
-
-/// Four bytes, everywhere.
+/// The tile times activation rows.
 ///
 /// # Safety
 /// They are there.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn word(p: *const u8) -> __m512i {
-    // SAFETY: the caller's promise.
-    _mm512_set1_epi32(unsafe { p.cast::<i32>().read_unaligned() })
-}
-
-/// The tile times the activation rows from `first` on.
-///
-/// # Safety
-/// They are there, and may be written.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
-unsafe fn multiply<F: Expand, const T: usize>(
+pub(super) unsafe fn multiply<F: Expand, const T: usize>(
     tile: *const u8,
     blocks: usize,
-    first: usize,
-    to: &Out<'_>,
-) {
+    x: [*const u8; T],
+    mut ahead: Ahead,
+) -> [[__m512; 2]; T] {
     // SAFETY: the caller's promise.
     unsafe {
-        let x: [*const u8; T] = from_fn(|t| *to.p.act.get_unchecked(first + t));
         let mut y = [[_mm512_setzero_ps(); 2]; T];
         let zero = _mm512_setzero_si512();
         for b in 0..blocks {
             let w = tile.add(b * At::<F>::END);
             let x = x.map(|x| x.add(b * RECORD));
-            if !to.next.is_null() {
-                for line in (0..ROWS * F::BYTES).step_by(64) {
-                    let next = to.next.wrapping_add(b * ROWS * F::BYTES + line);
-                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                }
-            }
+            ahead.ask();
             let vector = |at: usize, v: usize| _mm512_load_si512(w.add(at + 64 * v).cast());
             // Products of pairs with sums of activations.
             let side = || {
@@ -187,20 +111,7 @@ unsafe fn multiply<F: Expand, const T: usize>(
                 }
             }
         }
-        let masks = [to.mask as u16, (to.mask >> 16) as u16];
-        for (y, &dst) in y.into_iter().zip(to.p.dst.iter().skip(first)) {
-            for v in 0..2 {
-                let r = to.r + 16 * v;
-                let y = match to.p.bias {
-                    Some(b) => {
-                        let b = b.as_ptr().cast::<f32>().wrapping_add(r);
-                        _mm512_add_ps(y[v], _mm512_maskz_loadu_ps(masks[v], b))
-                    }
-                    None => y[v],
-                };
-                _mm512_mask_storeu_ps(dst.wrapping_add(r), masks[v], y);
-            }
-        }
+        y
     }
 }
 
@@ -209,8 +120,14 @@ unsafe fn multiply<F: Expand, const T: usize>(
 /// # Safety
 /// They are there, and the tile is ours.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-unsafe fn expand<F: Expand>(rows: [*const u8; 16], blocks: usize, tile: *mut u8) {
+pub(super) unsafe fn expand<F: Expand>(
+    rows: [*const u8; 16],
+    blocks: usize,
+    tile: *mut u8,
+    mut ahead: Ahead,
+) {
     for b in 0..blocks {
+        ahead.ask();
         // SAFETY: the caller's promise.
         unsafe {
             F::expand(

@@ -24,7 +24,7 @@
     reason = "arrays that stand for registers, constant indices"
 )]
 
-use super::format::tree;
+use crate::cpu::avx512::walk::tree;
 use core::arch::x86_64::*;
 
 /// Bytes of a record of the first part, and where its parts begin.

@@ -9,61 +9,19 @@
 )]
 
 use super::act::{LANES, LANES_SCALES, LANES_STARTS, RECORD, SUMS, lanes_at};
-use super::format::{Format, scales, tree};
+use super::format::{Format, scales};
 use super::gather;
-use crate::cpu::kernels::Product;
+use crate::cpu::avx512::walk::tree;
 use core::arch::x86_64::*;
 use core::array::from_fn;
 use core::mem::MaybeUninit;
-use core::ops::Range;
-
-/// How far ahead, at least, memory is asked for: about what it takes to answer.
-const AHEAD: usize = 16384;
-
-/// The outputs of the weight rows `rows` for the activation rows `x`, which are all of them.
-///
-/// # Safety
-/// As the slot; `rows` is not empty.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
-pub(super) unsafe fn rows<F: Format, const T: usize>(
-    p: &Product<'_>,
-    rows: Range<usize>,
-    x: [*const u8; T],
-) {
-    let row_bytes = p.k / 32 * F::BYTES;
-    // Whole groups of four rows further on, or within long rows.
-    let ahead = if row_bytes > AHEAD {
-        AHEAD
-    } else {
-        4 * row_bytes * AHEAD.div_ceil(4 * row_bytes)
-    };
-    let end = p.w.as_ptr_range().end;
-    for r in rows.clone().step_by(4) {
-        // SAFETY: the caller's promise: the rows are there, and may be written in `dst`.
-        unsafe {
-            let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            let y = four::<F, T>(from_fn(row), end, p.k / 32, x, row(0).wrapping_add(ahead));
-            let mask = 0xf >> 4usize.saturating_sub(rows.end - r);
-            for (y, &dst) in y.into_iter().zip(p.dst) {
-                let y = match p.bias {
-                    Some(b) => {
-                        let b = _mm_maskz_loadu_ps(mask, b.as_ptr().cast::<f32>().add(r));
-                        _mm_add_ps(y, b)
-                    }
-                    None => y,
-                };
-                _mm_mask_storeu_ps(dst.add(r), mask, y);
-            }
-        }
-    }
-}
 
 /// # Safety
 /// `blocks` blocks are at each of `w`, the last one of which ends the soonest before `end`; their records are at each
 /// of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
-unsafe fn four<F: Format, const T: usize>(
+pub(super) unsafe fn four<F: Format, const T: usize>(
     mut w: [*const u8; 4],
     end: *const u8,
     blocks: usize,

@@ -100,21 +100,6 @@ const fn above(values: &[i8; 16]) -> [u8; 16] {
     t
 }
 
-/// Sixteen bytes of each of four places, side by side.
-///
-/// # Safety
-/// They are there.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn lanes(p: [*const u8; 4]) -> __m512i {
-    // SAFETY: the caller's promise.
-    let [a, b, c, d] = p.map(|p| unsafe { _mm_loadu_si128(p.cast()) });
-    let v = _mm512_castsi128_si512(a);
-    let v = _mm512_inserti32x4::<1>(v, b);
-    let v = _mm512_inserti32x4::<2>(v, c);
-    _mm512_inserti32x4::<3>(v, d)
-}
-
 /// The low and high nibbles as bytes to multiply, fifth bits aside.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -129,16 +114,6 @@ pub(super) fn nibbles<F: Format>(v: __m512i) -> [__m512i; 2] {
         }
         None => q,
     }
-}
-
-/// Folds four vectors into one: in each 128-bit lane, element `i` is vector `i`'s four elements there, joined.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn tree(v: [__m512i; 4], join: impl Fn(__m512i, __m512i) -> __m512i) -> __m512i {
-    let [a, b, c, d] = v;
-    let x = join(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let y = join(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    join(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y))
 }
 
 /// The scales and minima of sixteen blocks, in order. Minima are zero where the format has none.

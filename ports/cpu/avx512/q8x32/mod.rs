@@ -12,8 +12,11 @@
 //! | `gather` | reading nibbles for it |
 //! | `tile`   | more: 32 weight rows are expanded to bytes once, then meet all activation rows |
 
+use super::walk::{self, Ahead, Blocks};
 use crate::cpu::kernels::Product;
 use crate::quant::GgmlType;
+use core::arch::x86_64::{__m128, __m512};
+use core::marker::PhantomData;
 use core::ops::Range;
 
 mod act;
@@ -25,16 +28,56 @@ mod tile;
 pub(super) use act::{act_row_bytes, prepare_act};
 use format::{Format, Iq4Nl, Mxfp4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 
-/// From this many activation rows on, expanding weights pays.
-const MANY: usize = 3;
+/// A type's way over the weights.
+struct Of<F>(PhantomData<F>);
+
+impl<F: Format> Blocks for Of<F> {
+    const LEN: usize = 32;
+    const BYTES: usize = F::BYTES;
+    const TILE: usize = tile::block::<F>();
+    const MANY: usize = 3;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
+    unsafe fn four<const T: usize>(
+        w: [*const u8; 4],
+        end: *const u8,
+        blocks: usize,
+        x: [*const u8; T],
+        ahead: *const u8,
+    ) -> [__m128; T] {
+        // SAFETY: the caller's promise.
+        unsafe { few::four::<F, T>(w, end, blocks, x, ahead) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
+    unsafe fn expand(w: [*const u8; 16], blocks: usize, tile: *mut u8, ahead: Ahead) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::expand::<F>(w, blocks, tile, ahead) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
+    unsafe fn multiply<const T: usize>(
+        tile: *const u8,
+        blocks: usize,
+        x: [*const u8; T],
+        ahead: Ahead,
+    ) -> [[__m512; 2]; T] {
+        // SAFETY: the caller's promise.
+        unsafe { tile::multiply::<F, T>(tile, blocks, x, ahead) }
+    }
+}
 
 pub(super) fn scratch_bytes(ty: GgmlType, k: usize, tokens: usize) -> usize {
-    if tokens < MANY {
-        return 0;
-    }
     match ty {
-        GgmlType::Q4_1 | GgmlType::Q5_1 => tile::bytes::<Q4_1>(k),
-        _ => tile::bytes::<Q8_0>(k),
+        GgmlType::Q4_0 => walk::scratch_bytes::<Of<Q4_0>>(k, tokens),
+        GgmlType::Q4_1 => walk::scratch_bytes::<Of<Q4_1>>(k, tokens),
+        GgmlType::Q5_0 => walk::scratch_bytes::<Of<Q5_0>>(k, tokens),
+        GgmlType::Q5_1 => walk::scratch_bytes::<Of<Q5_1>>(k, tokens),
+        GgmlType::IQ4_NL => walk::scratch_bytes::<Of<Iq4Nl>>(k, tokens),
+        GgmlType::MXFP4 => walk::scratch_bytes::<Of<Mxfp4>>(k, tokens),
+        _ => walk::scratch_bytes::<Of<Q8_0>>(k, tokens),
     }
 }
 
@@ -42,30 +85,15 @@ pub(super) unsafe fn product(p: &Product<'_>, rows: Range<usize>, scratch: *mut 
     // SAFETY: the caller's promise.
     unsafe {
         match p.ty {
-            GgmlType::Q4_0 => run::<Q4_0>(p, rows, scratch),
-            GgmlType::Q4_1 => run::<Q4_1>(p, rows, scratch),
-            GgmlType::Q5_0 => run::<Q5_0>(p, rows, scratch),
-            GgmlType::Q5_1 => run::<Q5_1>(p, rows, scratch),
-            GgmlType::Q8_0 => run::<Q8_0>(p, rows, scratch),
-            GgmlType::IQ4_NL => run::<Iq4Nl>(p, rows, scratch),
-            GgmlType::MXFP4 => run::<Mxfp4>(p, rows, scratch),
+            GgmlType::Q4_0 => walk::product::<Of<Q4_0>>(p, rows, scratch),
+            GgmlType::Q4_1 => walk::product::<Of<Q4_1>>(p, rows, scratch),
+            GgmlType::Q5_0 => walk::product::<Of<Q5_0>>(p, rows, scratch),
+            GgmlType::Q5_1 => walk::product::<Of<Q5_1>>(p, rows, scratch),
+            GgmlType::IQ4_NL => walk::product::<Of<Iq4Nl>>(p, rows, scratch),
+            GgmlType::MXFP4 => walk::product::<Of<Mxfp4>>(p, rows, scratch),
+            GgmlType::Q8_0 => walk::product::<Of<Q8_0>>(p, rows, scratch),
             // `act_kind` sends no others here.
             _ => {}
-        }
-    }
-}
-
-unsafe fn run<F: Format>(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8) {
-    if rows.is_empty() {
-        return;
-    }
-    // SAFETY: the caller's promise; the level has the features.
-    unsafe {
-        match *p.act {
-            [] => {}
-            [a] => few::rows::<F, 1>(p, rows, [a]),
-            [a, b] => few::rows::<F, 2>(p, rows, [a, b]),
-            _ => tile::rows::<F>(p, rows, scratch),
         }
     }
 }

@@ -10,112 +10,34 @@
 )]
 
 use super::act::{LESS_128, RECORD, SCALES, SUMS};
-use super::format::{Format, dwords, lanes, nibbles, scales};
-use crate::cpu::kernels::Product;
+use super::format::{Format, dwords, nibbles, scales};
+use crate::cpu::avx512::walk::{Ahead, ROWS, across, within, word};
 use core::arch::x86_64::*;
 use core::array::from_fn;
-use core::ops::Range;
 
-/// Weight rows of a tile.
-const ROWS: usize = 32;
-/// Activation rows at once.
-const WIDE: usize = 6;
 /// Bytes of a block's integers in a tile: of each four elements, four bytes of each row.
 const INTEGERS: usize = 32 * ROWS;
 /// Bytes of a float of each row.
 const FLOATS: usize = 4 * ROWS;
 
 /// Bytes of a block in a tile.
-const fn block<F: Format>() -> usize {
+pub(super) const fn block<F: Format>() -> usize {
     INTEGERS + FLOATS + if F::MIN { FLOATS } else { 0 }
 }
 
-/// Bytes of a tile.
-pub(super) fn bytes<F: Format>(k: usize) -> usize {
-    (k / 32).saturating_mul(block::<F>())
-}
-
-/// # Safety
-/// As the slot; `rows` is not empty.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c,fma")]
-pub(super) unsafe fn rows<F: Format>(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8) {
-    let (blocks, n) = (p.k / 32, p.act.len());
-    let row_bytes = blocks * F::BYTES;
-    let parts = n.div_ceil(WIDE);
-    // The next tile's weights are asked for in equal shares, while this one is expanded and first multiplied.
-    let shares = 2 + parts.min(4);
-    let step = ROWS * F::BYTES / shares + 1;
-    for r in rows.clone().step_by(ROWS) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
-            let ahead = |share: usize| Ahead {
-                at: row(0).wrapping_add(ROWS * row_bytes + share * blocks * step),
-                step: if share < shares { step } else { 0 },
-            };
-            expand::<F>(from_fn(row), blocks, scratch, ahead(0));
-            expand::<F>(from_fn(|i| row(i + 16)), blocks, scratch.add(64), ahead(1));
-            for part in 0..parts {
-                let t = part * n / parts..(part + 1) * n / parts;
-                let to = Out {
-                    p,
-                    r,
-                    mask: !0 >> ROWS.saturating_sub(rows.end - r),
-                };
-                match t.len() {
-                    1 => multiply::<F, 1>(scratch, blocks, t.start, &to, ahead(2 + part)),
-                    2 => multiply::<F, 2>(scratch, blocks, t.start, &to, ahead(2 + part)),
-                    3 => multiply::<F, 3>(scratch, blocks, t.start, &to, ahead(2 + part)),
-                    4 => multiply::<F, 4>(scratch, blocks, t.start, &to, ahead(2 + part)),
-                    5 => multiply::<F, 5>(scratch, blocks, t.start, &to, ahead(2 + part)),
-                    _ => multiply::<F, WIDE>(scratch, blocks, t.start, &to, ahead(2 + part)),
-                }
-            }
-        }
-    }
-}
-
-/// Where results go.
-struct Out<'a> {
-    p: &'a Product<'a>,
-    /// The first weight row.
-    r: usize,
-    /// Which of the 32 rows to write.
-    mask: u32,
-}
-
-/// Memory to ask for, so much at each block.
-struct Ahead {
-    at: *const u8,
-    step: usize,
-}
-
-impl Ahead {
-    #[inline(always)]
-    fn ask(&mut self) {
-        for line in (0..self.step).step_by(64) {
-            // SAFETY: a hint.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.wrapping_add(line).cast()) };
-        }
-        self.at = self.at.wrapping_add(self.step);
-    }
-}
-
-/// The tile times the activation rows from `first` on.
+/// The tile times activation rows.
 ///
 /// # Safety
-/// They are there, and may be written.
+/// They are there.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
-unsafe fn multiply<F: Format, const T: usize>(
+pub(super) unsafe fn multiply<F: Format, const T: usize>(
     tile: *const u8,
     blocks: usize,
-    first: usize,
-    to: &Out<'_>,
+    x: [*const u8; T],
     mut ahead: Ahead,
-) {
+) -> [[__m512; 2]; T] {
     // SAFETY: the caller's promise.
     unsafe {
-        let x: [*const u8; T] = from_fn(|t| *p_act(to.p, first + t));
         let mut y = [[_mm512_setzero_ps(); 2]; T];
         for b in 0..blocks {
             let w = tile.add(b * block::<F>());
@@ -158,40 +80,8 @@ unsafe fn multiply<F: Format, const T: usize>(
                 }
             }
         }
-        let masks = [to.mask as u16, (to.mask >> 16) as u16];
-        for (y, &dst) in y.into_iter().zip(to.p.dst.iter().skip(first)) {
-            for v in 0..2 {
-                let r = to.r + 16 * v;
-                let y = match to.p.bias {
-                    Some(b) => {
-                        let b = b.as_ptr().cast::<f32>().wrapping_add(r);
-                        _mm512_add_ps(y[v], _mm512_maskz_loadu_ps(masks[v], b))
-                    }
-                    None => y[v],
-                };
-                _mm512_mask_storeu_ps(dst.wrapping_add(r), masks[v], y);
-            }
-        }
+        y
     }
-}
-
-/// # Safety
-/// There are more than `t` activation rows.
-#[inline]
-unsafe fn p_act<'a>(p: &'a Product<'_>, t: usize) -> &'a *const u8 {
-    // SAFETY: the caller's promise.
-    unsafe { p.act.get_unchecked(t) }
-}
-
-/// Four bytes, everywhere.
-///
-/// # Safety
-/// They are there.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn word(p: *const u8) -> __m512i {
-    // SAFETY: the caller's promise.
-    _mm512_set1_epi32(unsafe { p.cast::<i32>().read_unaligned() })
 }
 
 /// Sixteen rows into their half of a tile.
@@ -199,7 +89,12 @@ unsafe fn word(p: *const u8) -> __m512i {
 /// # Safety
 /// They are there, and the tile is ours.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,f16c")]
-unsafe fn expand<F: Format>(rows: [*const u8; 16], blocks: usize, tile: *mut u8, mut ahead: Ahead) {
+pub(super) unsafe fn expand<F: Format>(
+    rows: [*const u8; 16],
+    blocks: usize,
+    tile: *mut u8,
+    mut ahead: Ahead,
+) {
     for b in 0..blocks {
         // SAFETY: the caller's promise.
         unsafe {
@@ -254,21 +149,7 @@ fn fifth(q: __m512i, bits: __m512i, l: usize) -> __m512i {
     _mm512_mask_add_epi8(q, set, q, _mm512_set1_epi8(16))
 }
 
-/// Sixteen bytes of each of sixteen rows, transposed: four bytes of each row in each vector.
-///
-/// # Safety
-/// They are at `at(row)`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn across(at: impl Fn(usize) -> *const u8) -> [__m512i; 4] {
-    // Vector i has rows i, 4 + i, 8 + i, 12 + i in its lanes: what is left is a transposition within lanes.
-    // SAFETY: the caller's promise.
-    within(from_fn(|i| unsafe {
-        lanes([at(i), at(4 + i), at(8 + i), at(12 + i)])
-    }))
-}
-
-/// The same of 32 bytes.
+/// [`across`] of 32 bytes.
 ///
 /// # Safety
 /// They are at `at(row)`.
@@ -290,18 +171,4 @@ unsafe fn across32(at: impl Fn(usize) -> *const u8) -> [__m512i; 8] {
             _ => _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b),
         }
     })
-}
-
-/// Transposes four times four words of 32 bits in each lane.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn within([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
-    let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-    let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-    [
-        _mm512_unpacklo_epi64(ab, cd),
-        _mm512_unpackhi_epi64(ab, cd),
-        _mm512_unpacklo_epi64(ef, gh),
-        _mm512_unpackhi_epi64(ef, gh),
-    ]
 }
