@@ -1,7 +1,9 @@
 //! The units of phases: what a plan's phases mean for a batch of steps.
 
 use super::kernels::{Attention, Product};
-use super::plan::{ATTEND_ROWS, Epilogue, Group, Heads, Item, Member, Phase, Plan, TILE_ROWS};
+use super::plan::{
+    ATTEND_ROWS, BLOCK_ROWS, Epilogue, Group, Heads, Item, Member, Phase, Plan, TILE_ROWS,
+};
 use crate::backend::table::{REALM_KV_PAGE_POSITIONS, realm_kv_layer, realm_op};
 use crate::error::Status;
 use crate::graph::exec::{self, Bound};
@@ -14,9 +16,6 @@ use core::slice::{from_raw_parts, from_raw_parts_mut};
 
 type Outcome = Result<(), Status>;
 
-/// Activation rows that weights are multiplied with at once: what stays in a core's second cache while weights pass by,
-/// and many enough that unpacking the weights again for the next does not show.
-const BLOCK_ROWS: usize = 128;
 /// Positions of a page.
 const PAGE: usize = REALM_KV_PAGE_POSITIONS as usize;
 
