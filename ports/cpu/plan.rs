@@ -561,7 +561,7 @@ impl Planner<'_> {
         // One product whose destination shares memory with its input cannot be: both are alive.
         let epilogue = self.epilogue(&members, last, end, source)?;
         let mut forms = [None; 3];
-        let mut row_bytes = 0;
+        let mut row_bytes = 0usize;
         for m in &members {
             let direct = m.kind == ActKind::F32
                 && norm.is_none()
@@ -572,13 +572,13 @@ impl Planner<'_> {
                 && !direct
             {
                 *form = Some(row_bytes);
-                row_bytes += (self.kernels.act_row_bytes)(m.kind, k);
+                row_bytes = row_bytes.saturating_add((self.kernels.act_row_bytes)(m.kind, k));
             }
             let scratch = (self.kernels.product_scratch_bytes)(m.ty, k, together);
             self.scratch_bytes = self.scratch_bytes.max(scratch);
         }
         if norm.is_some() {
-            self.norm_bytes = self.norm_bytes.max(k * 4);
+            self.norm_bytes = self.norm_bytes.max(k.saturating_mul(4));
         }
         self.row_bytes = self.row_bytes.max(row_bytes);
         let all = rows
@@ -743,7 +743,7 @@ impl Planner<'_> {
         plan.rows_at = at;
         plan.private_at = round(at.saturating_add(self.rows_bytes))?;
         plan.row_at = round(self.norm_bytes)?;
-        plan.scratch_at = round(plan.row_at + self.row_bytes)?;
+        plan.scratch_at = round(plan.row_at.saturating_add(self.row_bytes))?;
         // Apart by more than a line: neighbours prefetch in pairs.
         plan.private_bytes = round(plan.scratch_at.saturating_add(self.scratch_bytes))?;
         plan.workspace_bytes = plan
