@@ -565,7 +565,7 @@ impl Planner<'_> {
         for m in &members {
             let direct = m.kind == ActKind::F32
                 && norm.is_none()
-                && (k * 4) % 64 == 0
+                && (k * 4).is_multiple_of(64)
                 && matches!(source, Operand::Value(_));
             if let Some(form) = forms.get_mut(m.kind as usize)
                 && form.is_none()
