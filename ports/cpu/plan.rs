@@ -30,6 +30,9 @@ use alloc::vec::Vec;
 pub const TILE_ROWS: usize = 16;
 /// Steps of a batch that are computed together.
 pub const MAX_STEPS: usize = 16;
+/// Activation rows that weights are multiplied with at once: what stays in a core's second cache while weights pass by,
+/// and many enough that unpacking the weights again for the next does not show.
+pub const BLOCK_ROWS: usize = 128;
 /// Query rows in a unit of attention.
 pub const ATTEND_ROWS: usize = 64;
 
@@ -70,7 +73,6 @@ pub struct Angles {
     pub rates: Vec<f64>,
     /// Where it is in the workspace.
     pub offset: usize,
-    factors: u32,
     rows: u32,
 }
 
@@ -202,10 +204,18 @@ fn operands(op: &realm_op) -> (impl Iterator<Item = Operand> + '_, [Operand; 2])
     (reads, [Operand::of(op.dst), second])
 }
 
+/// Tables of angles that a ROPE may share, row-wise operations of a phase, and products of a group: far more than models
+/// have, and few enough that planning takes a time proportional to the program.
+const RECENT_TABLES: usize = 32;
+const MAX_ITEMS: usize = 64;
+const MAX_MEMBERS: usize = 64;
+
 struct Planner<'a> {
     bound: &'a Bound<'a>,
     kernels: Kernels,
     plan: Plan,
+    /// ROPEs in order, and the table of each.
+    tables: Vec<(u32, u32)>,
     /// Largest prepared row times rows, and what a thread needs.
     rows_bytes: usize,
     norm_bytes: usize,
@@ -258,6 +268,7 @@ pub unsafe fn plan(
             threads: threads.max(1) as usize,
             workspace_bytes: 0,
         },
+        tables: Vec::new(),
         rows_bytes: 0,
         norm_bytes: 0,
         row_bytes: 0,
@@ -299,8 +310,14 @@ impl Planner<'_> {
                 Some(Code::MulMat) => self.products(None, i, end)?,
                 Some(Code::RmsNorm | Code::Rope | Code::FlashAttnExt) => {
                     match self.attention(i, end)? {
-                        Some(next) => next,
-                        None => self.row_op(i)?,
+                        Ok(next) => next,
+                        // Whoever begins in between finds the same in the way.
+                        Err(stop) => {
+                            for j in i..stop {
+                                self.row_op(j)?;
+                            }
+                            self.row_op(stop)?
+                        }
                     }
                 }
                 Some(Code::MulMatId) | None => bail!(Unsupported, "operation {i}"),
@@ -312,23 +329,29 @@ impl Planner<'_> {
 
     /// The table of angles of a ROPE, made if there is none yet.
     fn table(&mut self, i: usize) -> Result<usize> {
+        let known = self.tables.binary_search_by_key(&(i as u32), |t| t.0);
+        if let Some(&(_, table)) = known.ok().and_then(|at| self.tables.get(at)) {
+            return Ok(table as usize);
+        }
         let op = *self.op(i)?;
         let params = exec::rope_params(&op);
-        let rows = self.bound.value(Operand::of(op.dst)).map_or(0, |v| v.rows);
-        let factors = op.src.get(1).copied().unwrap_or(0);
-        let first = param(&op, 0);
+        let rows = self.rope_rows(&op);
+        // All that angles depend on, bit for bit: position, parameters (but the length of a head), factors.
+        let angles = |o: &realm_op| {
+            let [first, _, rest @ ..] = o.param;
+            (first, rest, o.src.get(1).copied())
+        };
         let bound = self.bound;
         let same = |a: &Angles| {
-            a.params == params
-                && a.factors == factors
-                && a.rows == rows
-                && bound
-                    .ops
-                    .get(a.op as usize)
-                    .is_some_and(|o| param(o, 0) == first)
+            let other = bound.ops.get(a.op as usize);
+            a.rows == rows && other.is_some_and(|o| angles(o) == angles(&op))
         };
-        if let Some(found) = self.plan.angles.iter().position(same) {
-            return Ok(found);
+        // Models have a few tables. Looking at no more keeps a program of nothing but rotations from taking long.
+        let recent = self.plan.angles.len().saturating_sub(RECENT_TABLES);
+        let found = self.plan.angles.iter().skip(recent).position(same);
+        if let Some(found) = found {
+            push(&mut self.tables, (i as u32, (recent + found) as u32))?;
+            return Ok(recent + found);
         }
         let mut rates = try_vec(params.n_dims / 2, "angles")?;
         rates.resize(params.n_dims / 2, 0.0);
@@ -338,11 +361,22 @@ impl Planner<'_> {
             params,
             rates,
             offset: 0,
-            factors,
             rows,
         };
+        let index = self.plan.angles.len();
         push(&mut self.plan.angles, angles)?;
-        Ok(self.plan.angles.len() - 1)
+        push(&mut self.tables, (i as u32, index as u32))?;
+        Ok(index)
+    }
+
+    /// The rows that a ROPE works on, as a packed dim: without a value, its destination's.
+    fn rope_rows(&self, op: &realm_op) -> u32 {
+        let dst = Operand::of(op.dst);
+        let value = self
+            .bound
+            .value(dst)
+            .or_else(|| self.bound.value(src(op, 0)));
+        value.map_or_else(|| self.bound.shape(dst).1 as u32, |v| v.rows)
     }
 
     /// An operation by itself, joined with the row-wise ones before it where that is safe.
@@ -368,6 +402,7 @@ impl Planner<'_> {
         let joins = match self.plan.phases.last() {
             Some(Phase::Rows(before)) => {
                 key.is_some()
+                    && before.len() < MAX_ITEMS
                     && before.iter().all(|b| rows(b) == key)
                     && op.is_none_or(|i| before.iter().all(|b| self.independent(b, i)))
                     && before
@@ -426,8 +461,12 @@ impl Planner<'_> {
             memory.overlap(a, b)
                 || a == b && a != Operand::None && (shifted || !matches!(a, Operand::Value(_)))
         };
-        let writes_buffer = writes1.iter().any(|o| matches!(o, Operand::Buffer(_)));
-        if gathers(second) && writes_buffer {
+        // Which rows of a list are read is up to a register: the list must be whole before, and stay until after.
+        let lists = |op: &realm_op, writes: &[Operand; 2]| {
+            let list = src(op, 1);
+            gathers(op) && writes.iter().any(|&w| w == list || memory.overlap(w, list))
+        };
+        if lists(second, &writes1) || lists(first, &writes2) {
             return false;
         }
         let mut raw = false;
@@ -460,7 +499,7 @@ impl Planner<'_> {
         }))
     }
 
-    /// One past the products from `i` on that read the same rows.
+    /// One past the products from `i` on that read the same rows, as far as they make one group.
     fn members_end(&self, i: usize, end: usize) -> usize {
         let key = |i: usize| -> Option<(u32, u32)> {
             let op = self.bound.ops.get(i)?;
@@ -468,6 +507,7 @@ impl Planner<'_> {
                 .then(|| (op.src.get(1).copied().unwrap_or(0), self.bound.row_dim(op)))
         };
         let Some(first) = key(i) else { return i };
+        let end = end.min(i + MAX_MEMBERS);
         (i..end).find(|&j| key(j) != Some(first)).unwrap_or(end)
     }
 
@@ -519,29 +559,31 @@ impl Planner<'_> {
         }
         let k = self.bound.shape(input).0;
         let rows = self.bound.max_rows(input).min(self.group_rows(&first)) as usize;
+        // Rows that a product is given at once: of all steps of a batch.
+        let together = rows.max(1).saturating_mul(MAX_STEPS).min(BLOCK_ROWS);
         // One product whose destination shares memory with its input cannot be: both are alive.
         let epilogue = self.epilogue(&members, last, end, source)?;
         let mut forms = [None; 3];
-        let mut row_bytes = 0;
+        let mut row_bytes = 0usize;
         for m in &members {
             let direct = m.kind == ActKind::F32
                 && norm.is_none()
-                && (k * 4) % 64 == 0
+                && (k * 4).is_multiple_of(64)
                 && matches!(source, Operand::Value(_));
             if let Some(form) = forms.get_mut(m.kind as usize)
                 && form.is_none()
                 && !direct
             {
                 *form = Some(row_bytes);
-                row_bytes += (self.kernels.act_row_bytes)(m.kind, k);
+                row_bytes = row_bytes.saturating_add((self.kernels.act_row_bytes)(m.kind, k));
             }
             let cost = (m.m as u64).saturating_mul(k as u64);
             self.plan.row_cost = self.plan.row_cost.saturating_add(cost);
-            let scratch = (self.kernels.product_scratch_bytes)(m.ty, k, rows.max(MAX_STEPS));
+            let scratch = (self.kernels.product_scratch_bytes)(m.ty, k, together);
             self.scratch_bytes = self.scratch_bytes.max(scratch);
         }
         if norm.is_some() {
-            self.norm_bytes = self.norm_bytes.max(k * 4);
+            self.norm_bytes = self.norm_bytes.max(k.saturating_mul(4));
         }
         self.row_bytes = self.row_bytes.max(row_bytes);
         let all = rows
@@ -633,12 +675,15 @@ impl Planner<'_> {
         (whole && apart && param(op, 2) == value.rows && value.r#type == TYPE_F32).then_some(())
     }
 
-    /// Norms and rotations of q and k up to an attention, if that is what stands at `i`; returns what comes next.
-    fn attention(&mut self, i: usize, end: usize) -> Result<Option<usize>> {
+    /// Norms and rotations of q and k up to an attention, if that is what stands at `i`; returns what comes next, or
+    /// up to which operation each is by itself.
+    fn attention(&mut self, i: usize, end: usize) -> Result<core::result::Result<usize, usize>> {
         let is_attention = |j: &usize| self.code(*j) == Some(Code::FlashAttnExt);
         let between = |j: &usize| matches!(self.code(*j), Some(Code::RmsNorm | Code::Rope));
-        let Some(at) = (i..end).find(|j| !between(j)).filter(is_attention) else {
-            return Ok(None);
+        let next = (i..end).find(|j| !between(j));
+        let Some(at) = next.filter(is_attention) else {
+            // The last may be the norm of products.
+            return Ok(Err(next.unwrap_or(end).saturating_sub(2).max(i)));
         };
         let attn = *self.op(at)?;
         let (q, k) = (attn.src.first().copied(), attn.src.get(1).copied());
@@ -654,7 +699,7 @@ impl Planner<'_> {
             // ROPE's heads, or the norm's groups.
             let per_head = param(&op, 1) == layer.head_dim_k;
             if !in_place || !per_head || !(on_k || Some(op.dst) == q) || q == k {
-                return Ok(None);
+                return Ok(Err(j));
             }
             let item = match Code::from_u16(op.code) {
                 Some(Code::Rope) => Item::Rope(j as u32, self.table(j)?),
@@ -681,7 +726,7 @@ impl Planner<'_> {
         ] {
             push(&mut self.plan.phases, phase)?;
         }
-        Ok(Some(at + 1))
+        Ok(Ok(at + 1))
     }
 
     fn lay_out(&mut self) -> Result<()> {
@@ -703,7 +748,7 @@ impl Planner<'_> {
         plan.rows_at = at;
         plan.private_at = round(at.saturating_add(self.rows_bytes))?;
         plan.row_at = round(self.norm_bytes)?;
-        plan.scratch_at = round(plan.row_at + self.row_bytes)?;
+        plan.scratch_at = round(plan.row_at.saturating_add(self.row_bytes))?;
         // Apart by more than a line: neighbours prefetch in pairs.
         plan.private_bytes = round(plan.scratch_at.saturating_add(self.scratch_bytes))?;
         plan.workspace_bytes = plan

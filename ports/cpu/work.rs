@@ -1,7 +1,9 @@
 //! The units of phases: what a plan's phases mean for a batch of steps.
 
 use super::kernels::{Attention, Product};
-use super::plan::{ATTEND_ROWS, Epilogue, Group, Heads, Item, Member, Phase, Plan, TILE_ROWS};
+use super::plan::{
+    ATTEND_ROWS, BLOCK_ROWS, Epilogue, Group, Heads, Item, Member, Phase, Plan, TILE_ROWS,
+};
 use crate::backend::table::{REALM_KV_PAGE_POSITIONS, realm_kv_layer, realm_op};
 use crate::error::Status;
 use crate::graph::exec::{self, Bound};
@@ -14,9 +16,6 @@ use core::slice::{from_raw_parts, from_raw_parts_mut};
 
 type Outcome = Result<(), Status>;
 
-/// Activation rows that weights are multiplied with at once: what stays in a core's second cache while weights pass by,
-/// and many enough that unpacking the weights again for the next does not show.
-const BLOCK_ROWS: usize = 128;
 /// Positions of a page.
 const PAGE: usize = REALM_KV_PAGE_POSITIONS as usize;
 
@@ -163,7 +162,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// How many units a phase has, and about what one costs in multiply-adds.
+    /// How many units a phase has, and about what one costs in multiply-adds: as much as can be counted, where that is
+    /// more than 32 bits hold.
     pub fn units(&self, phase: &Phase) -> (usize, usize) {
         let cols = |op: u32| {
             let b = self.steps().next();
@@ -175,13 +175,15 @@ impl<'a> Batch<'a> {
                 let Some(first) = items.first() else {
                     return (0, 1);
                 };
-                let cost = items.iter().map(|i| cols(self.item_op(i)) * 8).sum();
+                let cost = items.iter().fold(0usize, |sum, i| {
+                    sum.saturating_add(cols(self.item_op(i)).saturating_mul(8))
+                });
                 (self.rows(self.item_op(first)), cost)
             }
             Phase::Prepare(g) => match self.plan.groups.get(*g) {
                 Some(g) if g.row_bytes > 0 || g.norm.is_some() => match self.all_group_rows(g) {
                     1 => (0, 1),
-                    n => (n, g.k * 4),
+                    n => (n, g.k.saturating_mul(4)),
                 },
                 _ => (0, 1),
             },
@@ -191,12 +193,13 @@ impl<'a> Batch<'a> {
                 };
                 let rows = self.all_group_rows(g);
                 let twice = 1 + usize::from(matches!(g.epilogue, Epilogue::Glu(..)));
-                let cost = TILE_ROWS * g.k * (rows.min(BLOCK_ROWS) + 1) * twice;
+                let each = TILE_ROWS * (rows.min(BLOCK_ROWS) + 1) * twice;
+                let cost = g.k.saturating_mul(each);
                 (rows.div_ceil(BLOCK_ROWS) * group_tiles(g), cost)
             }
             Phase::HeadRows(h) => match self.plan.heads.get(*h) {
                 Some(h) if !h.pre.is_empty() && !self.single(h) => {
-                    (self.rows(h.op), cols(h.op) * 8)
+                    (self.rows(h.op), cols(h.op).saturating_mul(8))
                 }
                 _ => (0, 1),
             },
@@ -205,7 +208,7 @@ impl<'a> Batch<'a> {
                     let rows = self.rows(h.op);
                     (
                         self.steps().map(|b| Self::append_units(b, h)).sum(),
-                        rows * 64,
+                        rows.saturating_mul(64),
                     )
                 }
                 _ => (0, 1),
@@ -219,11 +222,10 @@ impl<'a> Batch<'a> {
                     let (op, layer) = Self::layer(b, h)?;
                     let keys = param_dim(op, 0, &b.registers) as usize + b.rows(op);
                     let group = param(op, 1) as usize / (layer.n_head_kv as usize).max(1);
-                    Some(
-                        keys * group
-                            * (layer.head_dim_k + layer.head_dim_v) as usize
-                            * b.rows(op).min(ATTEND_ROWS),
-                    )
+                    let dims = (layer.head_dim_k + layer.head_dim_v) as usize;
+                    let rows = b.rows(op).min(ATTEND_ROWS);
+                    let each = keys.saturating_mul(group).saturating_mul(dims);
+                    Some(each.saturating_mul(rows))
                 };
                 (units, self.steps().filter_map(cost).max().unwrap_or(1))
             }

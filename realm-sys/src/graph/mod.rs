@@ -32,3 +32,6 @@ mod validate;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(all(test, feature = "cpu"))]
+mod fuzz_tests;

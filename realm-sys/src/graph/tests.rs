@@ -26,7 +26,7 @@ use core::ptr;
 pub(super) struct Rng(pub u64);
 
 impl Rng {
-    fn bits(&mut self) -> u32 {
+    pub(super) fn bits(&mut self) -> u32 {
         self.0 = self
             .0
             .wrapping_mul(6364136223846793005)
@@ -36,14 +36,14 @@ impl Rng {
     fn f32(&mut self) -> f32 {
         self.bits() as f32 / (1u32 << 30) as f32 - 1.0
     }
-    fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub(super) fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.f32()).collect()
     }
 }
 
 /// Records a program's bytes.
 #[derive(Default)]
-struct Recorder {
+pub(super) struct Recorder {
     regs: Vec<u32>,
     values: Vec<u32>,
     ops: Vec<u32>,
@@ -52,26 +52,26 @@ struct Recorder {
 const fn reg(i: u32) -> u32 {
     0x8000_0000 | i
 }
-const fn w(i: u32) -> u32 {
+pub(super) const fn w(i: u32) -> u32 {
     REALM_OPERAND_WEIGHT << 28 | i
 }
-const fn buf(i: u32) -> u32 {
+pub(super) const fn buf(i: u32) -> u32 {
     REALM_OPERAND_BUFFER << 28 | i
 }
-const fn kv(i: u32) -> u32 {
+pub(super) const fn kv(i: u32) -> u32 {
     REALM_OPERAND_KV << 28 | i
 }
 
 impl Recorder {
-    fn register(&mut self, min: u32, max: u32, stride: i32) -> u32 {
+    pub(super) fn register(&mut self, min: u32, max: u32, stride: i32) -> u32 {
         self.regs.extend([min, max, stride as u32, 0]);
         reg(self.regs.len() as u32 / 4 - 1)
     }
-    fn value(&mut self, ty: u32, cols: u32, rows: u32) -> u32 {
+    pub(super) fn value(&mut self, ty: u32, cols: u32, rows: u32) -> u32 {
         self.values.extend([ty, cols, rows, 0]);
         REALM_OPERAND_VALUE << 28 | (self.values.len() as u32 / 4 - 1)
     }
-    fn op(&mut self, code: Code, flags: u16, dst: u32, src: &[u32], param: &[u32]) {
+    pub(super) fn op(&mut self, code: Code, flags: u16, dst: u32, src: &[u32], param: &[u32]) {
         self.ops.push(code as u32 | u32::from(flags) << 16);
         self.ops.push(dst);
         let mut s = [0; 10];
@@ -81,7 +81,7 @@ impl Recorder {
         self.ops.extend(s);
         self.ops.extend(p);
     }
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let (r, v, o) = (
             self.regs.len() / 4,
             self.values.len() / 4,
@@ -214,7 +214,7 @@ fn kv_desc(ty: u32) -> KvDesc {
     }
 }
 
-const NO_LIMITS: MemoryLimits = MemoryLimits {
+pub(super) const NO_LIMITS: MemoryLimits = MemoryLimits {
     buffer_bytes: u64::MAX,
     kv_bytes: u64::MAX,
     scratch_bytes: u64::MAX,
@@ -314,25 +314,38 @@ fn only_small_steps_that_can_run_twice_are_merged() {
     }
 }
 
-/// A clock that moves a little at every look, and threads: so that slicing is exercised without waiting.
-fn busy_platform() -> Platform {
+/// A clock that moves a little at every look, threads, and memory that notices writes beside it: so that slicing is
+/// exercised without waiting.
+pub(super) fn busy_platform() -> Platform {
     unsafe extern "C" fn clock(_: *mut c_void) -> u64 {
         use core::sync::atomic::{AtomicU64, Ordering};
         static NOW: AtomicU64 = AtomicU64::new(0);
         NOW.fetch_add(100, Ordering::Relaxed)
     }
+    /// Bytes on both sides of a block that nobody may write to.
+    const GUARD: usize = 4096;
+    fn guarded(bytes: usize, align: usize) -> core::alloc::Layout {
+        assert!(align <= GUARD);
+        core::alloc::Layout::from_size_align(bytes + 2 * GUARD, GUARD).unwrap()
+    }
     unsafe extern "C" fn alloc(_: *mut c_void, bytes: usize, align: usize) -> *mut c_void {
-        // SAFETY: a valid layout.
-        unsafe { alloc::alloc::alloc(core::alloc::Layout::from_size_align(bytes, align).unwrap()) }
-            .cast()
+        // SAFETY: a valid layout, and parts of what was allocated.
+        unsafe {
+            let p = alloc::alloc::alloc(guarded(bytes, align));
+            p.write_bytes(0xa5, GUARD);
+            p.add(GUARD + bytes).write_bytes(0xa5, GUARD);
+            p.add(GUARD).cast()
+        }
     }
     unsafe extern "C" fn free(_: *mut c_void, p: *mut c_void, bytes: usize, align: usize) {
         // SAFETY: made by `alloc` above.
         unsafe {
-            alloc::alloc::dealloc(
-                p.cast(),
-                core::alloc::Layout::from_size_align(bytes, align).unwrap(),
-            )
+            let p = p.cast::<u8>().sub(GUARD);
+            for side in [p, p.add(GUARD + bytes)] {
+                let side = core::slice::from_raw_parts(side, GUARD);
+                assert!(side.iter().all(|&b| b == 0xa5), "a write beside a block");
+            }
+            alloc::alloc::dealloc(p, guarded(bytes, align));
         }
     }
     unsafe extern "C" fn parallel_for(
