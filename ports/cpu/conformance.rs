@@ -233,7 +233,7 @@ fn turn(count: &mut usize) -> bool {
     let every = std::env::var("REALM_CONFORMANCE_EVERY");
     let every = every.ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     *count += 1;
-    *count % every == 0
+    count.is_multiple_of(every)
 }
 
 #[test]

@@ -3,6 +3,11 @@
 //! `vpdpwssd` encoded with VEX and with EVEX computes the same. What stays untested on a machine without AVX-VNNI is
 //! the encoding alone; where it exists, the port's conformance test covers the level itself.
 
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "slices of ranges are meant"
+)]
+
 use super::step::{Job, Step};
 use super::{Isa, table};
 use crate::cpu::conformance::{Case, Rng, TYPES, same_all};

@@ -1,6 +1,11 @@
 //! Super-blocks of sixteen rows into a tile: bytes are transposed four at a time, then taken apart, so that each
 //! instruction serves all rows.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, indexed by constants once unrolled"
+)]
+
 use super::read::IQ4_UNSIGNED;
 use super::tile::At;
 use super::{Format, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};

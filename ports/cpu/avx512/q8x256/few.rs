@@ -4,6 +4,11 @@
 //! four rows' meet in one tree of shuffles. What belongs to a row once per super-block (scales, minima, factors) is
 //! decoded for the four rows together, a row to a lane of 128 bits.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, indexed by constants once unrolled"
+)]
+
 use super::act::{RECORD, SCALE, SUMS_16, SUMS_32};
 use super::read::{Head, Read};
 use crate::cpu::avx512::walk::tree;

@@ -4,6 +4,11 @@
 //! four neighbours fit a word for all types but IQ4_XS, so that two vectors of sums become one of words, and one
 //! `vpdpwssd` multiplies them by the scales of their sub-blocks.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, indexed by constants once unrolled"
+)]
+
 use super::act::NIBBLES;
 use super::{Format, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K};
 use crate::cpu::avx512::walk::lanes;

@@ -11,6 +11,11 @@
 //! | sub-blocks * 64   | what sums of activations are multiplied by, pairs of i16: minima, or the scale times -offset |
 //! | 2 times 128       | the factors, and those of minima |
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays that stand for registers, indexed by constants once unrolled"
+)]
+
 use super::act::{RECORD, SCALE, SUMS_16, SUMS_32};
 use super::expand::Expand;
 use crate::cpu::avx512::walk::{Ahead, STEP, word};
