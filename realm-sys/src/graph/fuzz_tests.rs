@@ -3,6 +3,8 @@
 //! Programs are made of what models are made of (norms, products of one input, gates, residuals, attention) and of
 //! anything else between, so that what the port fuses is common and what it must not fuse is there too. A value is always
 //! written whole before it is read.
+//!
+//! One long file: the shapes that are generated and what is compared of them are one idea.
 
 use super::memory::{KvDesc, Memory};
 use super::op::Code;
