@@ -723,7 +723,7 @@ typedef struct realm_session_options {
     void *ctx;
     /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library. */
     const realm_guest *guest;
-    /* The name of a backend. NULL: the one that was added last. */
+    /* The name of a backend. NULL: the preferred one: that added last, else `"cpu"`, else `"reference"`. */
     const char *backend;
     /* The guest's parameters, copied: `temp`, `top_k`, `seed`, `n_predict`, `ctx`, … (`guest/README.md`). */
     const realm_param *params;
@@ -743,8 +743,9 @@ typedef struct realm_session_options {
     uint64_t fuel_per_event;
     /* `REALM_SESSION_GRANT_CLOCK`, or 0. */
     uint32_t flags;
-    /* Tasks to split a step into, through the platform's `parallel_for`. 0 or 1: the polling thread
-     * does all work itself. Results do not depend on it.
+    /* Most tasks to split a step into, through the platform's `parallel_for`; no more are used than its
+     * `parallel_width`, and small steps are not split. 0 or 1: the polling thread does all work itself.
+     * Results do not depend on it.
      */
     uint32_t thread_count;
     /* (optional) Takes the guest's log. NULL: the platform's log does. */
@@ -919,7 +920,7 @@ realm_status realm_session_get_stats(const realm_session *session,
  * `kv_type` and `thread_count`) and the steps are small, as those that make a token are, the backend gets them as one
  * batch and reads the weights once for all. What a session computes is bit for bit what it computes alone.
  *
- * `sessions`, `session_count`: the sessions, each at most once, of any runtimes. 0: nothing happens.
+ * `sessions`, `session_count`: the sessions, each at most once; those of different runtimes take turns, but share no batch. 0: nothing happens.
  * `budget_us`: as for `realm_session_poll`, for all sessions together, by the clock of the first that has one.
  * Sessions take turns within it and from call to call. The call may return before it is spent, with AGAIN for a session
  * whose step can run together with others' in the next. 0: until every session has a TOKEN or DONE, however long
@@ -964,7 +965,8 @@ const char *realm_cpu_isa(void);
  *
  * Threads: any.
  *
- * Returns `NOT_FOUND` for a name that is not a level, `UNSUPPORTED` where the machine or the library does not have it.
+ * Returns `NOT_FOUND` for a name that is not a level, `UNSUPPORTED` where the machine does not have it and, for every
+ * name, in a library without the CPU port, `INVALID_ARGUMENT` for NULL with a length or what is not UTF-8.
  */
 realm_status realm_cpu_force_isa(const char *name,
                                  size_t name_bytes,

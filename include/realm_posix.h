@@ -42,8 +42,8 @@ realm_status realm_posix_pool_create(uint32_t thread_count, realm_posix_pool **o
  * is the program's and is left where it is. May be called again; before work starts it costs least.
  *
  * Threads: any. Returns: REALM_STATUS_INVALID_ARGUMENT for a NULL, an empty list or a processor that
- * this process may not use (threads before it are bound), REALM_STATUS_UNSUPPORTED on systems
- * other than Linux.
+ * this process may not use (some threads may be bound then), REALM_STATUS_UNSUPPORTED, whatever the
+ * arguments, on systems other than Linux. `cpus` is not needed afterwards.
  */
 realm_status realm_posix_pool_pin(realm_posix_pool *pool, const uint32_t *cpus, size_t cpu_count,
                                   realm_error *error);

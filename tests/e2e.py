@@ -79,8 +79,15 @@ class Tools:
         self.run = bin_dir / "realm-run"
         self.tokenize = bin_dir / "realm-tokenize"
         names = ["scalar", "avx2", "avxvnni", "avx512", "neon", "neon-dotprod", "neon-i8mm"]
-        # Those that this machine has: the demo model answers.
-        self.levels = [n for n in names if run(self.run, "--isa", n, "-n", 1).returncode == 0]
+        # Those that this machine has. Another failure than not having it is a failure.
+        self.levels, self.broken = [], []
+        for name in names:
+            done = run(self.run, "--isa", name, "-n", 1)
+            said = done.stderr.decode(errors="replace")
+            if done.returncode == 0:
+                self.levels.append(name)
+            elif name == "scalar" or f"has no '{name}'" not in said:
+                self.broken.append(f"--isa {name}: exit code {done.returncode}: {said.strip()}")
         self.scratch = scratch
 
     def logits(self, model, ids, *options):
@@ -318,6 +325,8 @@ def main():
     data = args.data or Path(os.environ.get("REALM_TEST_DATA") or ROOT.parent / "shared" / "data")
     with tempfile.TemporaryDirectory() as scratch:
         tools = Tools(args.bin_dir.resolve(), Path(scratch))
+        for why in tools.broken:
+            report("failed", "levels of instructions", why)
         refusals(tools)
         advisories(tools)
         demo = ROOT / "examples-c" / "demo" / "realm-demo.gguf"

@@ -35,6 +35,10 @@ pub const ALL: [Isa; 7] = [
     Isa::NeonI8mm,
 ];
 
+/// Held by tests that force a level: it is the whole process's.
+#[cfg(test)]
+pub static FORCING: spin::Mutex<()> = spin::Mutex::new(());
+
 static DETECTED: AtomicU8 = AtomicU8::new(0);
 static FORCED: AtomicU8 = AtomicU8::new(0);
 

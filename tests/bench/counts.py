@@ -39,7 +39,7 @@ def program():
 
 
 def count(path, case):
-    scratch = ROOT / "target" / "counts.callgrind"
+    scratch = Path(path).parent / "counts.callgrind"
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", f"--callgrind-out-file={scratch}", "--toggle-collect=realm_counted_call", path, case],
         capture_output=True, text=True)
@@ -70,6 +70,9 @@ def main():
         bad = then is None or abs(now / then - 1) > BAND
         wrong += bad
         print(f"{case:28} {now:10}  {change}{'' if update or not bad else '  <-- tests/bench/counts.py --update if it is meant'}")
+    for case in [] if update else sorted(set(record["counts"]) - set(cases)):
+        print(f"{case:28} is recorded and was not counted")
+        wrong += 1
     if update:
         RECORD.write_text(json.dumps({"compiler": compiler, "counts": counts}, indent=1) + "\n")
     elif wrong:

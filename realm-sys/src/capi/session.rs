@@ -66,7 +66,7 @@ pub struct realm_session_options {
     pub ctx: *mut c_void,
     /// The guest; it may be unloaded afterwards. NULL: the one that comes with the library.
     pub guest: *const realm_guest,
-    /// The name of a backend. NULL: the one that was added last.
+    /// The name of a backend. NULL: the preferred one: that added last, else `"cpu"`, else `"reference"`.
     pub backend: *const c_char,
     /// The guest's parameters, copied: `temp`, `top_k`, `seed`, `n_predict`, `ctx`, … (`guest/README.md`).
     pub params: *const realm_param,
@@ -86,8 +86,9 @@ pub struct realm_session_options {
     pub fuel_per_event: u64,
     /// `REALM_SESSION_GRANT_CLOCK`, or 0.
     pub flags: u32,
-    /// Tasks to split a step into, through the platform's `parallel_for`. 0 or 1: the polling thread
-    /// does all work itself. Results do not depend on it.
+    /// Most tasks to split a step into, through the platform's `parallel_for`; no more are used than its
+    /// `parallel_width`, and small steps are not split. 0 or 1: the polling thread does all work itself.
+    /// Results do not depend on it.
     pub thread_count: u32,
     /// (optional) Takes the guest's log. NULL: the platform's log does.
     pub log: realm_log_fn,

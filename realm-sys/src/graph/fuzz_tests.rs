@@ -810,6 +810,7 @@ fn compare(seed: u64, count: u64) -> (u64, u64) {
         }
         let want: Vec<_> = want.iter_mut().map(kept).collect();
         programs += 1;
+        let _forcing = isa::FORCING.lock();
         for &level in &levels {
             assert!(isa::force(Some(level)));
             let cpu = Backends::new(&busy_platform()).unwrap();
@@ -869,6 +870,7 @@ fn same_everywhere(bytes: &[u8], steps: &[Step]) {
         all.iter_mut().flat_map(kept).collect::<Vec<_>>()
     };
     let want = results("reference", false);
+    let _forcing = isa::FORCING.lock();
     for level in isa::ALL.into_iter().filter(|l| l.available()) {
         assert!(isa::force(Some(level)));
         let got = results("cpu", true);

@@ -416,8 +416,9 @@ fn batches_slices_and_threads_give_the_same_bits() {
 #[test]
 fn the_cpu_port_gives_the_bits_of_the_reference_at_every_level() {
     use crate::cpu::isa;
+    let _forcing = isa::FORCING.lock();
     for level in isa::ALL.into_iter().filter(|l| l.available()) {
-        // The process's other tests may see it too: to them it makes no difference.
+        // The process's other tests may see it too: to those that do not ask it makes no difference.
         assert!(isa::force(Some(level)));
         same_bits_on("cpu");
     }

@@ -15,7 +15,7 @@ use core::ptr;
 /// `kv_type` and `thread_count`) and the steps are small, as those that make a token are, the backend gets them as one
 /// batch and reads the weights once for all. What a session computes is bit for bit what it computes alone.
 ///
-/// `sessions`, `session_count`: the sessions, each at most once, of any runtimes. 0: nothing happens.
+/// `sessions`, `session_count`: the sessions, each at most once; those of different runtimes take turns, but share no batch. 0: nothing happens.
 /// `budget_us`: as for `realm_session_poll`, for all sessions together, by the clock of the first that has one.
 /// Sessions take turns within it and from call to call. The call may return before it is spent, with AGAIN for a session
 /// whose step can run together with others' in the next. 0: until every session has a TOKEN or DONE, however long
