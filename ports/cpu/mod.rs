@@ -38,45 +38,21 @@ mod neon;
 #[cfg(test)]
 mod conformance;
 
-use crate::backend::table::{
-    REALM_BACKEND_HOST_MEMORY, realm_backend, realm_cursor, realm_program, realm_step,
-};
-use crate::graph::exec::{self, Bound};
-use crate::platform::{Platform, REALM_ABI_VERSION};
+use crate::backend::table::{realm_backend, realm_cursor, realm_program, realm_step};
+use crate::platform::Platform;
 use alloc::boxed::Box;
 use core::ffi::c_void;
-use core::ptr;
 use core::slice::from_raw_parts;
 
-/// The port as a table. `platform` must stay where it is while the table is in use.
+/// The port as a table: the reference's, with plans of its own. `platform` must stay where it is while the table is in use.
 pub fn table(platform: &Platform) -> realm_backend {
     realm_backend {
-        struct_size: size_of::<realm_backend>() as u32,
-        abi_version: REALM_ABI_VERSION,
-        next: ptr::null(),
-        ctx: ptr::from_ref(platform).cast_mut().cast(),
         name: c"cpu".as_ptr(),
-        flags: REALM_BACKEND_HOST_MEMORY,
-        reserved: 0,
-        buffer_create: None,
-        buffer_destroy: None,
-        buffer_write: None,
-        buffer_read: None,
-        weight_bind: None,
-        weight_release: None,
-        supports: Some(supports),
         prepare: Some(prepare),
         discard: Some(discard),
-        submit: Some(submit),
         query: Some(query),
-        cancel: None,
+        ..crate::graph::reference::table(platform)
     }
-}
-
-unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
-    // SAFETY: contract of the slot.
-    let bound = unsafe { Bound::program(program) };
-    i32::from(bound.ops.get(op as usize).is_some_and(exec::supports))
 }
 
 unsafe extern "C" fn prepare(
@@ -106,16 +82,6 @@ unsafe extern "C" fn prepare(
 unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
     // SAFETY: made by `prepare`.
     drop(unsafe { Box::from_raw(plan.cast::<plan::Plan>()) });
-}
-
-unsafe extern "C" fn submit(
-    _: *mut c_void,
-    _: *mut c_void,
-    _: *const realm_step,
-    _: u32,
-    _: *mut realm_cursor,
-) -> i32 {
-    0 // the zeroed cursor is the beginning
 }
 
 unsafe extern "C" fn query(
