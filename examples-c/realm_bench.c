@@ -34,6 +34,7 @@ static const char help[] =
     "  -r, --repetitions N   measured runs of each test (default 5)\n"
     "      --backend NAME    which backend computes (default: the best there is)\n"
     "      --isa NAME        instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
+    "      --mmap, --no-mmap map the file, or read it (default: what decodes faster)\n"
     "  -o, --output FORMAT   md (default) or json\n"
     "  -h, --help   --version\n";
 
@@ -52,6 +53,7 @@ static const tool_option options[] = {
     {"--repetitions", "-r", TOOL_COUNT, &repetitions, 1, REPETITIONS_MAX},
     {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
     {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
+    TOOL_MMAP_OPTIONS,
     {"--output", "-o", TOOL_TEXT, &output, 0, 0},
 };
 
@@ -422,7 +424,7 @@ int main(int argc, char **argv) {
     if (strcmp(output, "md") != 0 && strcmp(output, "json") != 0) {
         tool_misuse("--output: '%s' is not a format, 'md' and 'json' are", output);
     }
-    tool_model_load(model_path, MODEL_ID);
+    tool_model_load(model_path, MODEL_ID, threads.value[0]);
     read_model();
     for (size_t t = 0; t < threads.count; t++) {
         tool_isa(isa);

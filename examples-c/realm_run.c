@@ -45,6 +45,7 @@ static const char help[] =
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
     "      --backend NAME       which backend computes (default: the best there is)\n"
     "      --isa NAME           instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
+    "      --mmap, --no-mmap    map the file, or read it (default: what decodes faster)\n"
     "      --guest FILE         a guest module in place of the built-in one\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
@@ -79,6 +80,7 @@ static const tool_option options[] = {
     {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
     {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
     {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
+    TOOL_MMAP_OPTIONS,
     {"--guest", NULL, TOOL_TEXT, &guest_path, 0, 0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
@@ -382,7 +384,7 @@ int main(int argc, char **argv) {
 
     const double start = tool_now_ms();
     if (model_path != NULL) {
-        tool_model_load(model_path, MODEL_ID);
+        tool_model_load(model_path, MODEL_ID, thread_count);
     } else {
         register_demo();
     }

@@ -19,6 +19,7 @@
 
 static const char *tool_name = "realm";
 static int bar_drawn = 0;
+int tool_mmap = 0, tool_no_mmap = 0;
 
 /* ---- messages ---- */
 
@@ -312,8 +313,42 @@ static void register_parts(const char *what, const realm_bytes *parts, size_t co
     }
 }
 
-void tool_model_load(const char *path, uint32_t id) {
+/* The pool of that many threads; NULL for one. It lives as long as the process: its threads sleep
+ * when there is nothing to do. */
+static realm_posix_pool *pool_of(uint32_t thread_count) {
+    static realm_posix_pool *pool = NULL;
+    static uint32_t pool_threads = 1;
     realm_error error = {0, ""};
+    if (pool_threads != thread_count) {
+        pool_threads = thread_count;
+        pool = NULL;
+        if (thread_count > 1) {
+            tool_check(realm_posix_pool_create(thread_count, &pool, &error), &error);
+        }
+    }
+    return pool;
+}
+
+static void load_file(const char *path, realm_posix_map *map, realm_posix_pool *pool) {
+    static const size_t small = (size_t)16 << 20;
+    const double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    realm_error error = {0, ""};
+    if (!tool_no_mmap) {
+        tool_check(realm_posix_map_file(path, map, &error), &error);
+        if (tool_mmap || map->bytes < small || (double)map->bytes > memory / 2 ||
+            realm_posix_is_huge(map)) {
+            return;
+        }
+        realm_posix_unmap(map); /* first, so that the file is never resident twice */
+        if (realm_posix_read_file(pool, path, map, NULL) < 0) {
+            tool_check(realm_posix_map_file(path, map, &error), &error);
+        }
+        return;
+    }
+    tool_check(realm_posix_read_file(pool, path, map, &error), &error);
+}
+
+void tool_model_load(const char *path, uint32_t id, uint32_t thread_count) {
     const uint32_t count = split_count(path);
     realm_bytes *parts = (realm_bytes *)calloc(count, sizeof *parts);
     char *name = (char *)malloc(strlen(path) + 1);
@@ -329,7 +364,7 @@ void tool_model_load(const char *path, uint32_t id) {
             (void)snprintf(number, sizeof number, "%05u", (unsigned)(i + 1));
             memcpy(name + strlen(name) - 19, number, 5);
         }
-        tool_check(realm_posix_map_file(name, &map, &error), &error);
+        load_file(name, &map, pool_of(thread_count));
         parts[i].data = map.data;
         parts[i].bytes = map.bytes;
         total += map.bytes;
@@ -359,13 +394,7 @@ realm_runtime *tool_runtime(uint32_t thread_count) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_runtime *runtime = NULL;
     realm_error error = {0, ""};
-    options.platform = realm_posix_platform();
-    if (thread_count > 1) {
-        /* Lives as long as the process: the threads sleep when there is nothing to do. */
-        realm_posix_pool *pool = NULL;
-        tool_check(realm_posix_pool_create(thread_count, &pool, &error), &error);
-        options.platform = realm_posix_pool_platform(pool);
-    }
+    options.platform = realm_posix_pool_platform(pool_of(thread_count));
     tool_check(realm_runtime_create(&options, &runtime, &error), &error);
     return runtime;
 }

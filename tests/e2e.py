@@ -141,7 +141,7 @@ def compare_exactness(tools, model, ids):
     """Slicing, threads, the size of prefill steps, the backend and its instructions must not change a bit."""
     plain = tools.logits(model, ids)
     variants = [["--budget-us", 50], ["-t", 3], ["--param", "n_batch=1"], ["-t", 2, "--budget-us", 200]]
-    variants += [["--backend", "reference"]] + [["--isa", name, "-t", 2] for name in tools.levels]
+    variants += [["--mmap"], ["--no-mmap", "-t", 2], ["--backend", "reference"]] + [["--isa", name, "-t", 2] for name in tools.levels]
     for options in variants:
         must(tools.logits(model, ids, *options) == plain, f"other bits with {options}")
 

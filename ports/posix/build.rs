@@ -1,13 +1,15 @@
 //! Compiles `posix.c` into a static library that travels inside this crate's rlib.
 
 /// The functions that `lib.rs` forwards to.
-const FUNCTIONS: [&str; 8] = [
+const FUNCTIONS: [&str; 10] = [
     "realm_posix_platform",
     "realm_posix_pool_create",
     "realm_posix_pool_destroy",
     "realm_posix_pool_pin",
     "realm_posix_pool_platform",
     "realm_posix_map_file",
+    "realm_posix_read_file",
+    "realm_posix_is_huge",
     "realm_posix_unmap",
     "realm_posix_release",
 ];

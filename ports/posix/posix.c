@@ -373,57 +373,205 @@ const realm_platform *realm_posix_pool_platform(realm_posix_pool *pool) {
 
 /* ---- files -------------------------------------------------------------------------------- */
 
-static realm_status map_open_file(int fd, const char *path, realm_posix_map *out,
-                                  realm_error *error) {
+/* Opens a regular, non-empty file whose size fits the address space. */
+static realm_status open_file(const char *path, int *out_fd, size_t *out_bytes,
+                              realm_error *error) {
     struct stat info;
-    void *data;
+    realm_status status = REALM_STATUS_OK;
+    /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return fail(error, errno == ENOENT ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO,
+                    "cannot open %s: %s", path, strerror(errno));
+    }
     if (fstat(fd, &info) != 0) {
-        return fail(error, REALM_STATUS_IO, "cannot read %s: %s", path, strerror(errno));
+        status = fail(error, REALM_STATUS_IO, "cannot read %s: %s", path, strerror(errno));
+    } else if (S_ISDIR(info.st_mode)) {
+        status = fail(error, REALM_STATUS_IO, "cannot read %s: it is a directory", path);
+    } else if (!S_ISREG(info.st_mode)) {
+        status = fail(error, REALM_STATUS_IO, "cannot load %s: it is not a regular file", path);
+    } else if (info.st_size <= 0) {
+        status = fail(error, REALM_STATUS_IO, "cannot load %s: it is empty", path);
+    } else if ((uint64_t)info.st_size > (uint64_t)SIZE_MAX / 2) {
+        status = fail(error, REALM_STATUS_NO_MEMORY, "cannot load %s: it is too large", path);
     }
-    if (S_ISDIR(info.st_mode)) {
-        return fail(error, REALM_STATUS_IO, "cannot read %s: it is a directory", path);
+    if (status < 0) {
+        (void)close(fd);
+        return status;
     }
-    if (!S_ISREG(info.st_mode)) {
-        return fail(error, REALM_STATUS_IO, "cannot map %s: it is not a regular file", path);
-    }
-    if (info.st_size <= 0) {
-        return fail(error, REALM_STATUS_IO, "cannot map %s: it is empty", path);
-    }
-    if ((uint64_t)info.st_size > (uint64_t)SIZE_MAX / 2) {
-        return fail(error, REALM_STATUS_NO_MEMORY, "cannot map %s: it is too large", path);
-    }
-    data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) {
-        return fail(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO,
-                    "cannot map %s: %s", path, strerror(errno));
-    }
-    /* Hints: a system that refuses them maps the file all the same. */
-#ifdef MADV_WILLNEED
-    (void)madvise(data, (size_t)info.st_size, MADV_WILLNEED);
-#endif
-#ifdef MADV_HUGEPAGE
-    (void)madvise(data, (size_t)info.st_size, MADV_HUGEPAGE);
-#endif
-    out->data = data;
-    out->bytes = (size_t)info.st_size;
+    *out_fd = fd;
+    *out_bytes = (size_t)info.st_size;
     return REALM_STATUS_OK;
 }
 
 realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error) {
     realm_status status;
+    void *data;
+    size_t bytes;
     int fd;
     if (path == NULL || out == NULL) {
         return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
     }
-    /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        return fail(error, errno == ENOENT ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO,
-                    "cannot open %s: %s", path, strerror(errno));
+    status = open_file(path, &fd, &bytes, error);
+    if (status < 0) {
+        return status;
     }
-    status = map_open_file(fd, path, out, error);
+    data = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+        status = fail(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO,
+                      "cannot map %s: %s", path, strerror(errno));
+    } else {
+        /* Hints: a system that refuses them maps the file all the same. Huge pages first, so that
+         * what is read from now on is read into some. */
+#ifdef MADV_HUGEPAGE
+        (void)madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+#ifdef MADV_WILLNEED
+        (void)madvise(data, bytes, MADV_WILLNEED);
+#endif
+        out->data = data;
+        out->bytes = bytes;
+    }
     (void)close(fd);
     return status;
+}
+
+#define HUGE_BYTES ((size_t)2 << 20)
+
+/* Memory that begins at a multiple of HUGE_BYTES, in huge pages where the system has them. */
+static void *map_huge(size_t bytes) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t whole = (bytes + page - 1) / page * page;
+    unsigned char *start = (unsigned char *)mmap(NULL, whole + HUGE_BYTES, PROT_READ | PROT_WRITE,
+                                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t before;
+    if (start == (unsigned char *)MAP_FAILED) {
+        return NULL;
+    }
+    before = (HUGE_BYTES - (size_t)((uintptr_t)start % HUGE_BYTES)) % HUGE_BYTES;
+    if (before > 0) {
+        (void)munmap(start, before);
+    }
+    (void)munmap(start + before + whole, HUGE_BYTES - before);
+#ifdef MADV_HUGEPAGE
+    (void)madvise(start + before, whole, MADV_HUGEPAGE);
+#endif
+    return start + before;
+}
+
+/* A file to read in parts; `failed` is an errno, or -1 where the file has become shorter. */
+typedef struct reading {
+    int fd;
+    unsigned char *data;
+    size_t bytes;
+    int failed; /* atomic */
+} reading;
+
+#define PART_BYTES (4 * HUGE_BYTES)
+
+static void read_part(void *ctx, uint32_t index) {
+    reading *r = (reading *)ctx;
+    size_t at = (size_t)index * PART_BYTES;
+    const size_t end = r->bytes - at < PART_BYTES ? r->bytes : at + PART_BYTES;
+    while (at < end && LOAD(&r->failed) == 0) {
+        const ssize_t n = pread(r->fd, r->data + at, end - at, (off_t)at);
+        if (n > 0) {
+            at += (size_t)n;
+        } else if (n == 0) {
+            STORE(&r->failed, -1);
+        } else if (errno != EINTR) {
+            STORE(&r->failed, errno);
+        }
+    }
+}
+
+realm_status realm_posix_read_file(realm_posix_pool *pool, const char *path, realm_posix_map *out,
+                                   realm_error *error) {
+    reading r = {-1, NULL, 0, 0};
+    realm_status status;
+    if (path == NULL || out == NULL) {
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
+    }
+    status = open_file(path, &r.fd, &r.bytes, error);
+    if (status < 0) {
+        return status;
+    }
+    r.data = (unsigned char *)map_huge(r.bytes);
+    if (r.data == NULL) {
+        status = fail(error, REALM_STATUS_NO_MEMORY, "no memory for the %zu bytes of %s", r.bytes, path);
+    } else {
+        /* Fits: no address space is 2^55 bytes. */
+        const uint32_t parts = (uint32_t)((r.bytes + PART_BYTES - 1) / PART_BYTES);
+        if (pool != NULL) {
+            pool_parallel_for(pool, parts, read_part, &r);
+        } else {
+            for (uint32_t i = 0; i < parts; i++) {
+                read_part(&r, i);
+            }
+        }
+        if (r.failed != 0) {
+            status = fail(error, REALM_STATUS_IO, "cannot read %s: %s", path,
+                          r.failed < 0 ? "it became shorter meanwhile" : strerror(r.failed));
+            realm_posix_release(NULL, r.data, r.bytes);
+        } else {
+            (void)mprotect(r.data, r.bytes, PROT_READ);
+            out->data = r.data;
+            out->bytes = r.bytes;
+        }
+    }
+    (void)close(r.fd);
+    return status;
+}
+
+#ifdef __linux__
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+
+/* What /proc/self/smaps says of the mapping that has [start, end): "Name: KiB kB", summed over both
+ * names for memory in huge pages. */
+static int huge_and_resident(uintptr_t start, uintptr_t end, double *huge, double *resident) {
+    char line[512];
+    int here = 0;
+    FILE *file = fopen("/proc/self/smaps", "re");
+    *huge = *resident = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        unsigned long long from, to, kib;
+        if (sscanf(line, "%llx-%llx ", &from, &to) == 2) {
+            here = from <= start && end <= to;
+        } else if (here && sscanf(line, "Rss: %llu", &kib) == 1) {
+            *resident += (double)kib;
+        } else if (here && (sscanf(line, "FilePmdMapped: %llu", &kib) == 1 ||
+                            sscanf(line, "AnonHugePages: %llu", &kib) == 1)) {
+            *huge += (double)kib;
+        }
+    }
+    return file != NULL && fclose(file) == 0;
+}
+#endif
+
+int realm_posix_is_huge(const realm_posix_map *map) {
+#ifdef __linux__
+    enum { PLACES = 16 };
+    double huge, resident;
+    if (map == NULL || map->data == NULL) {
+        return 0;
+    }
+    for (size_t i = 0; i < PLACES; i++) {
+        /* Hints as well: where it is refused, what is resident already decides. */
+        const uintptr_t place = (uintptr_t)map->data + map->bytes / PLACES * i;
+        const uintptr_t start = place - place % HUGE_BYTES;
+        if (start >= (uintptr_t)map->data && map->bytes / PLACES > 2 * HUGE_BYTES) {
+            (void)madvise((void *)start, HUGE_BYTES, MADV_POPULATE_READ);
+        }
+    }
+    return huge_and_resident((uintptr_t)map->data, (uintptr_t)map->data + map->bytes, &huge,
+                             &resident) &&
+           resident > 0 && huge >= resident / 8 * 7;
+#else
+    (void)map;
+    return 0;
+#endif
 }
 
 void realm_posix_unmap(realm_posix_map *map) {

@@ -108,6 +108,24 @@ static void test_files(const char *self) {
     CHECK(realm_posix_map_file("/dev/null", &map, NULL) == REALM_STATUS_IO);
     CHECK(realm_posix_map_file(NULL, &map, &error) == REALM_STATUS_INVALID_ARGUMENT);
     CHECK(map.data == NULL);
+    CHECK(realm_posix_is_huge(NULL) == 0 && realm_posix_is_huge(&map) == 0);
+    CHECK(realm_posix_read_file(NULL, NULL, &map, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_posix_read_file(NULL, "/no/such", &map, &error) == REALM_STATUS_NOT_FOUND);
+    CHECK(realm_posix_read_file(NULL, "/", &map, &error) == REALM_STATUS_IO);
+    CHECK(map.data == NULL);
+    for (uint32_t threads = 1; threads <= 3; threads += 2) {
+        realm_posix_pool *pool = NULL;
+        realm_posix_map mapped = {NULL, 0};
+        CHECK_OK(realm_posix_pool_create(threads, &pool, &error));
+        CHECK_OK(realm_posix_map_file(self, &mapped, &error));
+        CHECK_OK(realm_posix_read_file(threads == 1 ? NULL : pool, self, &map, &error));
+        CHECK(map.bytes == mapped.bytes && memcmp(map.data, mapped.data, map.bytes) == 0);
+        (void)realm_posix_is_huge(&map);
+        (void)realm_posix_is_huge(&mapped);
+        realm_posix_unmap(&map);
+        realm_posix_unmap(&mapped);
+        realm_posix_pool_destroy(pool);
+    }
 }
 
 int main(int argc, char **argv) {
