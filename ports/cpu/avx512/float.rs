@@ -30,8 +30,10 @@ const WIDEN: usize = 9;
 /// Tokens of the widest tile, and rows of a tile that has several tokens.
 const TOKENS: usize = 6;
 const ROWS: usize = 4;
-/// How far ahead of reading weights are asked for.
+/// How far ahead of one token's reading weights are asked for: from memory, into the first cache, and their pages.
 const AHEAD: usize = 16384;
+const NEAR_AHEAD: usize = 2048;
+const PAGES_AHEAD: usize = 28672;
 
 /// Weights that can be read in place.
 trait Source {
@@ -143,20 +145,11 @@ unsafe fn tile<S: Source, const R: usize, const T: usize>(b: &Block<'_>, at: Pla
                 }
             }
         }
-        // Later tiles' bytes, in the order of memory, as many at each step as the step reads: rows asked for side by side
-        // would be as many streams, which memory answers at half the speed.
-        let mut ahead = w.wrapping_add(R * b.stride * AHEAD.div_ceil(R * b.stride));
         let mut i = at.from;
         while i + 16 <= at.to {
             let mut v = [_mm512_setzero_ps(); T];
             for t in 0..T {
                 v[t] = _mm512_loadu_ps(x[t].add(i));
-            }
-            if T == 1 {
-                for line in (0..R * 16 * S::BYTES).step_by(64) {
-                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(line).cast());
-                }
-                ahead = ahead.wrapping_add(R * 16 * S::BYTES);
             }
             for r in 0..R {
                 let w = S::whole(w.add(r * b.stride + i * S::BYTES));
@@ -250,22 +243,75 @@ unsafe fn rows<S: Source, const T: usize>(b: &Block<'_>, mut at: Place, end: usi
     }
 }
 
-/// All of a row by one token: the more rows side by side the shorter they are, so that folding weighs little.
+/// One token: rows one after the other, as they lie in memory. The processor's own prefetchers keep up with one stream, and
+/// only with one: rows side by side come at half the speed.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn single<S: Source>(b: &Block<'_>, mut at: Place, end: usize) {
-    let bytes = b.p.k * S::BYTES;
+unsafe fn single<S: Source>(b: &Block<'_>, token: usize, end: usize) {
+    let p = b.p;
     // SAFETY: the caller's promise.
     unsafe {
-        while bytes <= 1536 && at.row + 16 <= end {
-            tile::<S, 16, 1>(b, at);
-            at.row += 16;
+        let x = p.act.get_unchecked(token).cast::<f32>();
+        let dst = *p.dst.get_unchecked(token);
+        let mut w = b.w;
+        for first in (b.first..end).step_by(16) {
+            let n = (end - first).min(16);
+            let mut acc = [_mm512_setzero_ps(); 16];
+            for acc in acc.iter_mut().take(n) {
+                *acc = chain::<S>(w, x, p.k);
+                w = w.wrapping_add(b.stride);
+            }
+            let mask = !0 >> (16 - n);
+            let mut y = math::trees(&acc);
+            if let Some(b) = p.bias {
+                let b = b.as_ptr().cast::<f32>().wrapping_add(first);
+                y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(mask, b));
+            }
+            _mm512_mask_storeu_ps(dst.wrapping_add(first), mask, y);
         }
-        while bytes <= 6144 && at.row + 8 <= end {
-            tile::<S, 8, 1>(b, at);
-            at.row += 8;
-        }
-        rows::<S, 1>(b, at, end);
     }
+}
+
+/// One row by one token: the sixteen sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn chain<S: Source>(w: *const u8, x: *const f32, k: usize) -> __m512 {
+    const STEP: usize = 64;
+    let mut acc = _mm512_setzero_ps();
+    let mut i = 0;
+    // SAFETY: the caller's promise; a part of a vector is read where the row ends within it.
+    unsafe {
+        while i + STEP <= k {
+            let at = w.add(i * S::BYTES);
+            if S::BYTES == 4 {
+                // Whole lines are loaded faster than they come, which is what starts the prefetchers. They stop at the end
+                // of a page, whose successor's address is therefore looked up in time.
+                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(PAGES_AHEAD).cast());
+            } else {
+                // The chain of additions is about as slow as memory: to be asked for early, and brought close.
+                for line in (0..STEP * S::BYTES).step_by(64) {
+                    _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line + AHEAD).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line + NEAR_AHEAD).cast());
+                }
+            }
+            for j in (i..i + STEP).step_by(16) {
+                let w = S::whole(w.add(j * S::BYTES));
+                acc = _mm512_fmadd_ps(w, _mm512_loadu_ps(x.add(j)), acc);
+            }
+            i += STEP;
+        }
+        while i + 16 <= k {
+            let w = S::whole(w.add(i * S::BYTES));
+            acc = _mm512_fmadd_ps(w, _mm512_loadu_ps(x.add(i)), acc);
+            i += 16;
+        }
+        if i < k {
+            let mask = (1u16 << (k - i)) - 1;
+            let w = S::part(w.add(i * S::BYTES), mask);
+            let x = _mm512_maskz_loadu_ps(mask, x.add(i));
+            acc = _mm512_mask3_fmadd_ps(w, x, acc, mask);
+        }
+    }
+    acc
 }
 
 /// Rows up to `end` of a block, with all tokens.
@@ -291,7 +337,7 @@ unsafe fn block<S: Source>(b: &Block<'_>, end: usize) {
             // SAFETY: the caller's promise.
             unsafe {
                 match tokens {
-                    1 if b.sums.is_null() => single::<S>(b, at, end),
+                    1 if b.sums.is_null() => single::<S>(b, at.token, end),
                     1 => rows::<S, 1>(b, at, end),
                     2 => rows::<S, 2>(b, at, end),
                     3 => rows::<S, 3>(b, at, end),

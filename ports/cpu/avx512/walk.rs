@@ -17,7 +17,7 @@ pub(super) const STEP: usize = 4 * ROWS;
 /// registers, and there are fewer loads than multiplications.
 const WIDE: usize = 6;
 /// How far ahead, at least, few rows' memory is asked for: about what it takes to answer.
-const AHEAD: usize = 16384;
+pub(super) const AHEAD: usize = 16384;
 
 /// A format of weights in blocks.
 pub(super) trait Blocks: Sized {

@@ -10,6 +10,7 @@
 //! | `format` | what the types are, and how their blocks are read |
 //! | `few`    | few activation rows: weights are streamed once, four rows at a time |
 //! | `gather` | reading nibbles for it |
+//! | `rows`   | the same for bytes: row after row |
 //! | `tile`   | more: 32 weight rows are expanded to bytes once, then meet all activation rows |
 
 use super::walk::{self, Ahead, Blocks};
@@ -23,6 +24,7 @@ mod act;
 mod few;
 mod format;
 mod gather;
+mod rows;
 mod tile;
 
 pub(super) use act::{act_row_bytes, prepare_act};
@@ -77,21 +79,27 @@ pub(super) fn scratch_bytes(ty: GgmlType, k: usize, tokens: usize) -> usize {
         GgmlType::Q5_1 => walk::scratch_bytes::<Of<Q5_1>>(k, tokens),
         GgmlType::IQ4_NL => walk::scratch_bytes::<Of<Iq4Nl>>(k, tokens),
         GgmlType::MXFP4 => walk::scratch_bytes::<Of<Mxfp4>>(k, tokens),
-        _ => walk::scratch_bytes::<Of<Q8_0>>(k, tokens),
+        _ => walk::scratch_bytes::<Of<Q8_0>>(k, tokens).max(rows::scratch_bytes(k, tokens)),
     }
 }
 
-pub(super) unsafe fn product(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8) {
+pub(super) unsafe fn product(p: &Product<'_>, range: Range<usize>, scratch: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
         match p.ty {
-            GgmlType::Q4_0 => walk::product::<Of<Q4_0>>(p, rows, scratch),
-            GgmlType::Q4_1 => walk::product::<Of<Q4_1>>(p, rows, scratch),
-            GgmlType::Q5_0 => walk::product::<Of<Q5_0>>(p, rows, scratch),
-            GgmlType::Q5_1 => walk::product::<Of<Q5_1>>(p, rows, scratch),
-            GgmlType::IQ4_NL => walk::product::<Of<Iq4Nl>>(p, rows, scratch),
-            GgmlType::MXFP4 => walk::product::<Of<Mxfp4>>(p, rows, scratch),
-            GgmlType::Q8_0 => walk::product::<Of<Q8_0>>(p, rows, scratch),
+            GgmlType::Q4_0 => walk::product::<Of<Q4_0>>(p, range, scratch),
+            GgmlType::Q4_1 => walk::product::<Of<Q4_1>>(p, range, scratch),
+            GgmlType::Q5_0 => walk::product::<Of<Q5_0>>(p, range, scratch),
+            GgmlType::Q5_1 => walk::product::<Of<Q5_1>>(p, range, scratch),
+            GgmlType::IQ4_NL => walk::product::<Of<Iq4Nl>>(p, range, scratch),
+            GgmlType::MXFP4 => walk::product::<Of<Mxfp4>>(p, range, scratch),
+            // Short rows are read side by side: there is little of each to wait for.
+            GgmlType::Q8_0 => match p.act.len() {
+                _ if p.k < 512 => walk::product::<Of<Q8_0>>(p, range, scratch),
+                1 => rows::few::<1>(p, range, scratch),
+                2 => rows::few::<2>(p, range, scratch),
+                _ => walk::product::<Of<Q8_0>>(p, range, scratch),
+            },
             // `act_kind` sends no others here.
             _ => {}
         }
