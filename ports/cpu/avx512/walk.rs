@@ -68,6 +68,12 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
+    /// The same in so many smaller parts: many requests at once keep the first cache from what it is asked for meanwhile.
+    pub fn finer(mut self, by: usize) -> Self {
+        self.step = self.step.div_ceil(by);
+        self
+    }
+
     /// Asks for the next part.
     #[inline(always)]
     pub fn ask(&mut self) {
@@ -143,22 +149,27 @@ unsafe fn many<F: Blocks>(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8)
     let (blocks, n) = (p.k / F::LEN, p.act.len());
     let row_bytes = blocks * F::BYTES;
     let parts = n.div_ceil(WIDE);
-    // The next tile's weights are asked for in equal shares, while this one is expanded and first multiplied.
-    let shares = 2 + parts.min(4);
-    let step = ROWS * F::BYTES / shares + 1;
+    // The next tile's weights are asked for while this one is expanded and first multiplied, which takes longer: twice as
+    // much of them in each of up to four parts as for each half of the rows.
+    let shares = 2 + 2 * parts.min(4);
+    let share_bytes = ROWS * F::BYTES / shares + 1;
     for r in rows.clone().step_by(ROWS) {
         // SAFETY: the caller's promise.
         unsafe {
             let row = |i: usize| p.w.as_ptr().add((r + i).min(rows.end - 1) * row_bytes);
             let ahead = |share: usize| Ahead {
-                at: row(0).wrapping_add(ROWS * row_bytes + share * blocks * step),
-                step: if share < shares { step } else { 0 },
+                at: row(0).wrapping_add(ROWS * row_bytes + share * blocks * share_bytes),
+                step: match share {
+                    0 | 1 => share_bytes,
+                    _ if share < shares => 2 * share_bytes,
+                    _ => 0,
+                },
             };
             F::expand(from_fn(row), blocks, scratch, ahead(0));
             F::expand(from_fn(|i| row(i + 16)), blocks, scratch.add(64), ahead(1));
             for part in 0..parts {
                 let t = part * n / parts..(part + 1) * n / parts;
-                let (first, ahead) = (t.start, ahead(2 + part));
+                let (first, ahead) = (t.start, ahead(2 + 2 * part));
                 let mask = !0 >> ROWS.saturating_sub(rows.end - r);
                 match t.len() {
                     1 => part_of::<F, 1>(p, scratch, blocks, first, ahead, r, mask),

@@ -49,8 +49,9 @@ pub(super) unsafe fn multiply<F: Expand, const T: usize>(
     tile: *const u8,
     blocks: usize,
     x: [*const u8; T],
-    mut ahead: Ahead,
+    ahead: Ahead,
 ) -> [[__m512; 2]; T] {
+    let mut ahead = ahead.finer(At::<F>::SUBS);
     // SAFETY: the caller's promise.
     unsafe {
         let mut y = [[_mm512_setzero_ps(); 2]; T];
@@ -58,7 +59,6 @@ pub(super) unsafe fn multiply<F: Expand, const T: usize>(
         for b in 0..blocks {
             let w = tile.add(b * At::<F>::END);
             let x = x.map(|x| x.add(b * RECORD));
-            ahead.ask();
             let vector = |at: usize, v: usize| _mm512_load_si512(w.add(at + 64 * v).cast());
             // Products of pairs with sums of activations.
             let side = || {
@@ -79,6 +79,7 @@ pub(super) unsafe fn multiply<F: Expand, const T: usize>(
             };
             let mut isum = if F::MIN { [[zero; 2]; T] } else { side() };
             for s in 0..At::<F>::SUBS {
+                ahead.ask();
                 let mut sum = [[zero; 2]; T];
                 for l in 0..F::SUB / 4 {
                     let l = s * (F::SUB / 4) + l;
