@@ -53,6 +53,18 @@ static double read_part(const unsigned char *p, size_t bytes) {
 }
 
 #if defined(__x86_64__)
+/* The fastest way found: whole lines, and the processor's prefetchers helped on from page to page. */
+__attribute__((target("avx512f"))) static double read_512(const unsigned char *p, size_t bytes) {
+    __m512i s = _mm512_setzero_si512();
+    for (size_t i = 0; i + 512 <= bytes; i += 512) {
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 512; j += 64) _mm_prefetch((const char *)p + i + j + 4096, _MM_HINT_T1);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 512; j += 64) s = _mm512_xor_si512(s, _mm512_loadu_si512(p + i + j));
+    }
+    sink += (uint64_t)_mm512_reduce_add_epi64(s);
+    return (double)bytes;
+}
 __attribute__((target("avx512f,avx512vnni"))) static double vnni_512(void) {
     const __m512i x = _mm512_set1_epi8((char)(sink & 1));
     __m512i a[12];
@@ -93,10 +105,19 @@ __attribute__((target("avx2,fma"))) static double fma_256(void) {
 }
 #endif
 
+static double read_memory(const unsigned char *p, size_t bytes) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) {
+        return read_512(p, bytes);
+    }
+#endif
+    return read_part(p, bytes);
+}
+
 static double once(work w, unsigned thread) {
     switch (w) {
-    case READ_HUGE: return read_part(memory[0][thread], BYTES);
-    case READ_SMALL: return read_part(memory[1][thread], BYTES);
+    case READ_HUGE: return read_memory(memory[0][thread], BYTES);
+    case READ_SMALL: return read_memory(memory[1][thread], BYTES);
 #if defined(__x86_64__)
     case VNNI:
         return __builtin_cpu_supports("avx512vnni") ? vnni_512() : 0;
