@@ -10,6 +10,7 @@
 #define _POSIX_C_SOURCE 200809L
 #endif
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -34,7 +35,8 @@ static const char help[] =
     "  -r, --repetitions N   measured runs of each test (default 5)\n"
     "      --backend NAME    which backend computes (default: the best there is)\n"
     "      --isa NAME        instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
-    "      --mmap            leave the file mapped in small pages, if the system has it so\n"
+    "      --mmap, --no-mmap leave the file mapped as it is, or move it into huge pages first\n"
+    "                        (default: where the system keeps it in small ones)\n"
     "  -o, --output FORMAT   md (default) or json\n"
     "  -h, --help   --version\n";
 
@@ -344,12 +346,13 @@ static void print_json(const test *t, int first) {
     printf(",\n    \"model_type\": ");
     tool_json_string(stdout, model.type);
     printf(",\n    \"model_size\": %" PRIu64 ",\n    \"model_n_params\": %" PRIu64
-           ",\n    \"n_threads\": %" PRIu32 ",\n    \"use_mmap\": true"
+           ",\n    \"n_threads\": %" PRIu32 ",\n    \"use_mmap\": %s,\n    \"cpu_isa\": \"%s\""
            ",\n    \"n_prompt\": %" PRIu32 ",\n    \"n_gen\": %" PRIu32 ",\n    \"n_depth\": %" PRIu32
            ",\n    \"n_parallel\": %" PRIu32
            ",\n    \"test_time\": \"%s\",\n    \"avg_ns\": %.0f,\n    \"stddev_ns\": %.0f"
            ",\n    \"avg_ts\": %.6f,\n    \"stddev_ts\": %.6f,\n",
-           model.bytes, model.parameters, t->thread_count, t->n_prompt, t->n_gen, t->n_depth, t->parallel,
+           model.bytes, model.parameters, t->thread_count, tool_mmap ? "true" : "false",
+           realm_cpu_isa(), t->n_prompt, t->n_gen, t->n_depth, t->parallel,
            when, ns.mean, ns.deviation, ts.mean, ts.deviation);
     print_samples("samples_ns", t, 0);
     printf(",\n");
@@ -411,7 +414,9 @@ static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t
     } else {
         print_row(&t, first);
     }
-    (void)fflush(stdout);
+    if (fflush(stdout) != 0) {
+        tool_die("cannot write to stdout: %s", strerror(errno));
+    }
     return 0;
 }
 
@@ -449,5 +454,8 @@ int main(int argc, char **argv) {
         printf(first ? "[]\n" : "\n]\n");
     }
     (void)realm_model_remove(NULL, MODEL_ID, NULL);
-    return fflush(stdout) == 0 ? 0 : 1;
+    if (fflush(stdout) != 0) {
+        tool_die("cannot write to stdout: %s", strerror(errno));
+    }
+    return 0;
 }

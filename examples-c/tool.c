@@ -313,39 +313,76 @@ static void register_parts(const char *what, const realm_bytes *parts, size_t co
     }
 }
 
-/* The parts that are to be moved into huge pages, and how far that has come. */
+/* The model's parts, how far they have been moved into huge pages, and whether that is decided. */
 static struct {
     const realm_bytes *parts;
-    size_t count, part, from;
+    size_t count, part, from, piece;
+    int decided;
 } moving;
 
+/* Bytes that a process can still ask for, as far as the system tells: what the machine has
+ * available, and what is left of the limit of a container. */
+static double available_bytes(void) {
+    double bytes = 0, limit = 0, used = 0;
+    unsigned long long kib;
+    char line[128];
+    FILE *file = fopen("/proc/meminfo", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "MemAvailable: %llu", &kib) == 1) {
+            bytes = (double)kib * 1024;
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    file = fopen("/sys/fs/cgroup/memory.max", "r");
+    if (file != NULL) {
+        (void)!fscanf(file, "%lf", &limit); /* "max" leaves 0 */
+        (void)fclose(file);
+    }
+    file = fopen("/sys/fs/cgroup/memory.current", "r");
+    if (file != NULL) {
+        (void)!fscanf(file, "%lf", &used);
+        (void)fclose(file);
+    }
+    return limit > 0 && limit - used < bytes ? limit - used : bytes;
+}
+
+/* Whether moving is worth it, and safe: what is in memory as the file must fit twice, because a file
+ * that lives in memory (tmpfs) never goes. */
+static int worth_moving(void) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < moving.count; i++) {
+        total += moving.parts[i].bytes;
+    }
+    /* Some thousand mappings at most. */
+    moving.piece = (size_t)(total / 4096) > ((size_t)8 << 20) ? (size_t)(total / 4096) : (size_t)8 << 20;
+    if (moving.count == 0 || tool_mmap || (double)total > available_bytes() / 2) {
+        return 0;
+    }
+    const realm_posix_map first = {moving.parts[0].data, moving.parts[0].bytes};
+    return tool_no_mmap || (total >= (16u << 20) && !realm_posix_map_is_huge(&first));
+}
+
 void tool_model_settle(size_t bytes) {
+    if (!moving.decided) {
+        moving.decided = 1;
+        moving.count = worth_moving() ? moving.count : 0;
+    }
     while (bytes > 0 && moving.part < moving.count) {
         const realm_bytes *part = &moving.parts[moving.part];
         const realm_posix_map map = {part->data, part->bytes};
-        /* Not much at a time: each piece is in memory twice while it is copied. */
-        const size_t piece = bytes < ((size_t)8 << 20) ? bytes : (size_t)8 << 20;
-        const size_t next = realm_posix_move_to_huge(&map, moving.from, piece);
-        if (next == 0) {
+        const size_t piece = bytes < moving.piece ? bytes : moving.piece;
+        if (realm_posix_map_move_to_huge(&map, moving.from, piece, &moving.from, NULL) < 0) {
             moving.count = 0;
             return;
         }
         bytes -= piece;
-        moving.from = next;
-        if (next >= part->bytes) {
+        if (moving.from >= part->bytes) {
             moving.part++;
             moving.from = 0;
         }
     }
-}
-
-static int worth_moving(const realm_bytes *parts, uint64_t total) {
-    const double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    const realm_posix_map first = {parts[0].data, parts[0].bytes};
-    if (tool_mmap || total < (16u << 20) || (double)total > memory / 2) {
-        return 0;
-    }
-    return tool_no_mmap || !realm_posix_is_huge(&first);
 }
 
 void tool_model_load(const char *path, uint32_t id) {
@@ -379,12 +416,11 @@ void tool_model_load(const char *path, uint32_t id) {
     /* From here on the library owns the mappings, also when it refuses them. */
     register_parts(path, parts, count, realm_posix_release, id);
     free(name);
-    if (worth_moving(parts, total)) {
-        moving.parts = parts; /* the model stays registered as long as the process runs */
-        moving.count = count;
-        tool_model_settle(tool_no_mmap ? SIZE_MAX : 0);
-    } else {
-        free(parts);
+    /* Moved while the tool works, which is before it removes the model. */
+    moving.parts = parts;
+    moving.count = count;
+    if (tool_no_mmap) {
+        tool_model_settle(SIZE_MAX);
     }
 }
 

@@ -76,9 +76,8 @@ char *tool_read_file(const char *path, size_t *bytes);
 /* The bytes of the demo model that is linked into realm-run; 0 bytes if there is none. */
 realm_bytes tool_demo_model(void);
 
-/* Files are mapped. Unless --mmap is given, one that the system does not keep in huge pages, that is
- * not small, and that memory surely has room for, is moved into some: by tool_model_settle, or with
- * --no-mmap at once. */
+/* Files are mapped. tool_model_settle moves them into huge pages bit by bit, unless --mmap is given,
+ * or they are there already, are small, or memory may have no room; --no-mmap does it at once. */
 extern int tool_mmap, tool_no_mmap;
 #define TOOL_MMAP_OPTIONS \
     {"--mmap", NULL, TOOL_FLAG, &tool_mmap, 0, 0}, {"--no-mmap", NULL, TOOL_FLAG, &tool_no_mmap, 0, 0}

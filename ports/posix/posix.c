@@ -8,7 +8,7 @@
  * touches none of its fields. A sleeping thread thus never delays a job that others can finish.
  */
 #if defined(__linux__) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE 1 /* pthread_setaffinity_np */
+#define _GNU_SOURCE 1 /* pthread_setaffinity_np, mremap */
 #endif
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE 1 /* madvise */
@@ -397,12 +397,11 @@ static realm_status map_open_file(int fd, const char *path, realm_posix_map *out
         return fail(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO,
                     "cannot map %s: %s", path, strerror(errno));
     }
-    /* Hints: a system that refuses them maps the file all the same. Huge pages first, so that what
-     * is read from now on is read into some. */
-#ifdef MADV_HUGEPAGE
+    /* A hint: a system that refuses it maps the file all the same. On Linux what is read ahead by
+     * MADV_WILLNEED would come in small pages. */
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
     (void)madvise(data, (size_t)info.st_size, MADV_HUGEPAGE);
-#endif
-#ifdef MADV_WILLNEED
+#elif defined(MADV_WILLNEED)
     (void)madvise(data, (size_t)info.st_size, MADV_WILLNEED);
 #endif
     out->data = data;
@@ -434,28 +433,53 @@ realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
-/* What /proc/self/smaps says of the mapping that has [start, end): "Name: KiB kB", summed over both
- * names for memory in huge pages. */
+/* The first line of a small file, or "". */
+static void first_line(const char *path, char *line, size_t bytes) {
+    FILE *file = fopen(path, "re");
+    line[0] = '\0';
+    if (file != NULL) {
+        if (fgets(line, (int)bytes, file) == NULL) {
+            line[0] = '\0';
+        }
+        (void)fclose(file);
+    }
+}
+
+/* Whether who asks for huge pages gets some, and of the size that is meant here. */
+static int has_huge_pages(void) {
+    char enabled[64], bytes[32];
+    first_line("/sys/kernel/mm/transparent_hugepage/enabled", enabled, sizeof enabled);
+    first_line("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", bytes, sizeof bytes);
+    return enabled[0] != '\0' && strstr(enabled, "[never]") == NULL &&
+           strtoull(bytes, NULL, 10) == HUGE_BYTES;
+}
+
+/* What /proc/self/smaps says of the mappings in [start, end): KiB that are resident, and that lie in
+ * huge pages. */
 static int huge_and_resident(uintptr_t start, uintptr_t end, double *huge, double *resident) {
+    static const char *const names[] = {"FilePmdMapped", "ShmemPmdMapped", "AnonHugePages",
+                                        "Shared_Hugetlb", "Private_Hugetlb"};
     char line[512];
     int here = 0;
     FILE *file = fopen("/proc/self/smaps", "re");
     *huge = *resident = 0;
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         unsigned long long from, to, kib;
+        char name[32];
         if (sscanf(line, "%llx-%llx ", &from, &to) == 2) {
-            here = from <= start && end <= to;
-        } else if (here && sscanf(line, "Rss: %llu", &kib) == 1) {
-            *resident += (double)kib;
-        } else if (here && (sscanf(line, "FilePmdMapped: %llu", &kib) == 1 ||
-                            sscanf(line, "AnonHugePages: %llu", &kib) == 1)) {
-            *huge += (double)kib;
+            here = from < end && start < to;
+        } else if (here && sscanf(line, "%31[A-Za-z_]: %llu", name, &kib) == 2) {
+            for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+                *huge += strcmp(name, names[i]) == 0 ? (double)kib : 0;
+            }
+            /* Pages of hugetlbfs are not in Rss. */
+            *resident += strcmp(name, "Rss") == 0 || strstr(name, "_Hugetlb") ? (double)kib : 0;
         }
     }
     return file != NULL && fclose(file) == 0;
 }
 
-int realm_posix_is_huge(const realm_posix_map *map) {
+int realm_posix_map_is_huge(const realm_posix_map *map) {
     enum { PLACES = 16 };
     double huge, resident;
     if (map == NULL || map->data == NULL) {
@@ -491,58 +515,71 @@ static void *map_huge(size_t bytes) {
     return start + before;
 }
 
-/* Whether the system gives huge pages to who asks. */
-static int has_huge_pages(void) {
-    char text[64] = "[never]";
-    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
-    if (file != NULL) {
-        (void)!fgets(text, sizeof text, file);
-        (void)fclose(file);
+/* Puts `copy` in the place of `at`. Both happen, unmapping and moving, under the lock that page
+ * faults take: who reads meanwhile waits, and finds the copy. */
+static int replace(void *at, void *copy, size_t bytes) {
+    unsigned char resident;
+    if (mprotect(copy, bytes, PROT_READ) == 0 &&
+        mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) != MAP_FAILED) {
+        return 1;
     }
-    return strstr(text, "[never]") == NULL;
+    /* The system unmaps first and moves second: if it failed in between, there is a hole. */
+    if (mincore(at, 1, &resident) != 0 && errno == ENOMEM &&
+        mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+            MAP_FAILED) {
+        memcpy(at, copy, bytes);
+        (void)mprotect(at, bytes, PROT_READ);
+    }
+    (void)munmap(copy, bytes);
+    return 0;
 }
 
-size_t realm_posix_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes) {
-    if (map == NULL || map->data == NULL || !has_huge_pages()) {
-        return 0;
+realm_status realm_posix_map_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes,
+                                          size_t *next, realm_error *error) {
+    if (map == NULL || map->data == NULL || next == NULL || bytes == 0 || from > map->bytes) {
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT,
+                    "map and next must not be NULL, bytes not 0, and from not past the end");
+    }
+    if (!has_huge_pages()) {
+        return fail(error, REALM_STATUS_UNSUPPORTED, "this system has no huge pages of 2 MiB");
     }
     const uintptr_t start = (uintptr_t)map->data, end = start + map->bytes;
     /* Whole huge pages that begin in the range; what is before the first and behind the last stays. */
-    uintptr_t at = start + (from < map->bytes ? from : map->bytes);
+    uintptr_t at = start + from;
     const uintptr_t stop = bytes < end - at ? at + bytes : end;
     at = (at + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
-    size_t count = at < stop ? (stop - at + HUGE_BYTES - 1) / HUGE_BYTES : 0;
-    while (count > 0 && at + count * HUGE_BYTES > end) {
-        count--;
+    size_t size = at < stop ? (stop - at + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES : 0;
+    if (size > 0 && size > end - at) {
+        size -= HUGE_BYTES;
     }
-    if (count > 0) {
-        const size_t size = count * HUGE_BYTES;
+    if (size > 0) {
         void *copy = map_huge(size);
         if (copy == NULL) {
-            return 0;
+            return fail(error, REALM_STATUS_NO_MEMORY, "no memory for %zu bytes", size);
         }
         memcpy(copy, (const void *)at, size);
-        if (mprotect(copy, size, PROT_READ) != 0 ||
-            mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at) == MAP_FAILED) {
-            (void)munmap(copy, size);
-            return 0;
+        if (!replace((void *)at, copy, size)) {
+            return fail(error, REALM_STATUS_NO_MEMORY, "no place for another mapping");
         }
     }
-    return (size_t)(stop - start);
+    *next = (size_t)(stop - start);
+    return REALM_STATUS_OK;
 }
 
 #else
 
-int realm_posix_is_huge(const realm_posix_map *map) {
+int realm_posix_map_is_huge(const realm_posix_map *map) {
     (void)map;
     return 0;
 }
 
-size_t realm_posix_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes) {
+realm_status realm_posix_map_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes,
+                                          size_t *next, realm_error *error) {
     (void)map;
     (void)from;
     (void)bytes;
-    return 0;
+    (void)next;
+    return fail(error, REALM_STATUS_UNSUPPORTED, "only Linux has huge pages to move files into");
 }
 
 #endif

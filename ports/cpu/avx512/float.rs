@@ -30,9 +30,10 @@ const WIDEN: usize = 9;
 /// Tokens of the widest tile, and rows of a tile that has several tokens.
 const TOKENS: usize = 6;
 const ROWS: usize = 4;
-/// How far ahead of one token's reading weights are asked for: from memory, into the first cache, and their pages.
+/// How far ahead of one token's reading halves are asked for from memory, and into the first cache.
 const AHEAD: usize = 16384;
 const NEAR_AHEAD: usize = 2048;
+/// How far ahead the pages of floats are looked up.
 const PAGES_AHEAD: usize = 28672;
 
 /// Weights that can be read in place.

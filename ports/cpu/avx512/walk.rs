@@ -61,7 +61,7 @@ pub(super) trait Blocks: Sized {
     ) -> [[__m512; 2]; T];
 }
 
-/// Memory to ask for, so much at each block.
+/// Memory to ask for, so much each time.
 pub(super) struct Ahead {
     at: *const u8,
     step: usize,
@@ -149,8 +149,8 @@ unsafe fn many<F: Blocks>(p: &Product<'_>, rows: Range<usize>, scratch: *mut u8)
     let (blocks, n) = (p.k / F::LEN, p.act.len());
     let row_bytes = blocks * F::BYTES;
     let parts = n.div_ceil(WIDE);
-    // The next tile's weights are asked for while this one is expanded and first multiplied, which takes longer: twice as
-    // much of them in each of up to four parts as for each half of the rows.
+    // The next tile's weights are asked for while this one's two halves are expanded and its first four parts multiplied.
+    // A part takes longer than a half: it asks for twice as much.
     let shares = 2 + 2 * parts.min(4);
     let share_bytes = ROWS * F::BYTES / shares + 1;
     for r in rows.clone().step_by(ROWS) {

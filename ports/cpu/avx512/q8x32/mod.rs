@@ -93,11 +93,9 @@ pub(super) unsafe fn product(p: &Product<'_>, range: Range<usize>, scratch: *mut
             GgmlType::Q5_1 => walk::product::<Of<Q5_1>>(p, range, scratch),
             GgmlType::IQ4_NL => walk::product::<Of<Iq4Nl>>(p, range, scratch),
             GgmlType::MXFP4 => walk::product::<Of<Mxfp4>>(p, range, scratch),
-            // Short rows are read side by side: there is little of each to wait for.
             GgmlType::Q8_0 => match p.act.len() {
-                _ if p.k < 512 => walk::product::<Of<Q8_0>>(p, range, scratch),
-                1 => rows::few::<1>(p, range, scratch),
-                2 => rows::few::<2>(p, range, scratch),
+                1 if p.k >= rows::LONG => rows::few::<1>(p, range, scratch),
+                2 if p.k >= rows::LONG => rows::few::<2>(p, range, scratch),
                 _ => walk::product::<Of<Q8_0>>(p, range, scratch),
             },
             // `act_kind` sends no others here.

@@ -2,8 +2,14 @@
 //!
 //! Its blocks cost less to multiply than memory takes to bring them. Read in the order of memory they come as fast as the
 //! processor's prefetchers can ask; four rows side by side, as `few` reads the other types, come a quarter slower. So
-//! blocks' integer sums wait until four rows have theirs, and then the chains of additions run on four lanes: a step of
-//! them for every four of the next rows' steps, because alone they would wait for themselves and leave memory idle.
+//! blocks' integer sums wait until four rows have theirs, and then the chains of additions run on four lanes: four blocks of
+//! them after every sixteen of the next rows, because alone they would wait for themselves and leave memory idle.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "arrays that stand for registers, constant indices"
+)]
 
 use super::act::{LESS_128, RECORD, SCALES};
 use super::format::{Format, Q8_0};
@@ -12,6 +18,9 @@ use crate::cpu::kernels::Product;
 use core::arch::x86_64::*;
 use core::array::from_fn;
 use core::ops::Range;
+
+/// Rows of so many elements and more are read one after the other; of shorter ones there is little to wait for.
+pub(super) const LONG: usize = 512;
 
 /// Four blocks' sums of four rows.
 type Sums = [__m128; 4];
@@ -25,7 +34,6 @@ pub(super) fn scratch_bytes(k: usize, tokens: usize) -> usize {
 }
 
 /// Four rows.
-#[derive(Clone, Copy)]
 struct Rows<const T: usize> {
     w: [*const u8; 4],
     /// `[four blocks][token]`.
@@ -48,7 +56,7 @@ pub(super) unsafe fn few<const T: usize>(p: &Product<'_>, rows: Range<usize>, sc
     let mut before: Option<Rows<T>> = None;
     for (n, first) in rows.clone().step_by(4).enumerate() {
         // SAFETY: the caller's promise: the rows and the scratch are there.
-        let mut now = unsafe {
+        let now = unsafe {
             let row = |i: usize| p.w.as_ptr().add((first + i).min(rows.end - 1) * row_bytes);
             Rows {
                 w: from_fn(row),
@@ -82,7 +90,6 @@ pub(super) unsafe fn few<const T: usize>(p: &Product<'_>, rows: Range<usize>, sc
             // SAFETY: the caller's promise: these columns may be written.
             unsafe { store(p, first - 4, 4, &before.y) };
         }
-        now.y = [_mm_setzero_ps(); T];
         before = Some(now);
     }
     if let Some(mut last) = before {
@@ -97,7 +104,8 @@ pub(super) unsafe fn few<const T: usize>(p: &Product<'_>, rows: Range<usize>, sc
     }
 }
 
-/// The sums of row `r`'s four blocks `u`, of which `left` are there: of a missing one it is that of the last.
+/// The sums of row `r`'s four blocks `u`, of which `left` are there. In place of a missing one the last is read; its sum
+/// is not used.
 ///
 /// # Safety
 /// Blocks, records and scratch are there.
