@@ -6,6 +6,12 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
+foreach(folder LIBDIR INCLUDEDIR DATADIR BINDIR)
+  if(IS_ABSOLUTE "${CMAKE_INSTALL_${folder}}")
+    message(FATAL_ERROR "CMAKE_INSTALL_${folder} must be relative to the prefix, or the package could not be moved")
+  endif()
+endforeach()
+
 set(realm_generated ${PROJECT_BINARY_DIR}/package)
 set(realm_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/realm)
 set(realm_pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
@@ -24,6 +30,23 @@ install(PROGRAMS ${realm_shared} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT s
   RENAME ${realm_shared_file})
 install(FILES ${realm_generated}/${realm_shared_name} ${realm_generated}/${realm_linker_name}
   DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT shared)
+
+# With `cmake --install --strip`, and in the archive: without the debug information of Rust's standard library, which is
+# a third of it all. CMake strips only what it has built itself, the tools.
+if(CMAKE_STRIP)
+  foreach(kind IN ITEMS static shared)
+    set(realm_stripped librealm${CMAKE_STATIC_LIBRARY_SUFFIX})
+    if(kind STREQUAL "shared")
+      set(realm_stripped ${realm_shared_file})
+    endif()
+    install(CODE "
+      if(CMAKE_INSTALL_DO_STRIP)
+        execute_process(COMMAND \"${CMAKE_STRIP}\" -S
+          \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/${realm_stripped}\"
+          COMMAND_ERROR_IS_FATAL ANY)
+      endif()" COMPONENT ${kind})
+  endforeach()
+endif()
 
 # ---- for compilers ------------------------------------------------------------------------------
 
@@ -64,8 +87,8 @@ if(REALM_BUILD_TOOLS)
   install(TARGETS realm-run realm-tokenize realm-bench
     RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
 endif()
-install(FILES ${realm_root}LICENSE-MIT ${realm_root}LICENSE-APACHE ${realm_root}README.md
-    ${realm_root}CHANGELOG.md ${realm_root}guest/ABI.md
+install(FILES ${realm_root}LICENSE-MIT ${realm_root}LICENSE-APACHE ${realm_root}LICENSE-THIRD-PARTY
+    ${realm_root}README.md ${realm_root}CHANGELOG.md ${realm_root}guest/ABI.md
   DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm COMPONENT doc)
 
 # ---- the archive --------------------------------------------------------------------------------
@@ -77,5 +100,6 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "Language models inside a C or C++ program
 set(CPACK_RESOURCE_FILE_LICENSE ${realm_root}LICENSE-MIT)
 string(TOLOWER "${CMAKE_SYSTEM_NAME}-${CMAKE_SYSTEM_PROCESSOR}" realm_system)
 set(CPACK_PACKAGE_FILE_NAME realm-${PROJECT_VERSION}-${realm_system})
+set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
 include(CPack)
