@@ -1,4 +1,4 @@
-# realm::static and realm::shared, built by cargo.
+# realm::static, realm::shared and realm::realm, built by cargo.
 #
 # cargo decides for itself what is out of date, so it is asked on every build; it answers in a
 # fraction of a second when there is nothing to do.
@@ -19,6 +19,17 @@ endif()
 set(realm_static ${realm_out}/${CMAKE_STATIC_LIBRARY_PREFIX}realm${CMAKE_STATIC_LIBRARY_SUFFIX})
 set(realm_shared ${realm_out}/${CMAKE_SHARED_LIBRARY_PREFIX}realm${CMAKE_SHARED_LIBRARY_SUFFIX})
 
+# What the loader looks for, as set in realm-sys/artifact/build.rs, and the file's name when installed.
+if(APPLE)
+  set(realm_shared_name librealm.${PROJECT_VERSION_MAJOR}.dylib)
+  set(realm_shared_file librealm.${PROJECT_VERSION}.dylib)
+  set(realm_soname @rpath/${realm_shared_name})
+else()
+  set(realm_shared_name librealm.so.${PROJECT_VERSION_MAJOR})
+  set(realm_shared_file librealm.so.${PROJECT_VERSION})
+  set(realm_soname ${realm_shared_name})
+endif()
+
 # Ninja's "console" pool shows cargo's own progress and keeps other steps from mixing into it.
 add_custom_target(realm_cargo ALL
   COMMAND ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${REALM_CARGO_TARGET_DIR}
@@ -32,15 +43,23 @@ function(realm_imported name kind file)
   add_library(realm_${name} ${kind} IMPORTED GLOBAL)
   set_target_properties(realm_${name} PROPERTIES
     IMPORTED_LOCATION ${file}
+    IMPORTED_LINK_INTERFACE_LANGUAGES C
     INTERFACE_INCLUDE_DIRECTORIES ${realm_root}include)
   add_dependencies(realm_${name} realm_cargo)
   add_library(realm::${name} ALIAS realm_${name})
 endfunction()
 
-realm_imported(static STATIC ${realm_static})
 # What Rust's standard library needs; `cargo rustc -p realm -- --print native-static-libs` lists it.
-set_property(TARGET realm_static PROPERTY
-  INTERFACE_LINK_LIBRARIES Threads::Threads ${CMAKE_DL_LIBS} m)
+set(realm_static_needs Threads::Threads ${CMAKE_DL_LIBS} m)
+realm_imported(static STATIC ${realm_static})
+set_property(TARGET realm_static PROPERTY INTERFACE_LINK_LIBRARIES ${realm_static_needs})
 
 realm_imported(shared SHARED ${realm_shared})
-set_property(TARGET realm_shared PROPERTY IMPORTED_NO_SONAME TRUE)
+set_property(TARGET realm_shared PROPERTY IMPORTED_SONAME ${realm_soname})
+
+# For who does not care which: CMake's own switch decides, as in ports/cmake/realm-config.cmake.in.
+if(BUILD_SHARED_LIBS)
+  add_library(realm::realm ALIAS realm_shared)
+else()
+  add_library(realm::realm ALIAS realm_static)
+endif()

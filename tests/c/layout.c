@@ -1,6 +1,6 @@
 /* layout.c - the layout of version 0.1 on 64-bit systems, frozen: a field that moves breaks compiled programs.
  *
- * A struct that grows gets another size here and keeps the offset of every field it had.
+ * A struct that grows gets another size here and keeps the offset of every field it had. For 32 bits: tests/abi/layout32.c.
  */
 #include <stddef.h>
 #include <stdio.h>

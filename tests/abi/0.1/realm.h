@@ -1,0 +1,1004 @@
+/* realm.h - language models in your program, on your program's terms.
+ *
+ * A model (a GGUF file's bytes) is registered once in a store and shared. A guest, a sandboxed
+ * WebAssembly module, knows the model's architecture, chat format and sampling; one is built in.
+ * A session is one conversation: give it a prompt, poll it for tokens.
+ *
+ *
+ * Ownership
+ *
+ * What a _create, _open or _load function returns belongs to the caller, who ends it with the
+ * matching _destroy, _close or _unload; these accept NULL. Objects keep alive what they use, so
+ * they may be ended in any order. Memory passed in is borrowed for the length of the call; the one
+ * exception is a model's bytes, which are borrowed until the model's last user is gone, and then
+ * given back through the release callback (or are copied, with REALM_MODEL_COPY). Ownership never
+ * depends on whether a call succeeds. Pointers that the library hands out say how long they are
+ * valid. Outputs are written only on success, unless a function says otherwise.
+ *
+ * Where a function fills a caller's array, it may be called twice: with too small a capacity (0 and
+ * NULL are allowed) it stores the needed size and returns REALM_STATUS_BUFFER_TOO_SMALL.
+ *
+ *
+ * Threads
+ *
+ * The library starts no thread. Stores, models, guests and runtimes may be used from any thread at
+ * any time. A session is used by one thread at a time, and may move between threads; the one
+ * exception is realm_session_cancel, which may be called from any thread and from a signal handler.
+ * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
+ * not call back into the library, but for release callbacks. No lock is held across a callback.
+ *
+ *
+ * Errors
+ *
+ * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
+ * are never reused. The last argument of all but the simplest is a realm_error of the caller's. It
+ * may be NULL; on failure it gets the status and one line of text. Nothing is thread-local and
+ * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
+ * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,
+ * arrays as long as their count says (NULL will do for a count of 0), and structs that open with
+ * struct_size readable that far.
+ *
+ *
+ * Versions
+ *
+ * Structs that may grow open with struct_size and abi_version: start from their REALM_..._INIT
+ * macro and fill in what you need; zero means the default. The library reads and writes
+ * only what struct_size covers, so old programs work with new libraries and the other way round.
+ * Only another major version is refused. Fields are only ever added at the end.
+ */
+
+#ifndef REALM_H
+#define REALM_H
+
+/* Generated from documented Rust by tests/headers/generate: edit it there. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "realm_port.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ============================================================================================
+ * Versions.
+ * ============================================================================================ */
+
+/* Major version of the library that this header belongs to. Another major is another interface. */
+#define REALM_VERSION_MAJOR 0
+
+/* Minor version of the library that this header belongs to. A greater one only adds. */
+#define REALM_VERSION_MINOR 1
+
+/* Patch version of the library that this header belongs to. It changes no interface. */
+#define REALM_VERSION_PATCH 0
+
+/* The interface version of the library that is running, `major << 16 | minor`. Programs made for
+ * the same major and a minor not above it work with it.
+ */
+uint32_t realm_abi_version(void);
+
+/* The release, such as `"0.1.0"`.
+ *
+ * Valid until the library is unloaded.
+ */
+const char *realm_version(void);
+
+/* ============================================================================================
+ * Statuses and messages.
+ * ============================================================================================ */
+
+/* Success. */
+#define REALM_STATUS_OK 0
+
+/* An argument is NULL, out of range, or inconsistent with another. */
+#define REALM_STATUS_INVALID_ARGUMENT (-1)
+
+/* Memory could not be had from the platform. */
+#define REALM_STATUS_NO_MEMORY (-2)
+
+/* Nothing has that name, id or index. */
+#define REALM_STATUS_NOT_FOUND (-3)
+
+/* The id already names other bytes. */
+#define REALM_STATUS_ID_CONFLICT (-4)
+
+/* The bytes are not a well-formed file, module or program of the expected format. */
+#define REALM_STATUS_FORMAT (-5)
+
+/* Well-formed, but a version, type, operation or architecture that this build does not know. */
+#define REALM_STATUS_UNSUPPORTED (-6)
+
+/* A limit that the caller set would be exceeded. */
+#define REALM_STATUS_LIMIT (-7)
+
+/* The call is not allowed in the object's present state. */
+#define REALM_STATUS_STATE (-8)
+
+/* The guest trapped or broke the guest ABI; its session is of no more use. */
+#define REALM_STATUS_GUEST (-9)
+
+/* A backend reported a failure. */
+#define REALM_STATUS_BACKEND (-10)
+
+/* The work was cancelled. */
+#define REALM_STATUS_CANCELLED (-11)
+
+/* The caller's buffer is too small; the size needed has been reported. */
+#define REALM_STATUS_BUFFER_TOO_SMALL (-12)
+
+/* Reading a file or device failed. */
+#define REALM_STATUS_IO (-13)
+
+/* A bug in the library, caught at the boundary. */
+#define REALM_STATUS_INTERNAL (-14)
+
+/* The result of a call: 0 (`REALM_STATUS_OK`) or a negative number. Numbers are never reused. */
+typedef int32_t realm_status;
+
+/* What went wrong, in a struct of the caller's: nothing is allocated and nothing is global.
+ *
+ * Written on failure only, and NULL may be passed wherever one is asked for, but not for the array of
+ * `realm_poll_many`, where each session has one.
+ */
+typedef struct realm_error {
+    /* The status that the call returned. */
+    realm_status status;
+    /* One line of UTF-8 without a newline, NUL-terminated. */
+    char message[252];
+} realm_error;
+
+/* The name of a status: `"REALM_STATUS_NO_MEMORY"`; `"REALM_STATUS_UNKNOWN"` for other numbers.
+ *
+ * Valid until the library is unloaded.
+ */
+const char *realm_status_name(realm_status status);
+
+/* ============================================================================================
+ * Stores: tables of models.
+ * ============================================================================================ */
+
+/* A table of models, separate from the process-wide one. */
+typedef struct realm_store realm_store;
+
+/* Makes a store of one's own. Most programs need none: NULL is the process-wide store.
+ *
+ * `out` receives the store. Owns: the caller, until `realm_store_destroy`.
+ *
+ * Returns `INVALID_ARGUMENT` for a NULL.
+ */
+realm_status realm_store_create(realm_store **out, realm_error *error);
+
+/* Destroys a store; NULL is fine. Runtimes made with it keep its models alive until they are
+ * destroyed, and sessions theirs.
+ *
+ * Threads: no other thread may be using the handle.
+ */
+void realm_store_destroy(realm_store *store);
+
+/* ============================================================================================
+ * Models: registration in a store, and what is known of them.
+ * ============================================================================================ */
+
+/* `realm_model_source.flags`: copy the parts; they are released before the call returns. */
+#define REALM_MODEL_COPY 1
+
+/* Bytes of the caller's. */
+typedef struct realm_bytes {
+    /* The first byte. Any alignment; 64 lets every backend use weights in place. */
+    const void *data;
+    /* Their number. */
+    size_t bytes;
+} realm_bytes;
+
+/* Tells the application that the library is finished with a part of a model.
+ *
+ * `ctx` is that of the `realm_model_source`; `data` and `bytes` are the part's. May be called on
+ * any thread that uses the library, from `realm_model_register`, `realm_model_remove`, and what closes
+ * or destroys a session, runtime or store. Unlike other callbacks it may call the library back; it may
+ * not unwind.
+ */
+typedef void (*realm_release_fn)(void *ctx, const void *data, size_t bytes);
+
+/* What a model file may claim before it is refused with `LIMIT`. Zero is the default for every
+ * field but the first two.
+ */
+typedef struct realm_model_limits {
+    /* Size of the caller's struct in bytes. Set by `REALM_MODEL_LIMITS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_MODEL_LIMITS_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* Reserved; NULL. */
+    void *ctx;
+    /* Bytes of everything before the tensors. 0: 512 MiB. */
+    uint64_t max_metadata_bytes;
+    /* Tensors in all parts. 0: 65536. */
+    uint64_t max_tensor_count;
+    /* Metadata entries. 0: 65536. */
+    uint64_t max_kv_count;
+    /* Elements of a metadata array. 0: 16777216. */
+    uint64_t max_array_count;
+    /* Bytes of a string. 0: 64 MiB. */
+    uint64_t max_string_bytes;
+} realm_model_limits;
+
+/* A model to be registered. */
+typedef struct realm_model_source {
+    /* Size of the caller's struct in bytes. Set by `REALM_MODEL_SOURCE_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_MODEL_SOURCE_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* First argument of `release`. */
+    void *ctx;
+    /* The bytes of a GGUF file, or of all files of a split one in order. The array itself is not
+     * needed after the call; the bytes are valid until `release` has been called for them.
+     */
+    const realm_bytes *parts;
+    /* How many parts there are, at least 1. */
+    size_t part_count;
+    /* The id to register the model under. 0: derived from the SHA-256 of all bytes, which reads
+     * them all; with an id nothing but the metadata is read.
+     */
+    uint32_t id;
+    /* `REALM_MODEL_COPY`, or 0: the bytes are used where they are, and never changed. */
+    uint32_t flags;
+    /* (optional) Called exactly once for each part when the library is finished with it, also if
+     * the registration fails. NULL: the bytes live as long as the process, or their owner knows.
+     */
+    realm_release_fn release;
+    /* (optional) Bounds for the parser. */
+    const realm_model_limits *limits;
+} realm_model_source;
+
+/* What is known of a model. */
+typedef struct realm_model_info {
+    /* Size of the caller's struct in bytes. Set by `REALM_MODEL_INFO_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_MODEL_INFO_INIT`. */
+    uint32_t abi_version;
+    /* Bytes of all parts. */
+    uint64_t file_bytes;
+    /* Elements of all tensors. */
+    uint64_t parameter_count;
+    /* The id it was asked for by. */
+    uint32_t id;
+    /* Parts it was registered from. */
+    uint32_t part_count;
+    /* Tensors in all parts. */
+    uint32_t tensor_count;
+    /* Metadata entries of the first part. */
+    uint32_t kv_count;
+    /* Registrations under this id that have not been removed. */
+    uint32_t registration_count;
+    /* References that sessions, their programs and calls in progress hold; 0 if nothing uses it. Not a
+     * number of sessions: one session holds several.
+     */
+    uint32_t user_count;
+    /* GGUF version of the first part: 2 or 3. */
+    uint32_t gguf_version;
+    /* 1 if `sha256` is there; `realm_model_digest` computes it. */
+    uint32_t digest_known;
+    /* SHA-256 of all bytes in order; zeros if not known. */
+    uint8_t sha256[32];
+    /* `general.architecture`, cut to fit, NUL-terminated; empty if missing. */
+    char architecture[64];
+    /* `general.name`, likewise. */
+    char name[128];
+} realm_model_info;
+
+/* Registers a model: its bytes are borrowed, not copied, and shared by everything that opens it.
+ *
+ * Registering the same bytes under the same id again counts one registration more; the new parts
+ * are then released at once.
+ *
+ * `store`: NULL is the process-wide store.
+ * `id` (optional) receives the id.
+ *
+ * Owns: each part goes to the library, whatever the result, and comes back by `release`
+ * exactly once. (Only if `source` itself is NULL, too short or of another interface major, or `parts` is
+ * NULL, is nothing called.)
+ *
+ * Threads: any.
+ *
+ * Returns `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
+ * names other bytes, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_register(realm_store *store,
+                                  const realm_model_source *source,
+                                  uint32_t *id,
+                                  realm_error *error);
+
+/* Takes back one registration. With the last one the id is free at once; the bytes are released
+ * when the last session that uses them is closed, or in this call.
+ *
+ * Threads: any.
+ *
+ * Returns `NOT_FOUND`.
+ */
+realm_status realm_model_remove(realm_store *store, uint32_t id, realm_error *error);
+
+/* Lists the ids of a store in ascending order. Two calls: with too little room `count` receives
+ * the number there are, and nothing else is written.
+ *
+ * Threads: any; others may change the store in between.
+ *
+ * Returns `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_list(realm_store *store, uint32_t *ids, size_t capacity, size_t *count);
+
+/* Writes what is known of a model to `info`, whose `struct_size` and `abi_version` are set.
+ *
+ * Threads: any.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_get_info(realm_store *store,
+                                  uint32_t id,
+                                  realm_model_info *info,
+                                  realm_error *error);
+
+/* Computes the SHA-256 of all of a model's bytes in order. The first call reads them all; later
+ * ones, and `realm_model_get_info`, know it.
+ *
+ * Threads: any.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_digest(realm_store *store,
+                                uint32_t id,
+                                uint8_t *sha256,
+                                realm_error *error);
+
+/* ============================================================================================
+ * Metadata of a model: keys and typed values.
+ * ============================================================================================ */
+
+/* The key and type of metadata entry `index`, in the order of the file. Two calls: `bytes` always
+ * receives the key's length, without the terminating zero that is added where there is room.
+ *
+ * `type` (optional) receives the GGUF value type: 0 u8, 1 i8, 2 u16, 3 i16, 4 u32, 5 i32, 6 f32,
+ * 7 bool, 8 string, 9 array, 10 u64, 11 i64, 12 f64.
+ *
+ * Returns `NOT_FOUND` past the last, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_meta_key(realm_store *store,
+                                  uint32_t id,
+                                  size_t index,
+                                  char *key,
+                                  size_t capacity,
+                                  size_t *bytes,
+                                  uint32_t *type,
+                                  realm_error *error);
+
+/* A string, or a string of an array. Two calls: `bytes` always receives its length, without the
+ * terminating zero that is added where there is room. May hold any bytes, zeros included.
+ *
+ * `key`, `key_bytes`: the key and its length; no terminating zero is needed.
+ * `index`: -1 for an entry that is no array, else the element, from 0. An element takes time in
+ * proportion to its index.
+ *
+ * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no string,
+ * `BUFFER_TOO_SMALL`.
+ */
+realm_status realm_model_meta_string(realm_store *store,
+                                     uint32_t id,
+                                     const char *key,
+                                     size_t key_bytes,
+                                     int64_t index,
+                                     char *text,
+                                     size_t capacity,
+                                     size_t *bytes,
+                                     realm_error *error);
+
+/* An integer of any type, a float without a fraction, or a boolean (0 or 1). `key`, `key_bytes` and
+ * `index` are as for `realm_model_meta_string`.
+ *
+ * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no integer or does
+ * not fit.
+ */
+realm_status realm_model_meta_int(realm_store *store,
+                                  uint32_t id,
+                                  const char *key,
+                                  size_t key_bytes,
+                                  int64_t index,
+                                  int64_t *value,
+                                  realm_error *error);
+
+/* A float of either type, or an integer that a double holds exactly. `key`, `key_bytes` and `index` are
+ * as for `realm_model_meta_string`.
+ *
+ * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no number.
+ */
+realm_status realm_model_meta_float(realm_store *store,
+                                    uint32_t id,
+                                    const char *key,
+                                    size_t key_bytes,
+                                    int64_t index,
+                                    double *value,
+                                    realm_error *error);
+
+/* The number of elements of an array.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for what is no array.
+ */
+realm_status realm_model_meta_count(realm_store *store,
+                                    uint32_t id,
+                                    const char *key,
+                                    size_t key_bytes,
+                                    uint64_t *count,
+                                    realm_error *error);
+
+/* ============================================================================================
+ * Tensors of a model: the directory, and values as floats. All safe from any thread.
+ * ============================================================================================ */
+
+/* What is known of a tensor. */
+typedef struct realm_tensor_info {
+    /* Size of the caller's struct in bytes. Set by `REALM_TENSOR_INFO_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_TENSOR_INFO_INIT`. */
+    uint32_t abi_version;
+    /* Elements per dimension, `ne[0]` along a row; 1 where unused. */
+    uint64_t ne[4];
+    /* Its size in the file, in bytes. */
+    uint64_t bytes;
+    /* The element type, as ggml numbers them. */
+    uint32_t type;
+    /* Dimensions in use, 0 to 4. */
+    uint32_t n_dims;
+    /* The name, cut to fit, NUL-terminated. */
+    char name[128];
+    /* The type's name, such as `"q4_K"`. */
+    char type_name[16];
+} realm_tensor_info;
+
+/* Finds a tensor by name. `tensor` receives its index, which counts from 0 through all parts.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_tensor_find(realm_store *store,
+                                     uint32_t id,
+                                     const char *name,
+                                     size_t name_bytes,
+                                     uint32_t *tensor,
+                                     realm_error *error);
+
+/* Writes what is known of tensor `tensor` to `info`, whose `struct_size` and `abi_version` are set.
+ *
+ * Returns `NOT_FOUND` for the model or past the last tensor, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_tensor_info(realm_store *store,
+                                     uint32_t id,
+                                     uint32_t tensor,
+                                     realm_tensor_info *info,
+                                     realm_error *error);
+
+/* Dequantizes rows of a tensor to floats; a row has `ne[0]` of them.
+ *
+ * `row_first`, `row_count`: which rows, of `ne[1]·ne[2]·ne[3]`. A count of 0: all from the first on.
+ * Two calls: `count` always receives how many floats that is.
+ *
+ * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for rows past the end, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for
+ * a type that cannot be dequantized.
+ */
+realm_status realm_model_tensor_read(realm_store *store,
+                                     uint32_t id,
+                                     uint32_t tensor,
+                                     uint64_t row_first,
+                                     uint64_t row_count,
+                                     float *values,
+                                     size_t capacity,
+                                     size_t *count,
+                                     realm_error *error);
+
+/* ============================================================================================
+ * Text to token ids and back, by a model's vocabulary. All safe from any thread.
+ * ============================================================================================ */
+
+/* Add BOS and EOS as the vocabulary says. */
+#define REALM_TOKENIZE_ADD_SPECIAL 1
+
+/* Control tokens that are written out in the text become their ids; without, they are text. */
+#define REALM_TOKENIZE_PARSE_SPECIAL 2
+
+/* Control tokens appear as they are written in the vocabulary; without, they yield nothing. */
+#define REALM_DETOKENIZE_SPECIAL 1
+
+/* Turns text into token ids. Two calls: `count` always receives how many there are.
+ *
+ * `text`, `text_bytes`: any bytes; those that are not UTF-8 become the tokens of single bytes.
+ * `flags`: `REALM_TOKENIZE_...`.
+ *
+ * Returns `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know,
+ * `FORMAT` for a broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_tokenize(realm_store *store,
+                                  uint32_t id,
+                                  const char *text,
+                                  size_t text_bytes,
+                                  uint32_t flags,
+                                  uint32_t *tokens,
+                                  size_t capacity,
+                                  size_t *count,
+                                  realm_error *error);
+
+/* Turns token ids into text, always valid UTF-8. Two calls: `bytes` always receives the length,
+ * without the terminating zero that is added where there is room.
+ *
+ * `flags`: `REALM_DETOKENIZE_SPECIAL`, or 0.
+ *
+ * Returns `NOT_FOUND` for the model or an id that is none, `BUFFER_TOO_SMALL`, `UNSUPPORTED`, `FORMAT`,
+ * `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_detokenize(realm_store *store,
+                                    uint32_t id,
+                                    const uint32_t *tokens,
+                                    size_t count,
+                                    uint32_t flags,
+                                    char *text,
+                                    size_t capacity,
+                                    size_t *bytes,
+                                    realm_error *error);
+
+/* ============================================================================================
+ * Guests: the WebAssembly modules that decide what a session does.
+ * ============================================================================================ */
+
+/* A loaded guest, shared by any number of sessions. */
+typedef struct realm_guest realm_guest;
+
+/* Validates and translates a guest, a WebAssembly module as described in `guest/ABI.md`.
+ *
+ * `wasm`, `bytes`: the module, at most 4 MiB; not needed afterwards.
+ * `out` receives the guest. Owns: the caller, until `realm_guest_unload`.
+ *
+ * Threads: any. Takes some milliseconds per 100 KB.
+ *
+ * Returns `FORMAT` for what is no module or cannot be a guest (the message names an unknown
+ * import or missing export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_guest_load(const void *wasm,
+                              size_t bytes,
+                              realm_guest **out,
+                              realm_error *error);
+
+/* Gives a guest back; NULL is fine. Sessions opened with it go on; its memory is freed with the
+ * last of them.
+ */
+void realm_guest_unload(realm_guest *guest);
+
+/* ============================================================================================
+ * Runtimes: a platform, a store and the backends that sessions choose from.
+ * ============================================================================================ */
+
+/* A platform, a store and backends: what sessions are opened in. */
+typedef struct realm_runtime realm_runtime;
+
+/* What a runtime is created with. Zero is the default for every field but the first two. */
+typedef struct realm_runtime_options {
+    /* Size of the caller's struct in bytes. Set by `REALM_RUNTIME_OPTIONS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_RUNTIME_OPTIONS_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* Reserved; NULL. */
+    void *ctx;
+    /* What the library needs from the machine; copied. NULL: the library's own allocator, no
+     * clock (budgets are ignored), no threads. On hosted systems pass `realm_posix_platform()`.
+     */
+    const realm_platform *platform;
+    /* The store that sessions find their models in; kept alive by the runtime. NULL: the
+     * process-wide store.
+     */
+    realm_store *store;
+} realm_runtime_options;
+
+/* Creates a runtime, with the library's own backends in it: `"cpu"`, where it was built with the CPU port, and
+ * `"reference"`.
+ *
+ * `options`: NULL for the defaults.
+ * `out` receives the runtime. Owns: the caller, until `realm_runtime_destroy`.
+ *
+ * Returns `INVALID_ARGUMENT`, `UNSUPPORTED` for another interface major, `NO_MEMORY`.
+ */
+realm_status realm_runtime_create(const realm_runtime_options *options,
+                                  realm_runtime **out,
+                                  realm_error *error);
+
+/* Destroys a runtime; NULL is fine. Sessions keep what they need and may be closed later. What the
+ * platform and the backends point to must live until the last of them is closed.
+ */
+void realm_runtime_destroy(realm_runtime *runtime);
+
+/* Adds a backend. The table is copied; its `ctx` must outlive the runtime and its sessions. Of
+ * several the one added last is preferred by sessions that name none.
+ *
+ * Threads: not while another thread uses the runtime.
+ *
+ * Returns `INVALID_ARGUMENT` for a table that lacks what it needs, `UNSUPPORTED` for another
+ * interface major.
+ */
+realm_status realm_runtime_add_backend(realm_runtime *runtime,
+                                       const realm_backend *backend,
+                                       realm_error *error);
+
+/* Adds one kernel of the host's own, for one operation on one weight type: used instead of the
+ * backend's by sessions that are opened later.
+ *
+ * `op`: the operation's code in `guest/ABI.md`. `type`: the ggml type of its first source.
+ * `ctx`: the first argument of `kernel`; must outlive the runtime and its sessions.
+ *
+ * Threads: not while another thread uses the runtime.
+ *
+ * Returns `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation or type.
+ */
+realm_status realm_runtime_add_kernel(realm_runtime *runtime,
+                                      uint32_t op,
+                                      uint32_t type,
+                                      realm_kernel_fn kernel,
+                                      void *ctx,
+                                      realm_error *error);
+
+/* The number of backends; at least 1. 0 for NULL. */
+size_t realm_runtime_backend_count(const realm_runtime *runtime);
+
+/* The name of a backend, the preferred first, `"cpu"` and `"reference"` last; NULL past the last.
+ *
+ * Valid until the runtime is destroyed.
+ */
+const char *realm_runtime_backend_name(const realm_runtime *runtime, size_t index);
+
+/* ============================================================================================
+ * Sessions: one conversation with one model, driven by polling.
+ * ============================================================================================ */
+
+/* `realm_session_options.flags`: the guest may read the platform's clock. */
+#define REALM_SESSION_GRANT_CLOCK 1
+
+/* Input: text to be continued as it stands. */
+#define REALM_INPUT_TEXT 0
+
+/* Input: token ids, verbatim: an array of `uint32_t`, `bytes` = 4 · count. */
+#define REALM_INPUT_IDS 1
+
+/* Input: a user's message, which the guest puts into the model's chat format. */
+#define REALM_INPUT_CHAT 2
+
+/* The budget is spent; poll again. */
+#define REALM_EVENT_AGAIN 0
+
+/* A token, text, or both. */
+#define REALM_EVENT_TOKEN 1
+
+/* The turn has ended. */
+#define REALM_EVENT_DONE 2
+
+/* The model ended its answer. */
+#define REALM_DONE_EOS 1
+
+/* A stop string came up. */
+#define REALM_DONE_STOP 2
+
+/* As many tokens as were asked for. */
+#define REALM_DONE_LENGTH 3
+
+/* The context is full. */
+#define REALM_DONE_CONTEXT 4
+
+/* The turn was cancelled. */
+#define REALM_DONE_CANCELLED 5
+
+/* A conversation. */
+typedef struct realm_session realm_session;
+
+/* A parameter for the guest. */
+typedef struct realm_param {
+    /* Its name, NUL-terminated UTF-8 of 1 to 64 bytes. */
+    const char *key;
+    /* Its value as text, NUL-terminated UTF-8 of at most 1 MiB. */
+    const char *value;
+} realm_param;
+
+/* Takes a line of a guest's log: `level` is 0 error, 1 warning, 2 info, 3 debug; `text` is `bytes` of
+ * UTF-8, not terminated, valid until the function returns. Called on the thread that opens or polls the
+ * session, which it may not use.
+ */
+typedef void (*realm_log_fn)(void *ctx, int32_t level, const char *text, size_t bytes);
+
+/* What a session is opened with. Zero is the default for every field but the first two. */
+typedef struct realm_session_options {
+    /* Size of the caller's struct in bytes. Set by `REALM_SESSION_OPTIONS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_SESSION_OPTIONS_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* First argument of `log`. */
+    void *ctx;
+    /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library. */
+    const realm_guest *guest;
+    /* The name of a backend. NULL: the preferred one: that added last, else `"cpu"`, else `"reference"`. */
+    const char *backend;
+    /* The guest's parameters, copied: `temp`, `top_k`, `seed`, `n_predict`, `ctx`, … (`guest/README.md`). */
+    const realm_param *params;
+    /* How many there are, at most 128. */
+    size_t param_count;
+    /* Most linear memory of the guest, in bytes. 0: 16 MiB. */
+    uint64_t max_guest_memory_bytes;
+    /* Most session buffers, in bytes. 0: 256 MiB. */
+    uint64_t max_buffer_bytes;
+    /* Most KV cache, in bytes. 0: unlimited, so that the guest's context length decides. */
+    uint64_t max_kv_bytes;
+    /* Most scratch memory of a step, in bytes. 0: unlimited. */
+    uint64_t max_scratch_bytes;
+    /* Most bytes of models that the guest registers itself. 0: none. */
+    uint64_t max_guest_model_bytes;
+    /* Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. */
+    uint64_t fuel_per_event;
+    /* `REALM_SESSION_GRANT_CLOCK`, or 0. */
+    uint32_t flags;
+    /* Most tasks to split a step into, through the platform's `parallel_for`; no more are used than its
+     * `parallel_width`, and small steps are not split. 0 or 1: the polling thread does all work itself.
+     * Results do not depend on it.
+     */
+    uint32_t thread_count;
+    /* (optional) Takes the guest's log. NULL: the platform's log does. */
+    realm_log_fn log;
+} realm_session_options;
+
+/* What a poll brought. */
+typedef struct realm_event {
+    /* Size of the caller's struct in bytes. Set by `REALM_EVENT_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_EVENT_INIT`. */
+    uint32_t abi_version;
+    /* `REALM_EVENT_...`. */
+    uint32_t kind;
+    /* With DONE: `REALM_DONE_...`; else 0. */
+    uint32_t reason;
+    /* With TOKEN: the token's id, -1 for text alone; else -1. */
+    int32_t token;
+    /* 0. */
+    uint32_t reserved;
+    /* With TOKEN: whole characters of UTF-8, not terminated, perhaps none; else NULL.
+     * Valid until the next call for the session.
+     */
+    const char *text;
+    /* Bytes of `text`. */
+    size_t text_bytes;
+    /* Tokens of the input that have been evaluated; 0 until the guest knows. */
+    uint64_t progress_done;
+    /* Tokens of the input in all. */
+    uint64_t progress_total;
+} realm_event;
+
+/* What a session has cost. Times are nanoseconds, 0 without a platform clock. */
+typedef struct realm_session_stats {
+    /* Size of the caller's struct in bytes. Set by `REALM_SESSION_STATS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_SESSION_STATS_INIT`. */
+    uint32_t abi_version;
+    /* Linear memory of the guest now, in bytes. */
+    uint64_t guest_linear_memory_bytes;
+    /* What the interpreter holds besides, in bytes; 0 if it does not tell. */
+    uint64_t guest_engine_bytes;
+    /* KV cache now, in bytes. */
+    uint64_t kv_bytes;
+    /* Scratch memory now, in bytes. */
+    uint64_t scratch_bytes;
+    /* Session buffers now, in bytes. */
+    uint64_t buffer_bytes;
+    /* Tokens of all ended turns' inputs. */
+    uint64_t prompt_tokens;
+    /* Tokens that ended turns have generated. */
+    uint64_t generated_tokens;
+    /* Time in the interpreter, imports included, steps not. */
+    uint64_t guest_ns;
+    /* Events the guest has handled. */
+    uint64_t guest_events;
+    /* Time in the backend. */
+    uint64_t step_ns;
+    /* Time polled (interpreter and backend) from the beginning of a turn to its first token. */
+    uint64_t prefill_ns;
+    /* Time polled from there to the turn's end. */
+    uint64_t decode_ns;
+    /* Operations that ran on the reference kernels because the backend has none for them. */
+    uint64_t fallback_ops;
+    /* The part of `guest_ns` that is in `decode_ns`. */
+    uint64_t guest_decode_ns;
+    /* Generated tokens but the first of each turn: what `decode_ns` was spent on. */
+    uint64_t decode_tokens;
+} realm_session_stats;
+
+/* Opens a session with a model of the runtime's store. The guest reads the model's metadata and
+ * records its programs in the call.
+ *
+ * `options`: NULL for the defaults.
+ * `out` receives the session. Owns: the caller, until `realm_session_close`.
+ *
+ * Threads: any; the session may then be used by any one thread at a time.
+ *
+ * Returns `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this
+ * build does not know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the
+ * guest says.
+ */
+realm_status realm_session_open(realm_runtime *runtime,
+                                uint32_t model_id,
+                                const realm_session_options *options,
+                                realm_session **out,
+                                realm_error *error);
+
+/* Closes a session at any point; NULL is fine. KV and buffers are zeroed and freed.
+ *
+ * Threads: no other thread may be using it, nor cancel it.
+ */
+void realm_session_close(realm_session *session);
+
+/* Sets a parameter of the guest, which reads it when the next turn begins.
+ *
+ * `value`: NULL takes the parameter away.
+ *
+ * Returns `INVALID_ARGUMENT`, `LIMIT`, `NO_MEMORY`, and the first failure of a session that has
+ * failed. Whether the guest knows the parameter shows when the turn begins.
+ */
+realm_status realm_session_set_param(realm_session *session,
+                                     const char *key,
+                                     const char *value,
+                                     realm_error *error);
+
+/* Begins a turn; `realm_session_poll` runs it. What earlier turns put into the KV cache stays.
+ *
+ * `kind`: `REALM_INPUT_...`.
+ * `data`, `bytes`: the input, copied. Text must be UTF-8.
+ *
+ * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `LIMIT` for 2 GiB, `NO_MEMORY`, and the
+ * first failure of a session that has failed.
+ */
+realm_status realm_session_prompt(realm_session *session,
+                                  uint32_t kind,
+                                  const void *data,
+                                  size_t bytes,
+                                  realm_error *error);
+
+/* Runs the turn on, and returns with the next event.
+ *
+ * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always
+ * done. 0, or a platform without a clock: run to the next TOKEN or DONE.
+ * `event`: its `struct_size` and `abi_version` are set.
+ *
+ * After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV
+ * cache would grow too large, say) leaves the session usable: its next turn begins after the last
+ * step that succeeded. After `GUEST` and `INTERNAL` every call returns the same error, and all that is left is to
+ * close it.
+ *
+ * Threads: one at a time. The backend and the platform are called from this thread.
+ *
+ * Returns `STATE` if no turn is running, `LIMIT`, `NO_MEMORY`, `BACKEND`, `GUEST`, `INVALID_ARGUMENT`, and
+ * what else the guest says.
+ */
+realm_status realm_session_poll(realm_session *session,
+                                uint64_t budget_us,
+                                realm_event *event,
+                                realm_error *error);
+
+/* Asks for the running turn to end; NULL is fine. A poll in progress notices within milliseconds,
+ * at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE
+ * and `REALM_DONE_CANCELLED`, after events that were there already. Without a running turn nothing
+ * happens.
+ *
+ * Threads: any, at any time before `realm_session_close`.
+ */
+void realm_session_cancel(realm_session *session);
+
+/* Copies the raw logits of the last evaluated position, one float per token of the vocabulary; zeros
+ * before the first. Two calls: `count` always receives how many there are.
+ *
+ * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
+ * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_logits(realm_session *session,
+                                  float *values,
+                                  size_t capacity,
+                                  size_t *count,
+                                  realm_error *error);
+
+/* Writes what the session has cost so far to `stats`, whose `struct_size` and `abi_version` are set.
+ *
+ * Returns `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_get_stats(const realm_session *session,
+                                     realm_session_stats *stats);
+
+/* Runs the turns of several sessions on, until each has an event or the budget is spent. Where sessions have
+ * come to steps of the same program (the same guest, model, backend and kind of sampling, the same `ctx`, `n_batch`,
+ * `kv_type` and `thread_count`) and the steps are small, as those that make a token are, the backend gets them as one
+ * batch and reads the weights once for all. What a session computes is bit for bit what it computes alone.
+ *
+ * `sessions`, `session_count`: the sessions, each at most once; those of different runtimes take turns, but share no batch. 0: nothing happens.
+ * `budget_us`: as for `realm_session_poll`, for all sessions together, by the clock of the first that has one.
+ * Sessions take turns within it and from call to call. The call may return before it is spent, with AGAIN for a session
+ * whose step can run together with others' in the next. 0: until every session has a TOKEN or DONE, however long
+ * the slowest takes.
+ * `events`: one for each session, as an array whose elements are `struct_size` of the first apart; `struct_size` and
+ * `abi_version` of all are set and the same. Written where the session's status is 0.
+ * `errors`: one for each session: 0 and an empty line, or what `realm_session_poll` would return for it.
+ * Always written. A session that fails leaves the others as they are; those without a turn get `STATE`.
+ *
+ * A session that is cancelled while its step is part of a batch ends its turn when the batch has ended, within one
+ * step. Sessions that were left with AGAIN may be polled alone or with others next, or closed: a batch that was half done
+ * is abandoned then, and its steps run again from their beginning. A batch's time is shared equally among its sessions in
+ * `realm_session_get_stats`.
+ *
+ * Threads: this one uses all of the sessions. Backends and platforms are called from it.
+ *
+ * Returns `INVALID_ARGUMENT` for NULL, for a session that is named twice, and for structs that are not as described;
+ * `NO_MEMORY`. Nothing has been polled or written then.
+ */
+realm_status realm_poll_many(realm_session *const *sessions,
+                             size_t session_count,
+                             uint64_t budget_us,
+                             realm_event *events,
+                             realm_error *errors,
+                             realm_error *error);
+
+/* ============================================================================================
+ * The CPU port: which instructions it uses.
+ * ============================================================================================ */
+
+/* The level of instructions that the backend `"cpu"` uses in programs prepared from now on: `"scalar"`, `"avx2"`,
+ * `"avxvnni"`, `"avx512"`, `"neon"`, `"neon-dotprod"` or `"neon-i8mm"`. NULL in a library built without it.
+ *
+ * Valid until the library is unloaded. Threads: any.
+ */
+const char *realm_cpu_isa(void);
+
+/* Makes the whole process use another level, for tests and measurements: results do not change, only speed does.
+ * Sessions that are open keep what they have until their guest records its next program.
+ *
+ * `name`: a level, `name_bytes` long; 0 bytes: the best of this machine again.
+ *
+ * Threads: any.
+ *
+ * Returns `NOT_FOUND` for a name that is not a level, `UNSUPPORTED` where the machine does not have it and, for every
+ * name, in a library without the CPU port, `INVALID_ARGUMENT` for NULL with a length or what is not UTF-8.
+ */
+realm_status realm_cpu_force_isa(const char *name,
+                                 size_t name_bytes,
+                                 realm_error *error);
+
+/* NAME x = NAME_INIT; everything is zero but the size and the version. */
+#ifndef REALM_INIT_
+#ifdef __cplusplus
+extern "C++" {
+template <class T> inline T realm_init_() {
+    T value = T();
+    value.struct_size = static_cast<uint32_t>(sizeof(T));
+    value.abi_version = REALM_ABI_VERSION;
+    return value;
+}
+}
+#define REALM_INIT_(type) realm_init_<type>()
+#else
+#define REALM_INIT_(type) {.struct_size = (uint32_t)sizeof(type), .abi_version = REALM_ABI_VERSION}
+#endif
+#endif
+#define REALM_MODEL_LIMITS_INIT REALM_INIT_(realm_model_limits)
+#define REALM_MODEL_SOURCE_INIT REALM_INIT_(realm_model_source)
+#define REALM_MODEL_INFO_INIT REALM_INIT_(realm_model_info)
+#define REALM_TENSOR_INFO_INIT REALM_INIT_(realm_tensor_info)
+#define REALM_RUNTIME_OPTIONS_INIT REALM_INIT_(realm_runtime_options)
+#define REALM_SESSION_OPTIONS_INIT REALM_INIT_(realm_session_options)
+#define REALM_EVENT_INIT REALM_INIT_(realm_event)
+#define REALM_SESSION_STATS_INIT REALM_INIT_(realm_session_stats)
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* REALM_H */
