@@ -18,12 +18,16 @@ typedef struct plan {
 
 static unsigned long operations;
 
-/* It may be as particular as it likes: here norms of whole rows with a weight, and sums without one. */
-static int32_t supports(void *ctx, const realm_program *program, uint32_t index) {
-    const realm_op *op = &program->ops[index];
-    const int weighted = op->src[1] >> 28 == REALM_OPERAND_WEIGHT;
+static int is(uint32_t operand, uint32_t kind) { return operand >> 28 == kind; }
+static uint32_t index_of(uint32_t operand) { return operand & 0x0fffffffu; }
+
+/* It may be as particular as it likes: here norms of whole rows with a weight, sums of intermediates, nothing else. */
+static int32_t supports(void *ctx, const realm_program *program, uint32_t i) {
+    const realm_op *op = &program->ops[i];
     (void)ctx;
-    return (op->code == RMS_NORM && weighted && op->param[1] == 0) || (op->code == ADD && !weighted);
+    if (!is(op->dst, REALM_OPERAND_VALUE) || !is(op->src[0], REALM_OPERAND_VALUE)) return 0;
+    return (op->code == RMS_NORM && is(op->src[1], REALM_OPERAND_WEIGHT) && op->param[1] == 0) ||
+           (op->code == ADD && is(op->src[1], REALM_OPERAND_VALUE));
 }
 
 static int32_t prepare(void *ctx, const realm_program *program, uint32_t first, uint32_t count, void **out,
@@ -49,26 +53,9 @@ static int32_t submit(void *ctx, void *p, const realm_step *steps, uint32_t step
     return step_count == 1 && steps->repeat == 1 ? REALM_STATUS_OK : REALM_STATUS_UNSUPPORTED;
 }
 
-/* An operand in memory. The number of rows is a constant or a register's value. */
-typedef struct matrix {
-    float *data;
-    uint32_t cols, rows;
-} matrix;
-
-static matrix find(const realm_program *p, const realm_step *step, uint32_t operand) {
-    const uint32_t i = operand & 0x0fffffffu;
-    matrix m = {NULL, 0, UINT32_MAX};
-    if (operand >> 28 == REALM_OPERAND_VALUE) {
-        const uint32_t rows = p->values[i].rows;
-        m.data = (float *)(void *)((char *)step->scratch + p->values[i].offset);
-        m.cols = p->values[i].cols;
-        m.rows = rows & 0x80000000u ? step->registers[rows & 0x7fffffffu] : rows;
-    } else if (operand >> 28 == REALM_OPERAND_BUFFER) {
-        m.data = step->buffers[i];
-        m.cols = p->buffers[i].cols;
-        m.rows = p->buffers[i].rows;
-    }
-    return m;
+/* Intermediates lie in the step's scratch memory, where the core has planned them. */
+static float *value(const realm_program *p, const realm_step *step, uint32_t operand) {
+    return (float *)(void *)((char *)step->scratch + p->values[index_of(operand)].offset);
 }
 
 /* x / sqrt(mean(x^2) + eps) * w, for one row. */
@@ -86,17 +73,19 @@ static void rms_norm(const float *x, const void *w, float eps, float *y, uint32_
 }
 
 static void run(const realm_program *p, const realm_step *step, const realm_op *op) {
-    const matrix dst = find(p, step, op->dst), a = find(p, step, op->src[0]), b = find(p, step, op->src[1]);
-    uint32_t rows = dst.rows < a.rows ? dst.rows : a.rows; /* a session buffer may have more rows than are meant */
-    float eps;
-    memcpy(&eps, &op->param[0], sizeof eps);
-    rows = b.rows < rows ? b.rows : rows;
-    for (uint32_t r = 0; r < rows; r++) {
-        const size_t at = (size_t)r * dst.cols;
-        if (op->code == RMS_NORM)
-            rms_norm(a.data + at, p->weights[op->src[1] & 0x0fffffffu].data, eps, dst.data + at, dst.cols);
-        else
-            for (uint32_t i = 0; i < dst.cols; i++) dst.data[at + i] = a.data[at + i] + b.data[at + i];
+    const realm_value *shape = &p->values[index_of(op->dst)];
+    /* How many rows there are is a constant, or a register's value in this step. */
+    const uint32_t rows = shape->rows & 0x80000000u ? step->registers[shape->rows & 0x7fffffffu] : shape->rows;
+    float *dst = value(p, step, op->dst);
+    const float *a = value(p, step, op->src[0]);
+    if (op->code == RMS_NORM) {
+        float eps;
+        memcpy(&eps, &op->param[0], sizeof eps);
+        for (size_t at = 0; at < (size_t)rows * shape->cols; at += shape->cols)
+            rms_norm(a + at, p->weights[index_of(op->src[1])].data, eps, dst + at, shape->cols);
+    } else {
+        const float *b = value(p, step, op->src[1]);
+        for (size_t i = 0; i < (size_t)rows * shape->cols; i++) dst[i] = a[i] + b[i];
     }
     operations++;
 }

@@ -11,7 +11,9 @@
 #include "realm_posix.h"
 
 /* Examples are run from the top of the tree. */
+#ifndef DEMO_MODEL
 #define DEMO_MODEL "examples-c/demo/realm-demo.gguf"
+#endif
 
 /* Ends the program if a call has failed. An application would rather show the line and go on. */
 static inline void must(realm_status status, const realm_error *error) {
