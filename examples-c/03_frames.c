@@ -24,18 +24,15 @@ static uint64_t now_us(void) {
 
 typedef struct dialogue {
     realm_session *session;
-    size_t next, right, used;
+    size_t next, right;
     int running;
     char text[512];
 } dialogue;
 
 /* One event of the conversation. */
 static void take(dialogue *d, const realm_event *event) {
-    if (event->kind == REALM_EVENT_TOKEN && d->used + event->text_bytes < sizeof d->text) {
-        memcpy(d->text + d->used, event->text, event->text_bytes);
-        d->used += event->text_bytes;
-        d->text[d->used] = '\0';
-    } else if (event->kind == REALM_EVENT_DONE) {
+    append(d->text, sizeof d->text, event);
+    if (event->kind == REALM_EVENT_DONE) {
         d->right += strstr(d->text, answers[d->next - 1]) != NULL;
         d->running = 0;
     }
@@ -50,7 +47,7 @@ static void think(dialogue *d) {
         if (!d->running) {
             const char *question = questions[d->next++];
             must(realm_session_prompt(d->session, REALM_INPUT_CHAT, question, strlen(question), &error), &error);
-            d->used = 0;
+            d->text[0] = '\0';
             d->running = 1;
         }
         must(realm_session_poll(d->session, end - now, &event, &error), &error);

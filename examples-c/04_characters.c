@@ -1,7 +1,7 @@
 /* 04_characters.c - characters that share one model, each with limits of its own.
  *
- * The weights are there once, however many sessions there are; what a session has for itself is its cache, some buffers and its
- * guest's memory. Each can be bounded. Who comes to a limit gets an error; the others do not notice.
+ * The weights are there once, however many sessions there are; what a session has for itself is its cache, some
+ * buffers and its guest's memory. Each can be bounded. Who comes to a limit gets an error; the others do not notice.
  */
 #include "example.h"
 
@@ -49,10 +49,9 @@ int main(int argc, char **argv) {
                 printf("%-10s %s: %s\n", name[i], realm_status_name(errors[k].status), errors[k].message);
                 reason[i] = UINT32_MAX;
                 expect(errors[k].status == REALM_STATUS_LIMIT, "it is the limit");
-            } else if (event[k].kind == REALM_EVENT_TOKEN) {
-                strncat(text[i], event[k].text, event[k].text_bytes);
-            } else if (event[k].kind == REALM_EVENT_DONE) {
-                reason[i] = event[k].reason;
+            } else {
+                append(text[i], sizeof text[i], &event[k]);
+                reason[i] = event[k].reason; /* 0 until the turn is done */
             }
             running -= reason[i] != 0;
         }

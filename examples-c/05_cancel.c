@@ -1,6 +1,6 @@
 /* 05_cancel.c - Ctrl-C ends the answer, not the program.
  *
- * realm_session_cancel may be called from any thread and from a signal handler, while another thread polls or while none does. The
+ * realm_session_cancel may be called from any thread and from a signal handler, whether a poll is running or not. The
  * turn then ends as turns do, with DONE, and the session goes on. Try it: 05_cancel --wait, then Ctrl-C.
  */
 #include <signal.h>

@@ -34,7 +34,7 @@ static uint32_t stream(realm_session *session, uint32_t model, char *text, size_
     static const char question[] = "What is the capital of Z\xc3\xbcrich?";
     realm_event event = REALM_EVENT_INIT;
     realm_error error = {0, ""};
-    size_t used = 0;
+    text[0] = '\0';
     *held = 0;
     must(realm_session_prompt(session, REALM_INPUT_CHAT, question, sizeof question - 1, &error), &error);
     for (;;) {
@@ -48,12 +48,8 @@ static uint32_t stream(realm_session *session, uint32_t model, char *text, size_
         printf(" -> \"%.*s\"\n", (int)event.text_bytes, event.text);
         expect(whole(event.text, event.text_bytes), "an event brings whole characters");
         *held += event.text_bytes == 0;
-        if (used + event.text_bytes < room) {
-            memcpy(text + used, event.text, event.text_bytes); /* the pointer is good until the next call */
-            used += event.text_bytes;
-        }
+        append(text, room, &event);
     }
-    text[used] = '\0';
     return event.reason;
 }
 

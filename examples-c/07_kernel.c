@@ -1,7 +1,7 @@
 /* 07_kernel.c - one kernel of your own: matrix products on Q8_0 weights in C, everything else as before.
  *
- * An accelerator for one operation, or code tuned for one processor, needs no backend: a function is enough. It is called with
- * whole operands in host memory. What an operation computes, to the bit, is defined (guest/ABI.md, and
+ * An accelerator for one operation, or code tuned for one processor, needs no backend: a function is enough. It is
+ * called with whole operands in host memory. What an operation computes, to the bit, is defined (guest/ABI.md, and
  * realm-sys/src/graph/kernels); a kernel that keeps to it changes nothing that can be seen, and this one is compared.
  */
 #include <math.h>

@@ -1,8 +1,8 @@
 /* 08_backend.c - a backend: what a port to another processor is, with two operations and nothing else.
  *
- * A backend is a table of functions. The core cuts a program into runs of operations that the backend supports, has each
- * prepared once, and submits steps of it; what is not supported runs on the reference kernels. So a port can begin with
- * what matters. This one works in host memory and is synchronous; tests/c/port.c has memory of its own.
+ * A backend is a table of functions. The core cuts a program into runs of operations that the backend supports, has
+ * each prepared once, and submits steps of it; what is not supported runs on the reference kernels. So a port can begin
+ * with what matters. This one works in host memory and is synchronous; tests/c/port.c has memory of its own.
  */
 #include <math.h>
 

@@ -2,8 +2,8 @@
  *
  *     10_guest nearest.wasm Norway
  *
- * The guest that comes with the library generates text. This one, 10_guest/nearest.c, does something else with the same model: it
- * asks which tokens have the most similar embeddings. It is 1 KB of WebAssembly that a program can load any day.
+ * The guest that comes with the library generates text. This one, 10_guest/nearest.c, does something else with the same
+ * model: it asks which tokens have the most similar embeddings. It is 1 KB of WebAssembly that can be loaded any day.
  */
 #include "example.h"
 

@@ -1,4 +1,4 @@
-// 11_cpp.cpp - the same from C++: owners, results, and a turn as a range. No exceptions, no RTTI, no allocation of its own.
+// 11_cpp.cpp - the same from C++: owners, results, and a turn as a range. Builds with -fno-exceptions -fno-rtti.
 //
 //     11_cpp model.gguf "What is the capital of France?"
 #include <cstdio>

@@ -41,7 +41,7 @@ public:
         std::vector<realm::event> events(asked.size());
         std::vector<realm_error> errors(asked.size());
         const realm::result<void> polled =
-            realm::poll_many(sessions.data(), sessions.size(), budget_us, events.data(), errors.data());
+            realm::poll_many(sessions, budget_us, events, errors);
         if (!polled) {
             for (awaiter *a : asked) a->got = polled.error();
         } else {
@@ -96,9 +96,11 @@ task talk(scene &in, realm::session session, std::string_view question, std::str
 } // namespace
 
 int main(int argc, char **argv) {
-    static constexpr std::string_view questions[] = {"What is the capital of Spain?", "Who are you?", "What is the capital of Kenya?"};
-    static constexpr std::string_view answers[] = {"The capital of Spain is Madrid.", "I am a small demo model. I know the world's capitals.",
-                                                   "The capital of Kenya is Nairobi."};
+    static constexpr std::string_view questions[] = {
+        "What is the capital of Spain?", "Who are you?", "What is the capital of Kenya?"};
+    static constexpr std::string_view answers[] = {
+        "The capital of Spain is Madrid.", "I am a small demo model. I know the world's capitals.",
+        "The capital of Kenya is Nairobi."};
     realm::result file = realm::posix::file::map(argc > 1 ? argv[1] : "examples-c/demo/realm-demo.gguf");
     realm::result model = realm::posix::add_model(std::move(*file));
     realm::result runtime = realm::runtime::create(realm::posix::platform());

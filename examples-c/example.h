@@ -58,20 +58,25 @@ static inline realm_runtime *make_runtime(const realm_platform *platform) {
     return runtime;
 }
 
-/* Asks, waits for the whole answer, and puts as much of it into `text` as there is room for. Returns why it ended. */
+/* Puts an event's text behind what is in `text`, if there is room. The event's own is good until the next call. */
+static inline void append(char *text, size_t room, const realm_event *event) {
+    const size_t used = strlen(text);
+    if (event->kind == REALM_EVENT_TOKEN && event->text_bytes > 0 && event->text_bytes < room - used) {
+        memcpy(text + used, event->text, event->text_bytes);
+        text[used + event->text_bytes] = '\0';
+    }
+}
+
+/* Asks and waits for the whole answer. Returns why it ended. */
 static inline uint32_t ask(realm_session *session, const char *question, char *text, size_t room) {
     realm_event event = REALM_EVENT_INIT;
     realm_error error = {0, ""};
-    size_t used = 0;
+    text[0] = '\0';
     must(realm_session_prompt(session, REALM_INPUT_CHAT, question, strlen(question), &error), &error);
     do {
         must(realm_session_poll(session, 0, &event, &error), &error);
-        if (event.kind == REALM_EVENT_TOKEN && used + event.text_bytes < room) {
-            memcpy(text + used, event.text, event.text_bytes);
-            used += event.text_bytes;
-        }
+        append(text, room, &event);
     } while (event.kind != REALM_EVENT_DONE);
-    text[used] = '\0';
     return event.reason;
 }
 

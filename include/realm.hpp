@@ -28,6 +28,13 @@
 
 #include "realm.h"
 
+#if __has_include(<version>)
+#include <version>
+#endif
+#if defined(__cpp_lib_span)
+#include <span>
+#endif
+
 namespace realm {
 
 // ---- Results ------------------------------------------------------------------------------------
@@ -136,7 +143,7 @@ template <class F> struct callback {
     using plain = std::remove_reference_t<F>;
     static constexpr bool by_address = std::is_lvalue_reference_v<F>;
     static_assert(by_address || (sizeof(plain) <= sizeof(void *) && std::is_trivially_copyable_v<plain>),
-                  "pass a named callable that outlives its use, or one that captures no more than one pointer or reference");
+                  "pass a named callable that outlives its use, or one that captures one pointer or reference at most");
 
     static void *pack(plain &f) noexcept {
         if constexpr (by_address) {
@@ -262,7 +269,8 @@ public:
     // A GGUF file in memory of the caller's, used in place; `released(data, bytes)` is called exactly once
     // when it is not needed any more, also after a failure. See on_release.
     template <class F>
-    static result<model> borrow(const void *data, std::size_t bytes, F &&released, realm_store *store = nullptr) noexcept {
+    static result<model> borrow(const void *data, std::size_t bytes, F &&released,
+                                realm_store *store = nullptr) noexcept {
         const realm_bytes part = {data, bytes};
         realm_model_source source = REALM_MODEL_SOURCE_INIT;
         source.parts = &part;
@@ -320,7 +328,8 @@ public:
         return value;
     }
     // `out` is a std::string, or what has its data(), size() and resize().
-    template <class String> result<void> meta_string(std::string_view key, String &out, std::int64_t index = -1) const {
+    template <class String>
+    result<void> meta_string(std::string_view key, String &out, std::int64_t index = -1) const {
         return detail::fill<char>(out, [&](char *data, std::size_t room, std::size_t *size, realm_error *error) {
             return realm_model_meta_string(store_, id_, key.data(), key.size(), index, data, room, size, error);
         });
@@ -335,11 +344,27 @@ public:
     }
     // `out` is a std::string or the like; `flags` are REALM_DETOKENIZE_....
     template <class String>
-    result<void> detokenize(const std::uint32_t *tokens, std::size_t count, String &out, std::uint32_t flags = 0) const {
+    result<void> detokenize(const std::uint32_t *tokens, std::size_t count, String &out,
+                            std::uint32_t flags = 0) const {
         return detail::fill<char>(out, [&](char *data, std::size_t room, std::size_t *size, realm_error *error) {
             return realm_model_detokenize(store_, id_, tokens, count, flags, data, room, size, error);
         });
     }
+
+#if defined(__cpp_lib_span)
+    // The same for who has spans (C++20), here and below.
+    template <class F>
+    static result<model> borrow(std::span<const std::byte> file, F &&released, realm_store *store = nullptr) noexcept {
+        return borrow(file.data(), file.size(), std::forward<F>(released), store);
+    }
+    static result<model> copy(std::span<const std::byte> file, realm_store *store = nullptr) noexcept {
+        return copy(file.data(), file.size(), store);
+    }
+    template <class String>
+    result<void> detokenize(std::span<const std::uint32_t> tokens, String &out, std::uint32_t flags = 0) const {
+        return detokenize(tokens.data(), tokens.size(), out, flags);
+    }
+#endif
 
     // The index of a tensor.
     result<std::uint32_t> tensor(std::string_view name) const noexcept {
@@ -383,6 +408,9 @@ public:
         }
         return guest(c);
     }
+#if defined(__cpp_lib_span)
+    static result<guest> load(std::span<const std::byte> wasm) noexcept { return load(wasm.data(), wasm.size()); }
+#endif
 };
 
 // ---- Sessions -----------------------------------------------------------------------------------
@@ -482,6 +510,12 @@ public:
         realm::error error;
         return detail::status_of(realm_session_prompt(c(), kind, data, bytes, error.c()), error);
     }
+#if defined(__cpp_lib_span)
+    // Token ids, verbatim.
+    result<void> prompt(std::span<const std::uint32_t> tokens) noexcept {
+        return prompt(REALM_INPUT_IDS, tokens.data(), tokens.size_bytes());
+    }
+#endif
     // A user's message.
     result<void> chat(std::string_view text) noexcept { return prompt(REALM_INPUT_CHAT, text.data(), text.size()); }
 
@@ -530,6 +564,17 @@ inline result<void> poll_many(realm_session *const *sessions, std::size_t count,
     realm::error error;
     return detail::status_of(realm_poll_many(sessions, count, budget_us, events, errors, error.c()), error);
 }
+
+#if defined(__cpp_lib_span)
+// All three of one length, or the call fails and nothing is done.
+inline result<void> poll_many(std::span<realm_session *const> sessions, std::uint64_t budget_us,
+                              std::span<event> events, std::span<realm_error> errors) noexcept {
+    if (events.size() != sessions.size() || errors.size() != sessions.size()) {
+        return error(REALM_STATUS_INVALID_ARGUMENT);
+    }
+    return poll_many(sessions.data(), sessions.size(), budget_us, events.data(), errors.data());
+}
+#endif
 
 // ---- Runtimes -----------------------------------------------------------------------------------
 

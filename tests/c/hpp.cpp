@@ -12,9 +12,10 @@ namespace {
 constexpr char france[] = "What is the capital of France?";
 constexpr char paris[] = "The capital of France is Paris.";
 
-template <class T> constexpr bool owns = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
-                                         std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
-                                         std::is_nothrow_default_constructible_v<T>;
+template <class T>
+constexpr bool owns = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
+                      std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
+                      std::is_nothrow_default_constructible_v<T>;
 static_assert(owns<realm::store> && owns<realm::model> && owns<realm::guest> && owns<realm::runtime> &&
               owns<realm::session> && owns<realm::posix::pool> && owns<realm::posix::file>);
 static_assert(sizeof(realm::session) == sizeof(void *) && sizeof(realm::runtime) == sizeof(void *));
@@ -92,15 +93,16 @@ void test_ownership() {
     CHECK(back == 3);
     // Without any capture.
     static int released = 0;
-    CHECK(!realm::model::borrow("nothing", 7, [](const void *, std::size_t bytes) { released += static_cast<int>(bytes); }));
-    CHECK(released == 7);
+    CHECK(!realm::model::borrow("nothing", 7, [](const void *, std::size_t bytes) { released += bytes == 7; }));
+    CHECK(released == 1);
 
     // What is given up stays.
     CHECK(realm::model::copy(file.data(), file.size(), store.c())->release() == id);
     realm::model taken(id, store.c());
     CHECK(TAKE(taken.info()).registration_count == 1);
     taken.reset();
-    CHECK(taken.info().status() == REALM_STATUS_NOT_FOUND && realm::model(id, store.c()).info().status() == REALM_STATUS_NOT_FOUND);
+    CHECK(taken.info().status() == REALM_STATUS_NOT_FOUND);
+    CHECK(realm::model(id, store.c()).info().status() == REALM_STATUS_NOT_FOUND);
 
     // Handles: moved, given up, taken over.
     realm_store *c = store.c();
@@ -118,6 +120,40 @@ void test_ownership() {
     realm_posix_map map = copy.release();
     CHECK(!copy && copy.size() == 0 && map.bytes == file.size());
     realm_posix_unmap(&map);
+}
+
+// Each owner ends what it stands for, and nothing sooner: seen by when the model's bytes come back.
+void test_ends() {
+    const realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    int back = 0;
+    auto count = [&back](const void *, std::size_t) { back++; };
+    const auto leave = [&](realm_store *in) { TAKE(realm::model::borrow(file.data(), file.size(), count, in)).release(); };
+
+    realm::store store = TAKE(realm::store::create());
+    leave(store.c());
+    CHECK(back == 0);
+    store.reset();
+    CHECK(back == 1);
+
+    store = TAKE(realm::store::create());
+    leave(store.c());
+    store = realm::store(); // assigning ends what was there
+    CHECK(back == 2);
+
+    store = TAKE(realm::store::create());
+    realm::model model = TAKE(realm::model::borrow(file.data(), file.size(), count, store.c()));
+    realm::runtime runtime = TAKE(realm::runtime::create(realm::posix::platform(), store.c()));
+    realm::session session = TAKE(runtime.open(model));
+    (void)model.release();
+    store.reset();
+    CHECK(back == 2); // the runtime has the store
+    runtime.reset();
+    CHECK(back == 2); // the session has the model
+    {
+        const realm::session last = std::move(session);
+        CHECK(back == 2);
+    }
+    CHECK(back == 3);
 }
 
 void test_model_facts(const realm::model &model) {
@@ -226,14 +262,16 @@ void test_callbacks(realm::runtime &runtime, const realm::model &model) {
         CHECK(args.op->code == 2 && args.dst.data != nullptr);
         return ++calls == 3 ? REALM_STATUS_LIMIT : REALM_STATUS_OK;
     }));
-    CHECK(own.add_kernel(9999, 0, [](const realm_kernel_args &) -> std::int32_t { return 0; }).status() == REALM_STATUS_UNSUPPORTED);
+    const auto nothing = [](const realm_kernel_args &) -> std::int32_t { return 0; };
+    CHECK(own.add_kernel(9999, 0, nothing).status() == REALM_STATUS_UNSUPPORTED);
     realm::session broken = TAKE(own.open(model.id()));
     realm::turn failing = broken.ask(france);
     CHECK(all(failing).empty() && !failing.ok() && failing.status() == REALM_STATUS_LIMIT && calls == 3);
 
     realm_backend backend = REALM_BACKEND_INIT;
     CHECK(own.add_backend(backend).status() == REALM_STATUS_INVALID_ARGUMENT);
-    CHECK(own.backend_count() >= 1 && own.backend_name(0) != nullptr && own.backend_name(own.backend_count()) == nullptr);
+    CHECK(own.backend_count() >= 1 && own.backend_name(0) != nullptr);
+    CHECK(own.backend_name(own.backend_count()) == nullptr);
 }
 
 void test_many(realm::runtime &runtime, const realm::model &model) {
@@ -249,9 +287,40 @@ void test_many(realm::runtime &runtime, const realm::model &model) {
         text += events[0].str();
     } while (!events[0].is_done());
     CHECK(text == paris);
-    CHECK(std::string_view(realm::error(errors[1]).name()) == "REALM_STATUS_STATE" && realm::error(errors[1]).message()[0] != '\0');
+    const realm::error error(errors[1]);
+    CHECK(std::string_view(error.name()) == "REALM_STATUS_STATE" && error.message()[0] != '\0');
     CHECK(realm::poll_many(nullptr, 2, 0, events, errors).status() == REALM_STATUS_INVALID_ARGUMENT);
 }
+
+#if defined(__cpp_lib_span)
+void test_spans(realm::runtime &runtime, const realm::model &model) {
+    const realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    const std::span bytes(static_cast<const std::byte *>(file.data()), file.size());
+    bool back = false;
+    realm::store store = TAKE(realm::store::create());
+    CHECK(realm::model::borrow(bytes, [&back](const void *, std::size_t) { back = true; }, store.c()));
+    CHECK(back);
+    CHECK(realm::model::copy(bytes, store.c()));
+    CHECK(!realm::model::copy(bytes.first(100), store.c()) && !realm::guest::load(bytes));
+
+    std::vector<std::uint32_t> tokens;
+    std::string text;
+    CHECK(model.tokenize("The capital of Italy is", tokens) && model.detokenize(tokens, text));
+    CHECK(text == "The capital of Italy is");
+    realm::session session = TAKE(runtime.open(model));
+    CHECK(session.prompt(tokens));
+    realm_session *const list[] = {session.c()};
+    std::vector<realm::event> events(1);
+    std::vector<realm_error> errors(2);
+    CHECK(realm::poll_many(list, 0, events, errors).status() == REALM_STATUS_INVALID_ARGUMENT);
+    errors.resize(1);
+    while (!events[0].is_done()) {
+        CHECK(realm::poll_many(list, 0, events, errors) && errors[0].status == REALM_STATUS_OK);
+        text += events[0].str();
+    }
+    CHECK(text.find("Rome") != std::string::npos);
+}
+#endif
 
 } // namespace
 
@@ -262,6 +331,7 @@ int main() {
     }
     test_failures();
     test_ownership();
+    test_ends();
     realm::posix::pool pool = TAKE(realm::posix::pool::create(2));
     CHECK(pool.pin(nullptr, 0).status() != REALM_STATUS_OK);
     CHECK(pool.platform() != nullptr && realm::posix::pool().platform()->parallel_for == nullptr);
@@ -271,6 +341,9 @@ int main() {
     test_turns(runtime, model);
     test_callbacks(runtime, model);
     test_many(runtime, model);
+#if defined(__cpp_lib_span)
+    test_spans(runtime, model);
+#endif
 
     // In any order: the session keeps runtime and model.
     realm::session last = TAKE(runtime.open(model));
