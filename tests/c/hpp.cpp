@@ -122,6 +122,50 @@ void test_ownership() {
     realm_posix_unmap(&map);
 }
 
+// How often the demo model's file is mapped; -1 where the system does not say.
+int mappings() {
+    std::FILE *maps = std::fopen("/proc/self/maps", "r");
+    if (maps == nullptr) {
+        return -1;
+    }
+    char line[4096];
+    int found = 0;
+    while (std::fgets(line, sizeof line, maps) != nullptr) {
+        found += std::string_view(line).find("realm-demo.gguf") != std::string_view::npos;
+    }
+    std::fclose(maps);
+    return found;
+}
+
+void test_files() {
+    const int none = mappings();
+    realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    const int one = mappings();
+    CHECK(none < 0 || one > none);
+    file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    CHECK(mappings() == one);
+    std::vector<unsigned char> bytes(static_cast<const unsigned char *>(file.data()),
+                                     static_cast<const unsigned char *>(file.data()) + file.size());
+    realm::store store = TAKE(realm::store::create());
+    realm::model model = TAKE(realm::posix::add_model(std::move(file), 7, store.c()));
+    CHECK(!file && model.id() == 7 && mappings() == one);
+    model = realm::model();
+    CHECK(mappings() == none);
+    {
+        const realm::posix::file scoped = TAKE(realm::posix::file::map(DEMO_MODEL));
+        CHECK(mappings() == one);
+    }
+    CHECK(mappings() == none);
+
+    // A copy needs its source no more.
+    model = TAKE(realm::model::copy(bytes.data(), bytes.size(), store.c()));
+    bytes.assign(bytes.size(), 0);
+    std::string name;
+    CHECK(model.meta_string("general.architecture", name) && name == "llama");
+    std::vector<float> row;
+    CHECK(model.tensor_rows(TAKE(model.tensor("output_norm.weight")), 0, 1, row) && row[0] != 0.0f);
+}
+
 // Each owner ends what it stands for, and nothing sooner: seen by when the model's bytes come back.
 void test_ends() {
     const realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
@@ -332,6 +376,7 @@ int main() {
     test_failures();
     test_ownership();
     test_ends();
+    test_files();
     realm::posix::pool pool = TAKE(realm::posix::pool::create(2));
     CHECK(pool.pin(nullptr, 0).status() != REALM_STATUS_OK);
     CHECK(pool.platform() != nullptr && realm::posix::pool().platform()->parallel_for == nullptr);
