@@ -1,7 +1,7 @@
 /* 02_memory.c - a model that is in memory already: used where it lies, given back by a callback.
  *
  * Asset packs, flash, downloads: whatever holds the bytes of a GGUF file keeps them, and the library borrows. It copies
- * nothing, and says when its last user is gone. Until then the bytes must stay and must not change.
+ * no weight, and says when the last user is gone. Until then the bytes must stay and must not change.
  */
 #include "example.h"
 

@@ -28,15 +28,19 @@ static int32_t open_session(void)
 {
     realm_guest_tensor_info info;
     const int32_t table = realm_tensor_find(model, TEXT("token_embd.weight"));
+    const int32_t described = realm_tensor_describe(model, (uint32_t)table, &info, sizeof info);
 
+    /* A negative status ends the opening; the host has a message for the import that failed. */
     if (table < 0)
         return table;
-    realm_tensor_describe(model, (uint32_t)table, &info, sizeof info);
-    ids = realm_buffer_create(REALM_GUEST_I32, 1, 1);
-    best = realm_buffer_create(REALM_GUEST_I32, BEST, 1);
-    scores = realm_buffer_create(REALM_GUEST_F32, BEST, 1);
-    if (ids < 0 || best < 0 || scores < 0)
-        return REALM_GUEST_LIMIT;
+    if (described < 0)
+        return described;
+    if ((ids = realm_buffer_create(REALM_GUEST_I32, 1, 1)) < 0)
+        return ids;
+    if ((best = realm_buffer_create(REALM_GUEST_I32, BEST, 1)) < 0)
+        return best;
+    if ((scores = realm_buffer_create(REALM_GUEST_F32, BEST, 1)) < 0)
+        return scores;
 
     program.header.magic = REALM_GUEST_PROGRAM_MAGIC;
     program.header.major = REALM_GUEST_ABI_MAJOR;
