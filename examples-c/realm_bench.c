@@ -34,7 +34,7 @@ static const char help[] =
     "  -r, --repetitions N   measured runs of each test (default 5)\n"
     "      --backend NAME    which backend computes (default: the best there is)\n"
     "      --isa NAME        instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
-    "      --mmap, --no-mmap map the file, or read it (default: what decodes faster)\n"
+    "      --mmap            leave the file mapped in small pages, if the system has it so\n"
     "  -o, --output FORMAT   md (default) or json\n"
     "  -h, --help   --version\n";
 
@@ -424,7 +424,8 @@ int main(int argc, char **argv) {
     if (strcmp(output, "md") != 0 && strcmp(output, "json") != 0) {
         tool_misuse("--output: '%s' is not a format, 'md' and 'json' are", output);
     }
-    tool_model_load(model_path, MODEL_ID, threads.value[0]);
+    tool_model_load(model_path, MODEL_ID);
+    tool_model_settle(SIZE_MAX);
     read_model();
     for (size_t t = 0; t < threads.count; t++) {
         tool_isa(isa);

@@ -45,7 +45,8 @@ static const char help[] =
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
     "      --backend NAME       which backend computes (default: the best there is)\n"
     "      --isa NAME           instructions the CPU backend uses: scalar, avx2, avx512, neon, ...\n"
-    "      --mmap, --no-mmap    map the file, or read it (default: what decodes faster)\n"
+    "      --mmap, --no-mmap    leave the file mapped in small pages, if the system has it so;\n"
+    "                           or move it into huge ones at once (default: bit by bit)\n"
     "      --guest FILE         a guest module in place of the built-in one\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
@@ -58,6 +59,9 @@ static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend
 static const char *logits_path, *stats_format, *kv_type;
 static int raw, chat, ignore_eos, ids_out, hash;
 static uint32_t thread_count = 1, budget_us = 0;
+
+/* Moved between two tokens: a few milliseconds. */
+#define SETTLE_BYTES ((size_t)16 << 20)
 
 static const tool_option options[] = {
     {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
@@ -328,6 +332,7 @@ static uint32_t run_turn(realm_session *session) {
         if (event.kind == REALM_EVENT_DONE) {
             return event.reason;
         }
+        tool_model_settle(SETTLE_BYTES);
     }
 }
 
@@ -384,7 +389,7 @@ int main(int argc, char **argv) {
 
     const double start = tool_now_ms();
     if (model_path != NULL) {
-        tool_model_load(model_path, MODEL_ID, thread_count);
+        tool_model_load(model_path, MODEL_ID);
     } else {
         register_demo();
     }

@@ -78,8 +78,7 @@ int main(int argc, char **argv) {
     if ((text_arg != NULL) == (file_arg != NULL)) {
         tool_misuse("give either -p or -f");
     }
-    tool_mmap = 1; /* of the file only the vocabulary is read */
-    tool_model_load(model_path, MODEL_ID, 1);
+    tool_model_load(model_path, MODEL_ID);
     if (file_arg != NULL) {
         text = tool_read_file(file_arg, &bytes);
     } else {

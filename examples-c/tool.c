@@ -313,42 +313,43 @@ static void register_parts(const char *what, const realm_bytes *parts, size_t co
     }
 }
 
-/* The pool of that many threads; NULL for one. It lives as long as the process: its threads sleep
- * when there is nothing to do. */
-static realm_posix_pool *pool_of(uint32_t thread_count) {
-    static realm_posix_pool *pool = NULL;
-    static uint32_t pool_threads = 1;
-    realm_error error = {0, ""};
-    if (pool_threads != thread_count) {
-        pool_threads = thread_count;
-        pool = NULL;
-        if (thread_count > 1) {
-            tool_check(realm_posix_pool_create(thread_count, &pool, &error), &error);
-        }
-    }
-    return pool;
-}
+/* The parts that are to be moved into huge pages, and how far that has come. */
+static struct {
+    const realm_bytes *parts;
+    size_t count, part, from;
+} moving;
 
-static void load_file(const char *path, realm_posix_map *map, realm_posix_pool *pool) {
-    static const size_t small = (size_t)16 << 20;
-    const double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    realm_error error = {0, ""};
-    if (!tool_no_mmap) {
-        tool_check(realm_posix_map_file(path, map, &error), &error);
-        if (tool_mmap || map->bytes < small || (double)map->bytes > memory / 2 ||
-            realm_posix_is_huge(map)) {
+void tool_model_settle(size_t bytes) {
+    while (bytes > 0 && moving.part < moving.count) {
+        const realm_bytes *part = &moving.parts[moving.part];
+        const realm_posix_map map = {part->data, part->bytes};
+        /* Not much at a time: each piece is in memory twice while it is copied. */
+        const size_t piece = bytes < ((size_t)8 << 20) ? bytes : (size_t)8 << 20;
+        const size_t next = realm_posix_move_to_huge(&map, moving.from, piece);
+        if (next == 0) {
+            moving.count = 0;
             return;
         }
-        realm_posix_unmap(map); /* first, so that the file is never resident twice */
-        if (realm_posix_read_file(pool, path, map, NULL) < 0) {
-            tool_check(realm_posix_map_file(path, map, &error), &error);
+        bytes -= piece;
+        moving.from = next;
+        if (next >= part->bytes) {
+            moving.part++;
+            moving.from = 0;
         }
-        return;
     }
-    tool_check(realm_posix_read_file(pool, path, map, &error), &error);
 }
 
-void tool_model_load(const char *path, uint32_t id, uint32_t thread_count) {
+static int worth_moving(const realm_bytes *parts, uint64_t total) {
+    const double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    const realm_posix_map first = {parts[0].data, parts[0].bytes};
+    if (tool_mmap || total < (16u << 20) || (double)total > memory / 2) {
+        return 0;
+    }
+    return tool_no_mmap || !realm_posix_is_huge(&first);
+}
+
+void tool_model_load(const char *path, uint32_t id) {
+    realm_error error = {0, ""};
     const uint32_t count = split_count(path);
     realm_bytes *parts = (realm_bytes *)calloc(count, sizeof *parts);
     char *name = (char *)malloc(strlen(path) + 1);
@@ -364,7 +365,7 @@ void tool_model_load(const char *path, uint32_t id, uint32_t thread_count) {
             (void)snprintf(number, sizeof number, "%05u", (unsigned)(i + 1));
             memcpy(name + strlen(name) - 19, number, 5);
         }
-        load_file(name, &map, pool_of(thread_count));
+        tool_check(realm_posix_map_file(name, &map, &error), &error);
         parts[i].data = map.data;
         parts[i].bytes = map.bytes;
         total += map.bytes;
@@ -378,7 +379,13 @@ void tool_model_load(const char *path, uint32_t id, uint32_t thread_count) {
     /* From here on the library owns the mappings, also when it refuses them. */
     register_parts(path, parts, count, realm_posix_release, id);
     free(name);
-    free(parts);
+    if (worth_moving(parts, total)) {
+        moving.parts = parts; /* the model stays registered as long as the process runs */
+        moving.count = count;
+        tool_model_settle(tool_no_mmap ? SIZE_MAX : 0);
+    } else {
+        free(parts);
+    }
 }
 
 /* ---- the rest ---- */
@@ -394,7 +401,13 @@ realm_runtime *tool_runtime(uint32_t thread_count) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_runtime *runtime = NULL;
     realm_error error = {0, ""};
-    options.platform = realm_posix_pool_platform(pool_of(thread_count));
+    options.platform = realm_posix_platform();
+    if (thread_count > 1) {
+        /* Lives as long as the process: the threads sleep when there is nothing to do. */
+        realm_posix_pool *pool = NULL;
+        tool_check(realm_posix_pool_create(thread_count, &pool, &error), &error);
+        options.platform = realm_posix_pool_platform(pool);
+    }
     tool_check(realm_runtime_create(&options, &runtime, &error), &error);
     return runtime;
 }

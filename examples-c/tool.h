@@ -76,15 +76,19 @@ char *tool_read_file(const char *path, size_t *bytes);
 /* The bytes of the demo model that is linked into realm-run; 0 bytes if there is none. */
 realm_bytes tool_demo_model(void);
 
-/* How a model comes into memory: --mmap, --no-mmap. With neither, a file that the system keeps in
- * huge pages, that is small, or that memory might not have room for, is mapped; another one is read. */
+/* Files are mapped. Unless --mmap is given, one that the system does not keep in huge pages, that is
+ * not small, and that memory surely has room for, is moved into some: by tool_model_settle, or with
+ * --no-mmap at once. */
 extern int tool_mmap, tool_no_mmap;
 #define TOOL_MMAP_OPTIONS \
     {"--mmap", NULL, TOOL_FLAG, &tool_mmap, 0, 0}, {"--no-mmap", NULL, TOOL_FLAG, &tool_no_mmap, 0, 0}
 
 /* Registers the file under `id` in the process-wide store. "-00001-of-00004.gguf" at the end of
- * `path` stands for all parts. `thread_count` threads read, where it is read. */
-void tool_model_load(const char *path, uint32_t id, uint32_t thread_count);
+ * `path` stands for all parts. */
+void tool_model_load(const char *path, uint32_t id);
+
+/* Moves about as many bytes more of the model into huge pages, if any are left to be moved. */
+void tool_model_settle(size_t bytes);
 
 /* ---- the rest ---- */
 

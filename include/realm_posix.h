@@ -70,9 +70,9 @@ typedef struct realm_posix_map {
  *
  * Costs no memory of the process's own, starts at once, and is shared with other processes. What the
  * system keeps of the file in small pages is read more slowly than from huge ones, by up to a third,
- * and decoding is mostly reading: realm_posix_is_huge tells, realm_posix_read_file helps. (Linux
- * has huge pages of a file it reads from now on, if the file system can; not of one that has just
- * been written.)
+ * and decoding is mostly reading: realm_posix_is_huge tells, realm_posix_move_to_huge helps. (Linux
+ * has huge pages of a file that it reads from now on, if the file system can; not of one that has
+ * just been written.)
  *
  * The file must not be truncated while it is mapped: reading past its new end raises SIGBUS.
  *
@@ -82,20 +82,22 @@ typedef struct realm_posix_map {
  */
 realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error);
 
-/* Reads a regular, non-empty file into memory of the process's own, in huge pages where the system
- * has them (Linux: transparent huge pages on "madvise" or "always"). Some 0.15 s per GB from the
- * page cache and thread of `pool`, which may be NULL: then the calling thread reads alone.
- *
- * The file may change or go away afterwards. Owns, threads and returns: as realm_posix_map_file;
- * REALM_STATUS_IO also if the file becomes shorter while it is read.
- */
-realm_status realm_posix_read_file(realm_posix_pool *pool, const char *path, realm_posix_map *out,
-                                   realm_error *error);
-
 /* Whether the system keeps the file in huge pages: 1 if about all of what is resident of it lies in
  * some, after 2 MiB in each of 16 places have been brought in. 0 also where the system does not say:
  * only Linux does. NULL is allowed. */
 int realm_posix_is_huge(const realm_posix_map *map);
+
+/* Replaces a part of a mapped file, from byte `from` on, by a copy in huge pages at the same
+ * addresses: about `bytes` bytes, in whole pages of 2 MiB, at most up to the file's end. Pointers
+ * into the file stay good, also in other threads that are reading it meanwhile; the process then has
+ * that memory for itself. Costs some 0.2 ms per MiB: a program may load in no time, and move a part
+ * between any two tokens.
+ *
+ * Threads: any, one at a time for the same part. Returns: where the next part begins (the file's
+ * size when all is done), or 0 if the system has no memory or no such thing (only Linux does, with
+ * transparent huge pages on "madvise" or "always"): the file is then as it was.
+ */
+size_t realm_posix_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes);
 
 /* Unmaps and clears *map. NULL and an already cleared map are allowed. */
 void realm_posix_unmap(realm_posix_map *map);

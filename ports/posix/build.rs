@@ -8,7 +8,7 @@ const FUNCTIONS: [&str; 10] = [
     "realm_posix_pool_pin",
     "realm_posix_pool_platform",
     "realm_posix_map_file",
-    "realm_posix_read_file",
+    "realm_posix_move_to_huge",
     "realm_posix_is_huge",
     "realm_posix_unmap",
     "realm_posix_release",

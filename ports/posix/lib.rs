@@ -38,7 +38,7 @@ forward! {
     fn realm_posix_pool_pin, "realm_posix_pool_pin_c"(pool: *mut c_void, cpus: *const u32, count: usize, error: *mut c_void) -> i32;
     fn realm_posix_pool_platform, "realm_posix_pool_platform_c"(pool: *mut c_void) -> *const c_void;
     fn realm_posix_map_file, "realm_posix_map_file_c"(path: *const c_char, out: *mut c_void, error: *mut c_void) -> i32;
-    fn realm_posix_read_file, "realm_posix_read_file_c"(pool: *mut c_void, path: *const c_char, out: *mut c_void, error: *mut c_void) -> i32;
+    fn realm_posix_move_to_huge, "realm_posix_move_to_huge_c"(map: *const c_void, from: usize, bytes: usize) -> usize;
     fn realm_posix_is_huge, "realm_posix_is_huge_c"(map: *const c_void) -> i32;
     fn realm_posix_unmap, "realm_posix_unmap_c"(map: *mut c_void);
     fn realm_posix_release, "realm_posix_release_c"(ctx: *mut c_void, data: *const c_void, bytes: usize);

@@ -373,157 +373,63 @@ const realm_platform *realm_posix_pool_platform(realm_posix_pool *pool) {
 
 /* ---- files -------------------------------------------------------------------------------- */
 
-/* Opens a regular, non-empty file whose size fits the address space. */
-static realm_status open_file(const char *path, int *out_fd, size_t *out_bytes,
-                              realm_error *error) {
+static realm_status map_open_file(int fd, const char *path, realm_posix_map *out,
+                                  realm_error *error) {
     struct stat info;
-    realm_status status = REALM_STATUS_OK;
-    /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        return fail(error, errno == ENOENT ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO,
-                    "cannot open %s: %s", path, strerror(errno));
-    }
+    void *data;
     if (fstat(fd, &info) != 0) {
-        status = fail(error, REALM_STATUS_IO, "cannot read %s: %s", path, strerror(errno));
-    } else if (S_ISDIR(info.st_mode)) {
-        status = fail(error, REALM_STATUS_IO, "cannot read %s: it is a directory", path);
-    } else if (!S_ISREG(info.st_mode)) {
-        status = fail(error, REALM_STATUS_IO, "cannot load %s: it is not a regular file", path);
-    } else if (info.st_size <= 0) {
-        status = fail(error, REALM_STATUS_IO, "cannot load %s: it is empty", path);
-    } else if ((uint64_t)info.st_size > (uint64_t)SIZE_MAX / 2) {
-        status = fail(error, REALM_STATUS_NO_MEMORY, "cannot load %s: it is too large", path);
+        return fail(error, REALM_STATUS_IO, "cannot read %s: %s", path, strerror(errno));
     }
-    if (status < 0) {
-        (void)close(fd);
-        return status;
+    if (S_ISDIR(info.st_mode)) {
+        return fail(error, REALM_STATUS_IO, "cannot read %s: it is a directory", path);
     }
-    *out_fd = fd;
-    *out_bytes = (size_t)info.st_size;
+    if (!S_ISREG(info.st_mode)) {
+        return fail(error, REALM_STATUS_IO, "cannot map %s: it is not a regular file", path);
+    }
+    if (info.st_size <= 0) {
+        return fail(error, REALM_STATUS_IO, "cannot map %s: it is empty", path);
+    }
+    if ((uint64_t)info.st_size > (uint64_t)SIZE_MAX / 2) {
+        return fail(error, REALM_STATUS_NO_MEMORY, "cannot map %s: it is too large", path);
+    }
+    data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+        return fail(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO,
+                    "cannot map %s: %s", path, strerror(errno));
+    }
+    /* Hints: a system that refuses them maps the file all the same. Huge pages first, so that what
+     * is read from now on is read into some. */
+#ifdef MADV_HUGEPAGE
+    (void)madvise(data, (size_t)info.st_size, MADV_HUGEPAGE);
+#endif
+#ifdef MADV_WILLNEED
+    (void)madvise(data, (size_t)info.st_size, MADV_WILLNEED);
+#endif
+    out->data = data;
+    out->bytes = (size_t)info.st_size;
     return REALM_STATUS_OK;
 }
 
 realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error) {
     realm_status status;
-    void *data;
-    size_t bytes;
     int fd;
     if (path == NULL || out == NULL) {
         return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
     }
-    status = open_file(path, &fd, &bytes, error);
-    if (status < 0) {
-        return status;
+    /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return fail(error, errno == ENOENT ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO,
+                    "cannot open %s: %s", path, strerror(errno));
     }
-    data = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) {
-        status = fail(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO,
-                      "cannot map %s: %s", path, strerror(errno));
-    } else {
-        /* Hints: a system that refuses them maps the file all the same. Huge pages first, so that
-         * what is read from now on is read into some. */
-#ifdef MADV_HUGEPAGE
-        (void)madvise(data, bytes, MADV_HUGEPAGE);
-#endif
-#ifdef MADV_WILLNEED
-        (void)madvise(data, bytes, MADV_WILLNEED);
-#endif
-        out->data = data;
-        out->bytes = bytes;
-    }
+    status = map_open_file(fd, path, out, error);
     (void)close(fd);
     return status;
 }
 
-#define HUGE_BYTES ((size_t)2 << 20)
-
-/* Memory that begins at a multiple of HUGE_BYTES, in huge pages where the system has them. */
-static void *map_huge(size_t bytes) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t whole = (bytes + page - 1) / page * page;
-    unsigned char *start = (unsigned char *)mmap(NULL, whole + HUGE_BYTES, PROT_READ | PROT_WRITE,
-                                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    size_t before;
-    if (start == (unsigned char *)MAP_FAILED) {
-        return NULL;
-    }
-    before = (HUGE_BYTES - (size_t)((uintptr_t)start % HUGE_BYTES)) % HUGE_BYTES;
-    if (before > 0) {
-        (void)munmap(start, before);
-    }
-    (void)munmap(start + before + whole, HUGE_BYTES - before);
-#ifdef MADV_HUGEPAGE
-    (void)madvise(start + before, whole, MADV_HUGEPAGE);
-#endif
-    return start + before;
-}
-
-/* A file to read in parts; `failed` is an errno, or -1 where the file has become shorter. */
-typedef struct reading {
-    int fd;
-    unsigned char *data;
-    size_t bytes;
-    int failed; /* atomic */
-} reading;
-
-#define PART_BYTES (4 * HUGE_BYTES)
-
-static void read_part(void *ctx, uint32_t index) {
-    reading *r = (reading *)ctx;
-    size_t at = (size_t)index * PART_BYTES;
-    const size_t end = r->bytes - at < PART_BYTES ? r->bytes : at + PART_BYTES;
-    while (at < end && LOAD(&r->failed) == 0) {
-        const ssize_t n = pread(r->fd, r->data + at, end - at, (off_t)at);
-        if (n > 0) {
-            at += (size_t)n;
-        } else if (n == 0) {
-            STORE(&r->failed, -1);
-        } else if (errno != EINTR) {
-            STORE(&r->failed, errno);
-        }
-    }
-}
-
-realm_status realm_posix_read_file(realm_posix_pool *pool, const char *path, realm_posix_map *out,
-                                   realm_error *error) {
-    reading r = {-1, NULL, 0, 0};
-    realm_status status;
-    if (path == NULL || out == NULL) {
-        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
-    }
-    status = open_file(path, &r.fd, &r.bytes, error);
-    if (status < 0) {
-        return status;
-    }
-    r.data = (unsigned char *)map_huge(r.bytes);
-    if (r.data == NULL) {
-        status = fail(error, REALM_STATUS_NO_MEMORY, "no memory for the %zu bytes of %s", r.bytes, path);
-    } else {
-        /* Fits: no address space is 2^55 bytes. */
-        const uint32_t parts = (uint32_t)((r.bytes + PART_BYTES - 1) / PART_BYTES);
-        if (pool != NULL) {
-            pool_parallel_for(pool, parts, read_part, &r);
-        } else {
-            for (uint32_t i = 0; i < parts; i++) {
-                read_part(&r, i);
-            }
-        }
-        if (r.failed != 0) {
-            status = fail(error, REALM_STATUS_IO, "cannot read %s: %s", path,
-                          r.failed < 0 ? "it became shorter meanwhile" : strerror(r.failed));
-            realm_posix_release(NULL, r.data, r.bytes);
-        } else {
-            (void)mprotect(r.data, r.bytes, PROT_READ);
-            out->data = r.data;
-            out->bytes = r.bytes;
-        }
-    }
-    (void)close(r.fd);
-    return status;
-}
-
 #ifdef __linux__
+
+#define HUGE_BYTES ((size_t)2 << 20)
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
@@ -548,10 +454,8 @@ static int huge_and_resident(uintptr_t start, uintptr_t end, double *huge, doubl
     }
     return file != NULL && fclose(file) == 0;
 }
-#endif
 
 int realm_posix_is_huge(const realm_posix_map *map) {
-#ifdef __linux__
     enum { PLACES = 16 };
     double huge, resident;
     if (map == NULL || map->data == NULL) {
@@ -568,11 +472,80 @@ int realm_posix_is_huge(const realm_posix_map *map) {
     return huge_and_resident((uintptr_t)map->data, (uintptr_t)map->data + map->bytes, &huge,
                              &resident) &&
            resident > 0 && huge >= resident / 8 * 7;
+}
+
+/* Memory that begins at a multiple of HUGE_BYTES, in huge pages. */
+static void *map_huge(size_t bytes) {
+    unsigned char *start = (unsigned char *)mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE,
+                                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t before;
+    if (start == (unsigned char *)MAP_FAILED) {
+        return NULL;
+    }
+    before = (HUGE_BYTES - (size_t)((uintptr_t)start % HUGE_BYTES)) % HUGE_BYTES;
+    if (before > 0) {
+        (void)munmap(start, before);
+    }
+    (void)munmap(start + before + bytes, HUGE_BYTES - before);
+    (void)madvise(start + before, bytes, MADV_HUGEPAGE);
+    return start + before;
+}
+
+/* Whether the system gives huge pages to who asks. */
+static int has_huge_pages(void) {
+    char text[64] = "[never]";
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+    if (file != NULL) {
+        (void)!fgets(text, sizeof text, file);
+        (void)fclose(file);
+    }
+    return strstr(text, "[never]") == NULL;
+}
+
+size_t realm_posix_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes) {
+    if (map == NULL || map->data == NULL || !has_huge_pages()) {
+        return 0;
+    }
+    const uintptr_t start = (uintptr_t)map->data, end = start + map->bytes;
+    /* Whole huge pages that begin in the range; what is before the first and behind the last stays. */
+    uintptr_t at = start + (from < map->bytes ? from : map->bytes);
+    const uintptr_t stop = bytes < end - at ? at + bytes : end;
+    at = (at + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
+    size_t count = at < stop ? (stop - at + HUGE_BYTES - 1) / HUGE_BYTES : 0;
+    while (count > 0 && at + count * HUGE_BYTES > end) {
+        count--;
+    }
+    if (count > 0) {
+        const size_t size = count * HUGE_BYTES;
+        void *copy = map_huge(size);
+        if (copy == NULL) {
+            return 0;
+        }
+        memcpy(copy, (const void *)at, size);
+        if (mprotect(copy, size, PROT_READ) != 0 ||
+            mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at) == MAP_FAILED) {
+            (void)munmap(copy, size);
+            return 0;
+        }
+    }
+    return (size_t)(stop - start);
+}
+
 #else
+
+int realm_posix_is_huge(const realm_posix_map *map) {
     (void)map;
     return 0;
-#endif
 }
+
+size_t realm_posix_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes) {
+    (void)map;
+    (void)from;
+    (void)bytes;
+    return 0;
+}
+
+#endif
 
 void realm_posix_unmap(realm_posix_map *map) {
     if (map != NULL && map->data != NULL) {
