@@ -59,19 +59,15 @@ public:
         }
         return file(c);
     }
-    // Read, into huge pages where there are some. An empty pool: by the calling thread.
-    static result<file> read(const char *path, const pool &with = pool()) noexcept {
-        realm::error error;
-        realm_posix_map c = {};
-        if (realm_posix_read_file(with.c(), path, &c, error.c()) != REALM_STATUS_OK) {
-            return error;
-        }
-        return file(c);
-    }
 
     const void *data() const noexcept { return c_.data; }
     std::size_t size() const noexcept { return c_.bytes; }
     bool is_huge() const noexcept { return realm_posix_is_huge(&c_) != 0; }
+    // Copies a part into huge pages at the same addresses; returns where the next part begins, 0 if there are none. For
+    // a file that has become a model's, keep what c() points to and call realm_posix_move_to_huge with it.
+    std::size_t move_to_huge(std::size_t from, std::size_t bytes) const noexcept {
+        return realm_posix_move_to_huge(&c_, from, bytes);
+    }
     explicit operator bool() const noexcept { return c_.data != nullptr; }
     const realm_posix_map *c() const noexcept { return &c_; }
     // Gives it up: the caller unmaps it.
