@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the C guests of the tests: tests/guests/NAME.c -> NAME.wasm, which are checked in so that the
-# tests run without a WebAssembly compiler. Needs clang (Debian: clang) and wasm-ld (Debian: lld-19).
+# Builds the C guests of the tests and of examples-c/10_guest: NAME.c -> NAME.wasm beside it, which are checked in so
+# that nobody needs a WebAssembly compiler. Needs clang (Debian: clang) and wasm-ld (Debian: lld-19).
 # Names can be given: CLANG, WASM_LD. --check only compiles, and says "skipped" where it cannot.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
@@ -13,12 +13,12 @@ if ! command -v "$CLANG" >/dev/null 2>&1 || [ -z "$WASM_LD" ]; then
 fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-for source in "$here"/*.c; do
+for source in "$here"/*.c "$here"/../../examples-c/10_guest/*.c; do
     name=$(basename "$source" .c)
     "$CLANG" --target=wasm32 -std=c99 -Os -Wall -Wextra -Werror -pedantic -ffreestanding \
         -I"$here/../../include" -c "$source" -o "$tmp/$name.o"
     "$WASM_LD" --no-entry --strip-all --stack-first -z stack-size=16384 \
         "$tmp/$name.o" -o "$tmp/$name.wasm"
-    [ "${1:-}" = --check ] || cp "$tmp/$name.wasm" "$here/$name.wasm"
+    [ "${1:-}" = --check ] || cp "$tmp/$name.wasm" "${source%.c}.wasm"
     echo "$name.wasm: $(wc -c <"$tmp/$name.wasm") bytes"
 done

@@ -1,0 +1,401 @@
+// hpp.cpp - realm.hpp and realm_posix.hpp: who owns what, what a failure looks like, callbacks, ranges.
+#include "realm_posix.hpp"
+
+#include "check.h"
+
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr char france[] = "What is the capital of France?";
+constexpr char paris[] = "The capital of France is Paris.";
+
+template <class T>
+constexpr bool owns = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
+                      std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
+                      std::is_nothrow_default_constructible_v<T>;
+static_assert(owns<realm::store> && owns<realm::model> && owns<realm::guest> && owns<realm::runtime> &&
+              owns<realm::session> && owns<realm::posix::pool> && owns<realm::posix::file>);
+static_assert(sizeof(realm::session) == sizeof(void *) && sizeof(realm::runtime) == sizeof(void *));
+static_assert(!std::is_copy_constructible_v<realm::turn>);
+
+// Takes the value of what must succeed.
+template <class T> T take(realm::result<T> result, int line) {
+    if (!result) {
+        std::fprintf(stderr, "hpp.cpp:%d: %s: %s\n", line, result.error().name(), result.message());
+        std::exit(1);
+    }
+    CHECK(result.ok() && result.status() == REALM_STATUS_OK && result.message()[0] == '\0');
+    return *std::move(result);
+}
+#define TAKE(result) take((result), __LINE__)
+
+realm::model demo() { return TAKE(realm::posix::add_model(TAKE(realm::posix::file::map(DEMO_MODEL)))); }
+
+std::string all(realm::turn &turn) {
+    std::string text;
+    for (const realm::event &token : turn) {
+        CHECK(token.is_token() && !token.is_again() && !token.is_done());
+        text += token.str();
+    }
+    return text;
+}
+
+// A failure has a status and a line, and leaves an empty object that can be used without harm.
+void test_failures() {
+    realm::result<realm::model> none = realm::model::copy("no GGUF at all", 14);
+    CHECK(!none && !none.ok() && none.status() == REALM_STATUS_FORMAT && none.message()[0] != '\0');
+    CHECK(std::string_view(none.error().name()) == "REALM_STATUS_FORMAT");
+    CHECK(!*none && none->id() == 0 && none->info().status() == REALM_STATUS_NOT_FOUND);
+    CHECK(realm::guest::load("no module", 9).status() == REALM_STATUS_FORMAT);
+    CHECK(realm::posix::file::map("/no/such/file").status() == REALM_STATUS_NOT_FOUND);
+    CHECK(realm::posix::pool::create(0).status() == REALM_STATUS_INVALID_ARGUMENT);
+
+    realm::session empty;
+    CHECK(!empty && empty.c() == nullptr);
+    CHECK(empty.chat("x").status() == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(empty.poll().status() == REALM_STATUS_INVALID_ARGUMENT);
+    // No line of text comes with this one: the status's name does.
+    CHECK(std::string_view(empty.stats().message()) == "REALM_STATUS_INVALID_ARGUMENT");
+    realm::turn turn = empty.ask("x");
+    CHECK(all(turn).empty() && !turn.ok() && turn.reason() == 0 && turn.status() == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm::runtime().open(1).status() == REALM_STATUS_INVALID_ARGUMENT);
+    empty.cancel();
+}
+
+// Parts come back exactly once: to callables by value and by address, after success and failure.
+void test_ownership() {
+    const realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    realm::store store = TAKE(realm::store::create());
+    std::size_t back = 0;
+    auto count = [&back](const void *data, std::size_t bytes) { back += data != nullptr && bytes > 0; };
+    const auto borrow = [&] { return TAKE(realm::model::borrow(file.data(), file.size(), count, store.c())); };
+
+    realm::model first = borrow();
+    const std::uint32_t id = first.id();
+    CHECK(first && id != 0 && back == 0 && first.store() == store.c());
+    realm::model second = std::move(first);
+    CHECK(!first && first.id() == 0 && second.id() == id && back == 0);
+    second = borrow(); // the same bytes: the new parts are not needed, the old registration ends
+    CHECK(back == 1 && second.id() == id && TAKE(second.info()).registration_count == 1);
+    realm::model &same = second;
+    second = std::move(same);
+    CHECK(second.id() == id);
+    second.reset();
+    CHECK(!second && back == 2);
+    second.reset();
+    CHECK(back == 2);
+
+    // By value, also refused.
+    CHECK(!realm::model::borrow("nothing", 7, [&back](const void *, std::size_t) { ++back; }, store.c()));
+    CHECK(back == 3);
+    // Without any capture.
+    static int released = 0;
+    CHECK(!realm::model::borrow("nothing", 7, [](const void *, std::size_t bytes) { released += bytes == 7; }));
+    CHECK(released == 1);
+
+    // What is given up stays.
+    CHECK(realm::model::copy(file.data(), file.size(), store.c())->release() == id);
+    realm::model taken(id, store.c());
+    CHECK(TAKE(taken.info()).registration_count == 1);
+    taken.reset();
+    CHECK(taken.info().status() == REALM_STATUS_NOT_FOUND);
+    CHECK(realm::model(id, store.c()).info().status() == REALM_STATUS_NOT_FOUND);
+
+    // Handles: moved, given up, taken over.
+    realm_store *c = store.c();
+    realm::store other = std::move(store);
+    CHECK(!store && other.c() == c && other.release() == c && !other);
+    realm::store again(c);
+    again = TAKE(realm::store::create());
+    CHECK(again);
+    again.reset();
+    CHECK(!again);
+
+    realm::posix::file copy = TAKE(realm::posix::file::map(DEMO_MODEL));
+    const std::size_t next = copy.move_to_huge(0, copy.size());
+    CHECK(next <= copy.size() && copy.move_to_huge(copy.size(), 1) <= copy.size());
+    CHECK(copy && copy.size() == file.size() && std::memcmp(copy.data(), file.data(), file.size()) == 0);
+    realm_posix_map map = copy.release();
+    CHECK(!copy && copy.size() == 0 && map.bytes == file.size());
+    realm_posix_unmap(&map);
+}
+
+// How often the demo model's file is mapped; -1 where the system does not say.
+int mappings() {
+    std::FILE *maps = std::fopen("/proc/self/maps", "r");
+    if (maps == nullptr) {
+        return -1;
+    }
+    char line[4096];
+    int found = 0;
+    while (std::fgets(line, sizeof line, maps) != nullptr) {
+        found += std::string_view(line).find("realm-demo.gguf") != std::string_view::npos;
+    }
+    std::fclose(maps);
+    return found;
+}
+
+void test_files() {
+    const int none = mappings();
+    realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    const int one = mappings();
+    CHECK(none < 0 || one > none);
+    file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    CHECK(mappings() == one);
+    std::vector<unsigned char> bytes(static_cast<const unsigned char *>(file.data()),
+                                     static_cast<const unsigned char *>(file.data()) + file.size());
+    realm::store store = TAKE(realm::store::create());
+    realm::model model = TAKE(realm::posix::add_model(std::move(file), 7, store.c()));
+    CHECK(!file && model.id() == 7 && mappings() == one);
+    model = realm::model();
+    CHECK(mappings() == none);
+    {
+        const realm::posix::file scoped = TAKE(realm::posix::file::map(DEMO_MODEL));
+        CHECK(mappings() == one);
+    }
+    CHECK(mappings() == none);
+
+    // A copy needs its source no more.
+    model = TAKE(realm::model::copy(bytes.data(), bytes.size(), store.c()));
+    bytes.assign(bytes.size(), 0);
+    std::string name;
+    CHECK(model.meta_string("general.architecture", name) && name == "llama");
+    std::vector<float> row;
+    CHECK(model.tensor_rows(TAKE(model.tensor("output_norm.weight")), 0, 1, row) && row[0] != 0.0f);
+}
+
+// Each owner ends what it stands for, and nothing sooner: seen by when the model's bytes come back.
+void test_ends() {
+    const realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    int back = 0;
+    auto count = [&back](const void *, std::size_t) { back++; };
+    const auto leave = [&](realm_store *in) { TAKE(realm::model::borrow(file.data(), file.size(), count, in)).release(); };
+
+    realm::store store = TAKE(realm::store::create());
+    leave(store.c());
+    CHECK(back == 0);
+    store.reset();
+    CHECK(back == 1);
+
+    store = TAKE(realm::store::create());
+    leave(store.c());
+    store = realm::store(); // assigning ends what was there
+    CHECK(back == 2);
+
+    store = TAKE(realm::store::create());
+    realm::model model = TAKE(realm::model::borrow(file.data(), file.size(), count, store.c()));
+    realm::runtime runtime = TAKE(realm::runtime::create(realm::posix::platform(), store.c()));
+    realm::session session = TAKE(runtime.open(model));
+    (void)model.release();
+    store.reset();
+    CHECK(back == 2); // the runtime has the store
+    runtime.reset();
+    CHECK(back == 2); // the session has the model
+    {
+        const realm::session last = std::move(session);
+        CHECK(back == 2);
+    }
+    CHECK(back == 3);
+}
+
+void test_model_facts(const realm::model &model) {
+    const realm_model_info info = TAKE(model.info());
+    CHECK(info.id == model.id() && std::string_view(info.architecture) == "llama" && info.parameter_count == 2016960);
+    CHECK(TAKE(model.meta_int("llama.block_count")) == 4 && TAKE(model.meta_float("llama.rope.freq_base")) == 10000.0);
+    CHECK(model.meta_int("none").status() == REALM_STATUS_NOT_FOUND);
+    std::string text = "something longer than what is put into it, so that it must be cut";
+    CHECK(model.meta_string("general.architecture", text) && text == "llama");
+    CHECK(model.meta_string("general.name", text) && text == info.name);
+    CHECK(model.meta_string("none", text).status() == REALM_STATUS_NOT_FOUND && text == info.name);
+
+    std::vector<std::uint32_t> tokens;
+    CHECK(model.tokenize(france, tokens) && tokens.size() > 3);
+    text.clear();
+    CHECK(model.detokenize(tokens.data(), tokens.size(), text) && text == france);
+    CHECK(model.tokenize("", tokens) && tokens.empty());
+
+    const std::uint32_t table = TAKE(model.tensor("token_embd.weight"));
+    const realm_tensor_info tensor = TAKE(model.tensor_info(table));
+    std::vector<float> rows;
+    CHECK(model.tensor_rows(table, 1, 2, rows) && rows.size() == 2 * tensor.ne[0]);
+    CHECK(!model.tensor_rows(table, tensor.ne[1], 1, rows) && !model.tensor("none"));
+}
+
+void test_turns(realm::runtime &runtime, const realm::model &model) {
+    realm::session session = TAKE(runtime.open(model));
+    {
+        realm::turn turn = session.ask(france);
+        CHECK(turn.ok() && turn.reason() == 0);
+        // Only one turn at a time; the first is not disturbed.
+        realm::turn second = session.ask("x");
+        CHECK(second.status() == REALM_STATUS_STATE && second.message()[0] != '\0' && all(second).empty());
+        CHECK(all(turn) == paris && turn.ok() && turn.reason() == REALM_DONE_EOS);
+        CHECK(all(turn).empty() && turn.reason() == REALM_DONE_EOS); // there is no more of it
+    }
+    // Leaving and going on.
+    {
+        realm::session other = TAKE(runtime.open(model));
+        realm::turn turn = other.ask(france);
+        std::string text;
+        for (const realm::event &token : turn) {
+            text += token.str();
+            if (text.size() > 8) {
+                break;
+            }
+        }
+        CHECK(text != paris && turn.ok() && turn.reason() == 0);
+        text += all(turn);
+        CHECK(text == paris);
+    }
+    // Leaving for good.
+    {
+        realm::turn turn = session.complete("The capital of Italy is");
+        CHECK(turn.begin() != turn.end() && turn.begin()->token >= 0);
+        session.cancel();
+        (void)all(turn);
+        CHECK(turn.ok() && turn.reason() == REALM_DONE_CANCELLED);
+    }
+    // By polling, with a budget; moved in between, polled by another thread.
+    session = TAKE(runtime.open(model));
+    CHECK(session.set_param("n_predict", "3"));
+    CHECK(session.chat(france));
+    realm::session moved = std::move(session);
+    CHECK(!session);
+    std::string text;
+    std::uint32_t reason = 0, again = 0;
+    std::thread([&] {
+        while (reason == 0) {
+            const realm::event event = TAKE(moved.poll(10));
+            again += event.is_again();
+            reason = event.is_done() ? event.reason : 0;
+            text += event.str();
+        }
+    }).join();
+    CHECK(reason == REALM_DONE_LENGTH && again > 0 && text == "The capital of");
+    CHECK(moved.poll().status() == REALM_STATUS_STATE);
+    std::vector<float> logits;
+    CHECK(moved.logits(logits) && logits.size() == 2304);
+    CHECK(TAKE(moved.stats()).generated_tokens == 3);
+}
+
+void test_callbacks(realm::runtime &runtime, const realm::model &model) {
+    // The guest warns of a context that is longer than the model was trained for.
+    const realm_param params[] = {{"ctx", "512"}, {"n_predict", "1"}};
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    std::string log;
+    std::int32_t worst = 9;
+    auto keep = [&](std::int32_t level, std::string_view line) {
+        log += line;
+        worst = level < worst ? level : worst;
+    };
+    realm::set_params(options, params);
+    CHECK(options.param_count == 2);
+    realm::on_log(options, keep); // captures two references: by address
+    realm::session session = TAKE(runtime.open(model, options));
+    realm::turn turn = session.ask("x");
+    (void)all(turn);
+    CHECK(turn.ok() && turn.reason() == REALM_DONE_LENGTH);
+    CHECK(log.find("512") != std::string::npos && worst == 1);
+
+    // A kernel that refuses: its status comes out of the turn, the kernel counts by a copy of a reference.
+    realm::runtime own = TAKE(realm::runtime::create(realm::posix::platform()));
+    int calls = 0;
+    CHECK(own.add_kernel(2, 0, [&calls](const realm_kernel_args &args) -> std::int32_t {
+        CHECK(args.op->code == 2 && args.dst.data != nullptr);
+        return ++calls == 3 ? REALM_STATUS_LIMIT : REALM_STATUS_OK;
+    }));
+    const auto nothing = [](const realm_kernel_args &) -> std::int32_t { return 0; };
+    CHECK(own.add_kernel(9999, 0, nothing).status() == REALM_STATUS_UNSUPPORTED);
+    realm::session broken = TAKE(own.open(model.id()));
+    realm::turn failing = broken.ask(france);
+    CHECK(all(failing).empty() && !failing.ok() && failing.status() == REALM_STATUS_LIMIT && calls == 3);
+
+    realm_backend backend = REALM_BACKEND_INIT;
+    CHECK(own.add_backend(backend).status() == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(own.backend_count() >= 1 && own.backend_name(0) != nullptr);
+    CHECK(own.backend_name(own.backend_count()) == nullptr);
+}
+
+void test_many(realm::runtime &runtime, const realm::model &model) {
+    const realm::session sessions[] = {TAKE(runtime.open(model)), TAKE(runtime.open(model))};
+    realm_session *const list[] = {sessions[0].c(), sessions[1].c()};
+    realm::event events[2];
+    realm_error errors[2];
+    CHECK(realm_session_prompt(list[0], REALM_INPUT_CHAT, france, sizeof france - 1, nullptr) == REALM_STATUS_OK);
+    std::string text;
+    do {
+        CHECK(realm::poll_many(list, 2, 0, events, errors));
+        CHECK(errors[0].status == REALM_STATUS_OK && errors[1].status == REALM_STATUS_STATE);
+        text += events[0].str();
+    } while (!events[0].is_done());
+    CHECK(text == paris);
+    const realm::error error(errors[1]);
+    CHECK(std::string_view(error.name()) == "REALM_STATUS_STATE" && error.message()[0] != '\0');
+    CHECK(realm::poll_many(nullptr, 2, 0, events, errors).status() == REALM_STATUS_INVALID_ARGUMENT);
+}
+
+#if defined(__cpp_lib_span)
+void test_spans(realm::runtime &runtime, const realm::model &model) {
+    const realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    const std::span bytes(static_cast<const std::byte *>(file.data()), file.size());
+    bool back = false;
+    realm::store store = TAKE(realm::store::create());
+    CHECK(realm::model::borrow(bytes, [&back](const void *, std::size_t) { back = true; }, store.c()));
+    CHECK(back);
+    CHECK(realm::model::copy(bytes, store.c()));
+    CHECK(!realm::model::copy(bytes.first(100), store.c()) && !realm::guest::load(bytes));
+
+    std::vector<std::uint32_t> tokens;
+    std::string text;
+    CHECK(model.tokenize("The capital of Italy is", tokens) && model.detokenize(tokens, text));
+    CHECK(text == "The capital of Italy is");
+    realm::session session = TAKE(runtime.open(model));
+    CHECK(session.prompt(tokens));
+    realm_session *const list[] = {session.c()};
+    std::vector<realm::event> events(1);
+    std::vector<realm_error> errors(2);
+    CHECK(realm::poll_many(list, 0, events, errors).status() == REALM_STATUS_INVALID_ARGUMENT);
+    errors.resize(1);
+    while (!events[0].is_done()) {
+        CHECK(realm::poll_many(list, 0, events, errors) && errors[0].status == REALM_STATUS_OK);
+        text += events[0].str();
+    }
+    CHECK(text.find("Rome") != std::string::npos);
+}
+#endif
+
+} // namespace
+
+int main() {
+    if (realm::posix::file::map(DEMO_MODEL).status() == REALM_STATUS_NOT_FOUND) {
+        std::fprintf(stderr, "skipped: there is no %s\n", DEMO_MODEL);
+        return 77;
+    }
+    test_failures();
+    test_ownership();
+    test_ends();
+    test_files();
+    realm::posix::pool pool = TAKE(realm::posix::pool::create(2));
+    CHECK(pool.pin(nullptr, 0).status() != REALM_STATUS_OK);
+    CHECK(pool.platform() != nullptr && realm::posix::pool().platform()->parallel_for == nullptr);
+    realm::runtime runtime = TAKE(realm::runtime::create(pool.platform()));
+    realm::model model = demo();
+    test_model_facts(model);
+    test_turns(runtime, model);
+    test_callbacks(runtime, model);
+    test_many(runtime, model);
+#if defined(__cpp_lib_span)
+    test_spans(runtime, model);
+#endif
+
+    // In any order: the session keeps runtime and model.
+    realm::session last = TAKE(runtime.open(model));
+    model.reset();
+    runtime.reset();
+    realm::turn turn = last.ask(france);
+    CHECK(all(turn) == paris);
+    return 0;
+}
