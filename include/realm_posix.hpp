@@ -62,11 +62,16 @@ public:
 
     const void *data() const noexcept { return c_.data; }
     std::size_t size() const noexcept { return c_.bytes; }
-    bool is_huge() const noexcept { return realm_posix_is_huge(&c_) != 0; }
-    // Copies a part into huge pages at the same addresses; returns where the next part begins, 0 if there are none. For
-    // a file that has become a model's, keep what c() points to and call realm_posix_move_to_huge with it.
-    std::size_t move_to_huge(std::size_t from, std::size_t bytes) const noexcept {
-        return realm_posix_move_to_huge(&c_, from, bytes);
+    bool is_huge() const noexcept { return realm_posix_map_is_huge(&c_) != 0; }
+    // Copies a part into huge pages at the same addresses; where the next part begins. For a file that has become a
+    // model's, keep what c() points to and call realm_posix_map_move_to_huge with it.
+    result<std::size_t> move_to_huge(std::size_t from, std::size_t bytes) const noexcept {
+        realm::error error;
+        std::size_t next = from;
+        if (realm_posix_map_move_to_huge(&c_, from, bytes, &next, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return next;
     }
     explicit operator bool() const noexcept { return c_.data != nullptr; }
     const realm_posix_map *c() const noexcept { return &c_; }

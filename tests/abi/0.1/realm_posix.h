@@ -66,38 +66,50 @@ typedef struct realm_posix_map {
     size_t bytes;     /* never 0 */
 } realm_posix_map;
 
-/* Maps a regular, non-empty file read-only and asks the system to start reading it.
+/* Maps a regular, non-empty file read-only.
  *
  * Costs no memory of the process's own, starts at once, and is shared with other processes. What the
  * system keeps of the file in small pages is read more slowly than from huge ones, by up to a third,
- * and decoding is mostly reading: realm_posix_is_huge tells, realm_posix_move_to_huge helps. (Linux
- * has huge pages of a file that it reads from now on, if the file system can; not of one that has
- * just been written.)
+ * and decoding is mostly reading: realm_posix_map_is_huge tells, realm_posix_map_move_to_huge helps.
+ * (Linux has huge pages of a file that it reads from now on, if the file system can; not of one that
+ * has just been written.)
  *
  * The file must not be truncated while it is mapped: reading past its new end raises SIGBUS.
  *
- * Owns: the caller unmaps *out, or passes it to realm_model_register with realm_posix_release.
- * Threads: any. Returns: REALM_STATUS_NOT_FOUND, REALM_STATUS_IO, REALM_STATUS_NO_MEMORY, or
- * REALM_STATUS_INVALID_ARGUMENT for a NULL.
+ * Owns: the caller unmaps *out, or passes its bytes to realm_model_register with realm_posix_release
+ * and then no longer unmaps it: the library does when the model's last user is gone, and at once if
+ * it has the same bytes already. Threads: any. Returns: REALM_STATUS_NOT_FOUND, REALM_STATUS_IO,
+ * REALM_STATUS_NO_MEMORY, or REALM_STATUS_INVALID_ARGUMENT for a NULL.
  */
 realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error);
 
-/* Whether the system keeps the file in huge pages: 1 if about all of what is resident of it lies in
- * some, after 2 MiB in each of 16 places have been brought in. 0 also where the system does not say:
- * only Linux does. NULL is allowed. */
-int realm_posix_is_huge(const realm_posix_map *map);
+/* Whether the file lies in huge pages: 1 if about all of what is resident of it does. Of a file of
+ * more than 64 MiB, 2 MiB in each of 16 places are brought in first, so that it can be asked just
+ * after mapping; of a smaller one only what has been used counts. 0 also for NULL, and where the
+ * system does not say: only Linux does.
+ *
+ * Costs a pass over the process's page tables, and reading where the file is not in memory. Valid
+ * while the file is mapped. Threads: any.
+ */
+int realm_posix_map_is_huge(const realm_posix_map *map);
 
 /* Replaces a part of a mapped file, from byte `from` on, by a copy in huge pages at the same
- * addresses: about `bytes` bytes, in whole pages of 2 MiB, at most up to the file's end. Pointers
- * into the file stay good, also in other threads that are reading it meanwhile; the process then has
- * that memory for itself. Costs some 0.2 ms per MiB: a program may load in no time, and move a part
- * between any two tokens.
+ * addresses: the pages of 2 MiB that begin in the next `bytes` bytes (not 0) and do not end behind
+ * the file. `*next` is where the next part begins; the file's size when all is done.
  *
- * Threads: any, one at a time for the same part. Returns: where the next part begins (the file's
- * size when all is done), or 0 if the system has no memory or no such thing (only Linux does, with
- * transparent huge pages on "madvise" or "always"): the file is then as it was.
+ * Pointers into the file stay good, also in other threads that read it meanwhile. The process then
+ * has that memory for itself, in huge pages as far as the system has some free. Costs from 0.2 ms
+ * per MiB on (more where memory is short or the file is not cached), and one more mapping per call,
+ * of which Linux gives a process 65530. So a program may load in no time and move a part between any
+ * two tokens.
+ *
+ * Valid while the file is mapped: what it has been registered as must not be released meanwhile.
+ * Threads: any, one at a time for a file. Returns: REALM_STATUS_UNSUPPORTED if the system has no huge
+ * pages of 2 MiB (only Linux does, with transparent huge pages on "madvise" or "always"),
+ * REALM_STATUS_NO_MEMORY, REALM_STATUS_INVALID_ARGUMENT; the file then reads as before.
  */
-size_t realm_posix_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes);
+realm_status realm_posix_map_move_to_huge(const realm_posix_map *map, size_t from, size_t bytes,
+                                          size_t *next, realm_error *error);
 
 /* Unmaps and clears *map. NULL and an already cleared map are allowed. */
 void realm_posix_unmap(realm_posix_map *map);
