@@ -96,13 +96,26 @@ unsafe fn tree(lanes: [__m256; 2]) -> f32 {
     }
 }
 
+/// What is asked for while 16 elements are read: see `avx512/float.rs`, which does the same.
+#[inline(always)]
+fn ahead<F: Format>(w: *const u8) {
+    // SAFETY: hints.
+    unsafe {
+        if F::BYTES == 4 {
+            _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(28672).cast());
+        } else {
+            _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(16384).cast());
+            _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(2048).cast());
+        }
+    }
+}
+
 /// The products of `R` rows with `T` activation rows.
 #[inline(always)]
 unsafe fn dots<F: Format, const R: usize, const T: usize>(
     w: [*const u8; R],
     x: [*const f32; T],
     k: usize,
-    ahead: usize,
 ) -> [[f32; T]; R] {
     // SAFETY: the caller's rows; within `enter`.
     unsafe {
@@ -111,7 +124,9 @@ unsafe fn dots<F: Format, const R: usize, const T: usize>(
         for i in (0..whole).step_by(16) {
             for r in 0..R {
                 let w = w[r].add(i * F::BYTES);
-                _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(ahead).cast());
+                if R == 1 && T == 1 {
+                    ahead::<F>(w);
+                }
                 let w = [F::eight(w), F::eight(w.add(8 * F::BYTES))];
                 for t in 0..T {
                     for h in 0..2 {
@@ -164,8 +179,7 @@ impl<F: Format> Run<'_, F> {
             for (i, x) in x.iter_mut().enumerate() {
                 *x = p.act[t + i].cast();
             }
-            let ahead = if bytes <= 1024 { R * bytes } else { 1024 };
-            let y = dots::<F, R, T>(w, x, p.k, ahead);
+            let y = dots::<F, R, T>(w, x, p.k);
             for (i, y) in y.iter().enumerate() {
                 let bias = p.bias.map(|b| {
                     let b = b.as_ptr().add(4 * (r + i)).cast::<f32>();
@@ -210,7 +224,8 @@ impl<F: Format> Job for Run<'_, F> {
                     t += 3;
                 }
                 while t < self.0.act.len() {
-                    self.column::<4, 1>(rows.clone(), t);
+                    // One after the other: the processor's own prefetchers keep up with one stream only.
+                    self.column::<1, 1>(rows.clone(), t);
                     t += 1;
                 }
             }

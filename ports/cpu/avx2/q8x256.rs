@@ -7,7 +7,7 @@
 
 use super::act::Group256;
 use super::step::{Step, halves, load, sum8, twice};
-use super::tile::{Tile, Weights, dots, interleave};
+use super::tile::{Tile, Weights, ask, dots, interleave};
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
@@ -282,7 +282,7 @@ impl<F: Format> Weights for Of<F> {
         w: &[*const u8; 8],
         k: usize,
         act: [*const u8; T],
-        ahead: usize,
+        ahead: *const u8,
     ) -> [__m256; T] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -294,9 +294,7 @@ impl<F: Format> Weights for Of<F> {
                 let mut sums = [[zero; 8]; T];
                 let mut mins = [[zero; 8]; T];
                 for r in 0..8 {
-                    for line in (0..F::BYTES).step_by(64) {
-                        _mm_prefetch::<_MM_HINT_T0>(w[r].wrapping_add(ahead + line).cast());
-                    }
+                    ask(ahead.wrapping_add((8 * b + r) * F::BYTES), F::BYTES);
                     let x = F::unpack(w[r]);
                     for t in 0..T {
                         let a = &*act[t];

@@ -6,7 +6,7 @@
 
 use super::act::Group32;
 use super::step::{Step, halves, load, sum8, sum8_words, twice};
-use super::tile::{Tile, Weights, dots, interleave};
+use super::tile::{Tile, Weights, ask, dots, interleave};
 use crate::quant::float4::{E2M1_DOUBLED, e8m0_halved};
 use crate::quant::iq::IQ4_VALUES;
 use core::arch::x86_64::*;
@@ -128,7 +128,7 @@ impl<F: Format> Weights for Of<F> {
         w: &[*const u8; 8],
         k: usize,
         act: [*const u8; T],
-        ahead: usize,
+        ahead: *const u8,
     ) -> [__m256; T] {
         // SAFETY: the caller's promise.
         unsafe {
@@ -140,9 +140,8 @@ impl<F: Format> Weights for Of<F> {
                 let act = act.map(|a| a.cast::<Group32>().add(group));
                 let w = w.map(|w| w.add(block * F::BYTES));
                 let mut sums = [[zero; 8]; T];
+                ask(ahead.wrapping_add(8 * block * F::BYTES), 8 * F::BYTES);
                 for r in 0..8 {
-                    // Every other block of the shorter ones would be enough; it costs little.
-                    _mm_prefetch::<_MM_HINT_T0>(w[r].wrapping_add(ahead).cast());
                     let q = F::unpack(w[r]);
                     for t in 0..T {
                         let a = (&raw const (*act[t]).bytes).cast::<u8>().add(32 * b);

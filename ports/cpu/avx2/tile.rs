@@ -19,6 +19,8 @@ use core::ops::Range;
 
 /// Activation rows from which on weights are expanded.
 const MANY: usize = 5;
+/// How far ahead, at least, few rows' memory is asked for: about what it takes to answer.
+pub(super) const AHEAD: usize = 32768;
 /// Activation rows that pass over a tile before the next tile: what a second-level cache holds.
 const PASS: usize = 256;
 
@@ -39,7 +41,7 @@ pub(super) trait Weights {
     /// Elements and bytes of a block.
     const BLOCK: (usize, usize);
 
-    /// Multiplies eight rows with `T` activation rows, `k` elements.
+    /// Multiplies eight rows with `T` activation rows, `k` elements; `ahead` is memory to ask for on the way.
     ///
     /// # Safety
     /// Within `enter`; the rows are there.
@@ -47,7 +49,7 @@ pub(super) trait Weights {
         w: &[*const u8; 8],
         k: usize,
         act: [*const u8; T],
-        ahead: usize,
+        ahead: *const u8,
     ) -> [__m256; T];
 
     /// Expands elements from `256 * group` on, of half (0 or 1) of the tile's rows.
@@ -133,11 +135,12 @@ unsafe fn store(p: &Product<'_>, t: usize, first: usize, end: usize, y: __m256) 
 #[inline(always)]
 unsafe fn few<W: Weights, S: Step>(p: &Product<'_>, rows: Range<usize>) {
     let row_bytes = p.k / W::BLOCK.0 * W::BLOCK.1;
-    // The same place of the next eight rows, or where these are long, a bit on in the same row.
-    let ahead = if row_bytes <= 2304 {
-        8 * row_bytes
+    // Rows further on, in the order of memory: places side by side would be as many streams, of which memory serves each at a
+    // fraction of its speed.
+    let ahead = if row_bytes > AHEAD {
+        AHEAD
     } else {
-        1024
+        8 * row_bytes * AHEAD.div_ceil(8 * row_bytes)
     };
     for first in rows.clone().step_by(8) {
         // SAFETY: the caller's promise.
@@ -147,7 +150,7 @@ unsafe fn few<W: Weights, S: Step>(p: &Product<'_>, rows: Range<usize>) {
                 ($n:literal) => {{
                     let mut act = [p.act[0]; $n];
                     act.copy_from_slice(p.act);
-                    let y = W::rows::<S, $n>(&w, p.k, act, ahead);
+                    let y = W::rows::<S, $n>(&w, p.k, act, w[0].wrapping_add(ahead));
                     for (t, &y) in y.iter().enumerate() {
                         store(p, t, first, rows.end, y);
                     }
@@ -202,6 +205,15 @@ unsafe fn many<W: Weights, S: Step>(p: &Product<'_>, rows: Range<usize>, scratch
                 }
             }
         }
+    }
+}
+
+/// Asks for `bytes` of memory.
+#[inline(always)]
+pub(super) fn ask(at: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: a hint.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
     }
 }
 
