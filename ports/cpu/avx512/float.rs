@@ -19,7 +19,7 @@ use crate::graph::kernels::matmul::{self, ActKind};
 use crate::quant::{GgmlType, block_kernel};
 use core::arch::x86_64::*;
 use core::ops::Range;
-use core::slice::{from_raw_parts, from_raw_parts_mut};
+use core::slice::from_raw_parts_mut;
 
 /// Elements of a piece: six tokens' are 12 KiB.
 const PIECE: usize = 512;
@@ -384,6 +384,12 @@ fn in_place(ty: GgmlType, tokens: usize) -> bool {
     }
 }
 
+/// Floats from one row of turned weights to the next: not a power of two, which all rows' lines would share few places of a
+/// cache by.
+fn turned_stride(k: usize) -> usize {
+    k.next_multiple_of(16) + 16
+}
+
 /// Floats of the sums that wait between pieces, and of the turned weights.
 fn scratch_floats(ty: GgmlType, k: usize, tokens: usize) -> (usize, usize) {
     let rows = block_rows(k, tokens);
@@ -392,8 +398,12 @@ fn scratch_floats(ty: GgmlType, k: usize, tokens: usize) -> (usize, usize) {
     } else {
         0
     };
-    let floats = if in_place(ty, tokens) { 0 } else { rows * k };
-    (sums, floats.next_multiple_of(16))
+    let floats = if in_place(ty, tokens) {
+        0
+    } else {
+        rows * turned_stride(k)
+    };
+    (sums, floats)
 }
 
 pub(super) fn act_row_bytes(k: usize) -> usize {
@@ -447,19 +457,19 @@ pub(super) unsafe fn product(p: &Product<'_>, rows: Range<usize>, scratch: *mut 
         // SAFETY: the caller's promise; the scratch has the room that `scratch_floats` says.
         unsafe {
             if !direct {
-                match p.ty {
-                    GgmlType::F16 => widen::<F16>(w, floats),
-                    GgmlType::BF16 => widen::<Bf16>(w, floats),
-                    _ => {
-                        let n = (end - first) * p.k;
-                        floats.write_bytes(0, n);
-                        block_kernel(p.ty)(
-                            from_raw_parts(w.as_ptr(), w.len()),
-                            from_raw_parts_mut(floats, n),
-                        );
+                let stride = turned_stride(p.k);
+                for (r, w) in w.chunks_exact(row_bytes).enumerate() {
+                    let to = floats.add(r * stride);
+                    match p.ty {
+                        GgmlType::F16 => widen::<F16>(w, to),
+                        GgmlType::BF16 => widen::<Bf16>(w, to),
+                        _ => {
+                            to.write_bytes(0, p.k);
+                            block_kernel(p.ty)(w, from_raw_parts_mut(to, p.k));
+                        }
                     }
                 }
-                (b.w, b.stride) = (floats.cast(), 4 * p.k);
+                (b.w, b.stride) = (floats.cast(), 4 * stride);
             }
             match p.ty {
                 GgmlType::F16 if direct => block::<F16>(&b, end),
