@@ -37,6 +37,7 @@ pub mod store;
 pub mod tensor;
 pub mod version;
 pub mod vocab;
+pub mod wasm;
 
 #[cfg(test)]
 mod boundary_tests;
@@ -46,6 +47,8 @@ mod model_tests;
 mod runtime_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wasm_tests;
 
 use crate::error::{Error, Result};
 use crate::platform::check_head;
