@@ -15,7 +15,7 @@
 //! set up by one thread, and sessions may then be opened from any. A session is used by one
 //! thread at a time and may move; only `realm_session_cancel` may be called at any time. No
 //! function holds a lock while it computes or calls back. Callbacks may not use the session that
-//! calls them.
+//! calls them. Instances of modules of your own are used by one thread at a time, those that are linked with each other together.
 //!
 //! **Errors.** Functions return a `realm_status`: 0 or a negative number. The last argument, a
 //! `realm_error` of the caller's, receives a line of text on failure and is left alone on success;

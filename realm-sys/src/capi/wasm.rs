@@ -3,10 +3,6 @@
 //! ```text
 //! realm_wasm_module_load → realm_wasm_instance_create → realm_wasm_find → realm_wasm_call … → destroy → unload
 //! ```
-//!
-//! What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
-//! memory, reference types (not as arguments or results in C), tail calls and extended constants; not SIMD, 64-bit or
-//! several memories, threads, exceptions and garbage collection.
 
 use super::error::{realm_error, realm_status};
 use super::{
@@ -29,6 +25,10 @@ use core::{array, ptr};
 use wasmi::{FuncType, Val, ValType};
 
 /// A validated and translated module, shared by any number of instances.
+///
+/// What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
+/// memory, reference types (not as arguments or results in C), tail calls and extended constants. Not SIMD, 64-bit or
+/// several memories, threads, exceptions, garbage collection.
 pub struct realm_wasm_module {
     module: Arc<LoadedModule>,
 }
@@ -47,8 +47,8 @@ pub const REALM_WASM_F32: u32 = 3;
 /// `realm_wasm_value.type`: a 64-bit float, `F` in signatures.
 pub const REALM_WASM_F64: u32 = 4;
 
-/// `realm_wasm_module_options.flags`: refuse what came after draft 1.1 of the specification, which is 1.0 with mutable
-/// globals, sign extension, saturating conversions and several results.
+/// `realm_wasm_module_options.flags`: refuse what came after draft 1.1 of the specification, which is 1.0 with
+/// mutable globals, sign extension, saturating conversions and several results.
 pub const REALM_WASM_ONLY_1_1: u32 = 1;
 
 /// The most parameters, or results, of a function that is called or given from C.
@@ -581,11 +581,11 @@ pub unsafe extern "C" fn realm_wasm_signature(
 /// `args`, `arg_count`: as many as it has parameters, of their types.
 /// `results`, `result_count`: receives as many as it has, with their types. It may be the array of `args`.
 ///
-/// **Returns** `GUEST` for a trap: the message says which; there is no backtrace, the interpreter keeps none. The instance may be called
-/// again, in whatever state the trap left it. `LIMIT` if the fuel is used up: the call is lost, later ones need
-/// `realm_wasm_add_fuel`. What a host function ended the call with. `INVALID_ARGUMENT` for other arguments or counts than
-/// the function has. `STATE` from a host function of this instance or one that is linked with it.
-/// `NOT_FOUND`, `NO_MEMORY`.
+/// **Returns** `GUEST` for a trap: the message says which. There is no backtrace, as the interpreter keeps none. The
+/// instance may be called again, in whatever state the trap left it. `LIMIT` if the fuel is used up: the call is
+/// lost, and later ones need `realm_wasm_add_fuel`. What a host function ended the call with. `INVALID_ARGUMENT`
+/// for other arguments or counts than the function has. `STATE` from a host function of this instance or one that is
+/// linked with it. `NOT_FOUND`, `NO_MEMORY`.
 ///
 /// # Safety
 /// `instance` is live; the arrays are as long as their counts say, or NULL with 0; `error` is NULL or points to a

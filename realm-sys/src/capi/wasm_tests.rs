@@ -826,10 +826,7 @@ fn nulls_are_refused() {
         );
         assert!(out.is_null() && instance.is_null());
         let (i, null) = (made.0, ptr::null_mut());
-        assert_eq!(
-            realm_wasm_find(ptr::null(), name, 3, &mut 0_u32, e),
-            bad
-        );
+        assert_eq!(realm_wasm_find(ptr::null(), name, 3, &mut 0_u32, e), bad);
         assert_eq!(realm_wasm_find(i, ptr::null(), 3, &mut 0_u32, e), bad);
         assert_eq!(realm_wasm_find(i, name, 3, ptr::null_mut(), e), bad);
         assert_eq!(
