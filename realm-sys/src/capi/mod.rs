@@ -11,7 +11,7 @@
 //! Handles may be given back in any order: what is still in use stays alive inside.
 //! Ownership never depends on the result of a call.
 //!
-//! **Threads.** Stores, models and guests may be used from any thread at any time. A runtime is
+//! **Threads.** Stores, models, guests and modules may be used from any thread at any time. A runtime is
 //! set up by one thread, and sessions may then be opened from any. A session is used by one
 //! thread at a time and may move; only `realm_session_cancel` may be called at any time. No
 //! function holds a lock while it computes or calls back. Callbacks may not use the session that

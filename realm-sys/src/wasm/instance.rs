@@ -101,6 +101,11 @@ impl Instance {
             }
         };
         let mut store = group.outside()?;
+        // As for translation: what is missing is found here, where it can be reported.
+        drop(try_vec::<u8>(
+            module.instance_bytes,
+            "bytes of an instance",
+        )?);
         let externs = link::resolve(&mut store, module, options.imports, options.peers)?;
         link::try_segments(&group, &store, module, &externs)?;
         let environment = FpGuard::new();

@@ -47,6 +47,8 @@ pub struct ModuleOptions<'a> {
 pub struct LoadedModule {
     pub(super) module: Module,
     pub(super) engine: Arc<Engine>,
+    /// Bytes of heap that an instance may take beside its memory and tables.
+    pub(super) instance_bytes: usize,
 }
 
 fn config(options: &ModuleOptions<'_>) -> Result<Config> {
@@ -154,13 +156,19 @@ impl LoadedModule {
             }
         };
         // Found missing here, memory can be reported; inside of wasmi it would abort.
+        let items = declared_items(wasm).saturating_mul(ITEM_BYTES);
         let likely = (wasm.len().saturating_mul(TRANSLATION_FACTOR))
-            .saturating_add(declared_items(wasm).saturating_mul(ITEM_BYTES))
+            .saturating_add(items)
             .saturating_add(BASE_BYTES);
         drop(try_vec::<u8>(likely, "bytes of translated module")?);
         let module =
             Module::new(&engine, wasm).map_err(|e| err!(Format, "the module is refused: {e}"))?;
-        Ok(Arc::new(Self { module, engine }))
+        Ok(Arc::new(Self {
+            module,
+            engine,
+            // Functions and globals once more, and the passive segments.
+            instance_bytes: items.saturating_add(wasm.len()),
+        }))
     }
 
     /// The export that is this module's memory: `memory`, else the first that is one.
