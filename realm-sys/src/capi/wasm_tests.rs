@@ -569,10 +569,8 @@ fn a_host_function_may_not_go_back_in() {
             assert_ne!(status(create(&load("(module)"), &linked)), 0);
             assert_eq!(size(handle), Ok(65_536));
             // SAFETY: valid arguments.
-            assert_eq!(
-                unsafe { realm_wasm_add_fuel(handle, 1, ptr::null_mut()) },
-                0
-            );
+            let s = unsafe { realm_wasm_add_fuel(handle, 1, ptr::null_mut()) };
+            assert_eq!(s, 0);
         }
         // An instance that has nothing to do with it may be called.
         let other = create(&load(PLAIN), &options()).unwrap();
@@ -589,7 +587,36 @@ fn a_host_function_may_not_go_back_in() {
     mem::forget(made);
 }
 
-/// Three modules that can be linked.
+#[test]
+fn threads_share_a_module() {
+    /// A handle that other threads may use, which the header allows for modules.
+    struct Shared(Module);
+    // SAFETY: modules may be used from any thread.
+    unsafe impl Sync for Shared {}
+    impl Shared {
+        fn module(&self) -> &Module {
+            &self.0
+        }
+    }
+    let shared = Shared(load(PLAIN));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let shared = &shared;
+            scope.spawn(move || {
+                for i in 0..50 {
+                    let made = create(shared.module(), &options()).unwrap();
+                    assert_eq!(call(made.0, "add", &[thread, i], 1), Ok(thread + i));
+                    // And others are loaded beside it meanwhile.
+                    let mut beside = module_options();
+                    beside.beside = shared.module().0;
+                    drop(load_with(LIBRARY, &beside).unwrap());
+                }
+            });
+        }
+    });
+}
+
+/// Two modules that can be linked.
 fn family(wats: [&str; 2]) -> (Module, Module) {
     let first = load(wats[0]);
     let mut beside = module_options();
