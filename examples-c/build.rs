@@ -3,11 +3,12 @@
 use std::path::Path;
 
 /// C source and what its `main` is called in the shims of `cargo/`.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("realm_run.c", "realm_run_main"),
     ("realm_tokenize.c", "realm_tokenize_main"),
     ("realm_bench.c", "realm_bench_main"),
     ("01_hello.c", "hello_main"),
+    ("12_wasm_export.c", "wasm_export_main"),
 ];
 
 fn c_build() -> cc::Build {

@@ -21,11 +21,13 @@
  *
  * Threads
  *
- * The library starts no thread. Stores, models, guests and runtimes may be used from any thread at
- * any time. A session is used by one thread at a time, and may move between threads; the one
- * exception is realm_session_cancel, which may be called from any thread and from a signal handler.
+ * The library starts no thread. Stores, models, guests, runtimes and modules of your own may be used
+ * from any thread at any time. A session is used by one thread at a time, and may move between threads;
+ * the one exception is realm_session_cancel, which may be called from any thread and from a signal
+ * handler. Instances of modules are used likewise, all together that are linked with each other.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
- * not call back into the library, but for release callbacks. No lock is held across a callback.
+ * not call back into the library, but for release callbacks and the host functions of modules of your
+ * own (see there). No lock is held across a callback.
  *
  *
  * Errors
@@ -116,7 +118,7 @@ const char *realm_version(void);
 /* The call is not allowed in the object's present state. */
 #define REALM_STATUS_STATE (-8)
 
-/* The guest trapped or broke the guest ABI; its session is of no more use. */
+/* The guest trapped or broke the guest ABI; its session is of no more use. Or a module of your own trapped. */
 #define REALM_STATUS_GUEST (-9)
 
 /* A backend reported a failure. */
@@ -972,6 +974,321 @@ realm_status realm_cpu_force_isa(const char *name,
                                  size_t name_bytes,
                                  realm_error *error);
 
+/* ============================================================================================
+ * Modules of your own: any WebAssembly, sandboxed, apart from models and sessions.
+ * ============================================================================================ */
+
+/* `realm_wasm_value.type`: a 32-bit integer, `i` in signatures. */
+#define REALM_WASM_I32 1
+
+/* `realm_wasm_value.type`: a 64-bit integer, `I` in signatures. */
+#define REALM_WASM_I64 2
+
+/* `realm_wasm_value.type`: a 32-bit float, `f` in signatures. */
+#define REALM_WASM_F32 3
+
+/* `realm_wasm_value.type`: a 64-bit float, `F` in signatures. */
+#define REALM_WASM_F64 4
+
+/* `realm_wasm_module_options.flags`: refuse what came after draft 1.1 of the specification, which is 1.0 with
+ * mutable globals, sign extension, saturating conversions and several results.
+ */
+#define REALM_WASM_ONLY_1_1 1
+
+/* The most parameters, or results, of a function that is called or given from C. */
+#define REALM_WASM_MAX_VALUES 32
+
+/* An instance of a module: its memory, globals and tables. */
+typedef struct realm_wasm_instance realm_wasm_instance;
+
+/* A validated and translated module, shared by any number of instances.
+ *
+ * What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
+ * memory, reference types (not as arguments or results in C), tail calls and extended constants. Not SIMD, 64-bit or
+ * several memories, threads, exceptions, garbage collection.
+ */
+typedef struct realm_wasm_module realm_wasm_module;
+
+/* What a module is loaded with. Zero is the default for every field but the first two. */
+typedef struct realm_wasm_module_options {
+    /* Size of the caller's struct in bytes. Set by `REALM_WASM_MODULE_OPTIONS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_WASM_MODULE_OPTIONS_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* Reserved; NULL. */
+    void *ctx;
+    /* (optional) A module whose instances are to be linked with this one's. The two share stack limits and flags,
+     * which must be 0 here, and their translated code is freed when both are gone. NULL: a module on its own.
+     */
+    const realm_wasm_module *beside;
+    /* Bytes of the module at most. 0: 16 MiB. */
+    uint64_t max_module_bytes;
+    /* Bytes that locals and operands of nested calls may take, 4 KiB to 1 GiB; more is a trap. 0: 1 MiB. */
+    uint64_t max_stack_bytes;
+    /* Nested calls at most; more is a trap. 0: 10000. */
+    uint32_t max_call_depth;
+    /* `REALM_WASM_ONLY_1_1`, or 0. */
+    uint32_t flags;
+} realm_wasm_module_options;
+
+/* The number in a `realm_wasm_value`. Signedness is the reader's affair, as in WebAssembly. */
+typedef union realm_wasm_number {
+    /* With `REALM_WASM_I32`. */
+    int32_t i32;
+    /* With `REALM_WASM_I64`. */
+    int64_t i64;
+    /* With `REALM_WASM_F32`. */
+    float f32;
+    /* With `REALM_WASM_F64`. */
+    double f64;
+} realm_wasm_number;
+
+/* A value of a WebAssembly type. */
+typedef struct realm_wasm_value {
+    /* `REALM_WASM_I32`, `_I64`, `_F32` or `_F64`. */
+    uint32_t type;
+    /* 0. */
+    uint32_t reserved;
+    /* The number. */
+    realm_wasm_number of;
+} realm_wasm_value;
+
+/* A function of the application's that a module imports.
+ *
+ * `ctx` is that of the `realm_wasm_import`. `args` and `results` are as long as the signature says;
+ * `results` holds zeros of the right types, of which only `of` is to be written. Both, and `caller`, are valid
+ * until the function returns.
+ *
+ * `caller` stands for the instance that calls. It, or the instance itself, may be given to the functions for
+ * memory and fuel, and the instance also to those for globals. What finds or calls functions, or creates an
+ * instance that is linked with this one, returns `STATE`. Instances that are not linked with it may be used freely.
+ *
+ * Returns 0, or another number to end the call: a `REALM_STATUS_` is what `realm_wasm_call` then returns;
+ * for any other number it returns `GUEST` with the number in its message. It may not unwind or `longjmp`.
+ *
+ * Called on the thread that calls the module.
+ */
+typedef int32_t (*realm_wasm_host_fn)(void *ctx,
+                                      realm_wasm_instance *caller,
+                                      const realm_wasm_value *args,
+                                      realm_wasm_value *results);
+
+/* A host function and the import it answers. The texts are not needed after the call that takes them. */
+typedef struct realm_wasm_import {
+    /* The import's module, NUL-terminated UTF-8. */
+    const char *module;
+    /* The import's name, NUL-terminated UTF-8. */
+    const char *name;
+    /* Results, or `v` for none, then parameters in parentheses, one letter each: `i(iI)` takes a 32-bit and a
+     * 64-bit integer and returns a 32-bit one. NUL-terminated. At most `REALM_WASM_MAX_VALUES` of each.
+     */
+    const char *signature;
+    /* What is called. */
+    realm_wasm_host_fn call;
+    /* First argument of `call`. What it points to must live as long as the instance and those linked with it. */
+    void *ctx;
+} realm_wasm_import;
+
+/* An instance whose exports another may import. */
+typedef struct realm_wasm_peer {
+    /* The module that imports call it, NUL-terminated UTF-8; not needed after the call that takes it. */
+    const char *name;
+    /* The instance. Its handle may be destroyed before the new one's. */
+    const realm_wasm_instance *instance;
+} realm_wasm_peer;
+
+/* What an instance is created with. Zero is the default for every field but the first two.
+ *
+ * Fuel and limits are those of all instances that are linked with each other, together: with peers they
+ * must be 0.
+ */
+typedef struct realm_wasm_options {
+    /* Size of the caller's struct in bytes. Set by `REALM_WASM_OPTIONS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_WASM_OPTIONS_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* Reserved; NULL. */
+    void *ctx;
+    /* Host functions; more than the module imports are fine. */
+    const realm_wasm_import *imports;
+    /* How many there are. */
+    size_t import_count;
+    /* Instances whose exports may be imported; all linked with each other already. Asked after `imports`. */
+    const realm_wasm_peer *peers;
+    /* How many there are. */
+    size_t peer_count;
+    /* Fuel to begin with, about one per instruction. 0: 4000000000, some seconds. `UINT64_MAX` lasts for centuries. */
+    uint64_t fuel;
+    /* Bytes of linear memory at most. 0: 16 MiB. */
+    uint64_t max_memory_bytes;
+    /* Elements of tables at most. 0: 65536. */
+    uint64_t max_table_elements;
+} realm_wasm_options;
+
+/* Validates and translates a module.
+ *
+ * `wasm`, `bytes`: the module in binary form; not needed afterwards.
+ * `options`: NULL is the default.
+ * `out` receives the module. Owns: the caller, until `realm_wasm_module_unload`.
+ *
+ * Threads: any. Takes some milliseconds per 100 KB.
+ *
+ * Returns `FORMAT` for what is malformed, invalid, or uses what this build or `REALM_WASM_ONLY_1_1` leaves out;
+ * `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_module_load(const void *wasm,
+                                    size_t bytes,
+                                    const realm_wasm_module_options *options,
+                                    realm_wasm_module **out,
+                                    realm_error *error);
+
+/* Gives a module back; NULL is fine. Its instances go on. */
+void realm_wasm_module_unload(realm_wasm_module *module);
+
+/* Makes an instance of a module: looks up its imports, writes its segments, runs its start function.
+ *
+ * `options`: NULL is the default, for a module that imports nothing.
+ * `out` receives the instance. Owns: the caller, until `realm_wasm_instance_destroy`.
+ *
+ * Threads: a module may be used from several threads at a time; instances that are linked with each other (and
+ * this call with their peers) by one thread at a time.
+ *
+ * Returns `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
+ * is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
+ * returns, for the start function; `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_instance_create(const realm_wasm_module *module,
+                                        const realm_wasm_options *options,
+                                        realm_wasm_instance **out,
+                                        realm_error *error);
+
+/* Destroys an instance; NULL is fine, and the `caller` of a host function is left as it is. Memory is
+ * freed with the last of the instances that are linked with each other.
+ */
+void realm_wasm_instance_destroy(realm_wasm_instance *instance);
+
+/* Finds an exported function.
+ *
+ * `name`, `name_bytes`: its name in UTF-8, not terminated.
+ * `function` receives its number, which is the same in all instances of a module.
+ *
+ * Returns `NOT_FOUND`; `UNSUPPORTED` if it takes or returns references or vectors; `STATE` from a host
+ * function; `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_find(const realm_wasm_instance *instance,
+                             const char *name,
+                             size_t name_bytes,
+                             uint32_t *function,
+                             realm_error *error);
+
+/* The signature of an exported function, as in `realm_wasm_import`. Two calls: with too little room `bytes`
+ * receives the size, and nothing else is written. A terminating zero is added where there is room, and not counted.
+ *
+ * Returns `BUFFER_TOO_SMALL`, `NOT_FOUND`, `INVALID_ARGUMENT`; `STATE` from a host function.
+ */
+realm_status realm_wasm_signature(const realm_wasm_instance *instance,
+                                  uint32_t function,
+                                  char *dst,
+                                  size_t capacity,
+                                  size_t *bytes,
+                                  realm_error *error);
+
+/* Calls an exported function, to its end.
+ *
+ * `function`: what `realm_wasm_find` gave.
+ * `args`, `arg_count`: as many as it has parameters, of their types.
+ * `results`, `result_count`: receives as many as it has, with their types. It may be the array of `args`.
+ *
+ * Returns `GUEST` for a trap: the message says which. There is no backtrace, as the interpreter keeps none. The
+ * instance may be called again, in whatever state the trap left it. `LIMIT` if the fuel is used up: the call is
+ * lost, and later ones need `realm_wasm_add_fuel`. What a host function ended the call with. `INVALID_ARGUMENT`
+ * for other arguments or counts than the function has. `STATE` from a host function of this instance or one that is
+ * linked with it. `NOT_FOUND`, `NO_MEMORY`.
+ */
+realm_status realm_wasm_call(const realm_wasm_instance *instance,
+                             uint32_t function,
+                             const realm_wasm_value *args,
+                             size_t arg_count,
+                             realm_wasm_value *results,
+                             size_t result_count,
+                             realm_error *error);
+
+/* Reads an exported global.
+ *
+ * Returns `NOT_FOUND`; `UNSUPPORTED` if it is a reference; `STATE` for a host function's `caller`; `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_global_get(const realm_wasm_instance *instance,
+                                   const char *name,
+                                   size_t name_bytes,
+                                   realm_wasm_value *value,
+                                   realm_error *error);
+
+/* Writes an exported global.
+ *
+ * Returns `NOT_FOUND`; `INVALID_ARGUMENT` if it is constant or of another type; `STATE` for a host function's
+ * `caller`.
+ */
+realm_status realm_wasm_global_set(const realm_wasm_instance *instance,
+                                   const char *name,
+                                   size_t name_bytes,
+                                   const realm_wasm_value *value,
+                                   realm_error *error);
+
+/* The size in bytes of an instance's memory: the export `memory`, else the first that is a memory.
+ *
+ * Returns `NOT_FOUND` if it exports none; `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_memory_size(const realm_wasm_instance *instance,
+                                    uint64_t *bytes,
+                                    realm_error *error);
+
+/* Copies `bytes` bytes at `offset` out of an instance's memory, all or none.
+ *
+ * Returns `INVALID_ARGUMENT` if they are not all inside; `NOT_FOUND` if it exports no memory.
+ */
+realm_status realm_wasm_memory_read(const realm_wasm_instance *instance,
+                                    uint64_t offset,
+                                    void *dst,
+                                    size_t bytes,
+                                    realm_error *error);
+
+/* Copies `bytes` bytes to `offset` in an instance's memory, all or none.
+ *
+ * Returns `INVALID_ARGUMENT` if they do not all fit; `NOT_FOUND` if it exports no memory.
+ */
+realm_status realm_wasm_memory_write(const realm_wasm_instance *instance,
+                                     uint64_t offset,
+                                     const void *src,
+                                     size_t bytes,
+                                     realm_error *error);
+
+/* Grows an instance's memory.
+ *
+ * `pages`: how many pages of 64 KiB are added; 0 is fine.
+ * `old_bytes` (optional) receives the size before.
+ *
+ * Returns `LIMIT` if it would be larger than its own maximum, `max_memory_bytes`, or what the system gives;
+ * `NOT_FOUND` if it exports no memory.
+ */
+realm_status realm_wasm_memory_grow(const realm_wasm_instance *instance,
+                                    uint64_t pages,
+                                    uint64_t *old_bytes,
+                                    realm_error *error);
+
+/* The fuel that an instance, and those linked with it, have left. */
+realm_status realm_wasm_fuel(const realm_wasm_instance *instance,
+                             uint64_t *fuel,
+                             realm_error *error);
+
+/* Gives an instance, and those linked with it, more fuel; the sum ends at `UINT64_MAX`. */
+realm_status realm_wasm_add_fuel(const realm_wasm_instance *instance,
+                                 uint64_t more,
+                                 realm_error *error);
+
 /* NAME x = NAME_INIT; everything is zero but the size and the version. */
 #ifndef REALM_INIT_
 #ifdef __cplusplus
@@ -996,6 +1313,8 @@ template <class T> inline T realm_init_() {
 #define REALM_SESSION_OPTIONS_INIT REALM_INIT_(realm_session_options)
 #define REALM_EVENT_INIT REALM_INIT_(realm_event)
 #define REALM_SESSION_STATS_INIT REALM_INIT_(realm_session_stats)
+#define REALM_WASM_MODULE_OPTIONS_INIT REALM_INIT_(realm_wasm_module_options)
+#define REALM_WASM_OPTIONS_INIT REALM_INIT_(realm_wasm_options)
 
 #ifdef __cplusplus
 }

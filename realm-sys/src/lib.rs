@@ -7,6 +7,7 @@
 //! | [`capi`]    | the C functions, one file per noun of `include/realm.h` |
 //! | [`session`] | a pollable conversation: guest, programs, KV pages and limits of one tenant |
 //! | [`guest`]   | the wasmi host: engines, imports, fuel and memory limits |
+//! | [`wasm`]    | modules of the application's own: any WebAssembly, its imports given by the host |
 //! | [`graph`]   | recorded programs: operations, validation, planning, reference kernels |
 //! | [`backend`] | the function-pointer tables that arithmetic is plugged in by |
 //! | `cpu`       | the CPU port, `ports/cpu` (feature `cpu`): the same bits, at the machine's speed |
@@ -62,3 +63,4 @@ pub mod quant;
 pub mod session;
 pub mod store;
 pub mod vocab;
+pub mod wasm;

@@ -12,9 +12,9 @@ use std::process::ExitCode;
 
 /// The order of sections in `realm.h`: what is used is declared first. Other files and folders of
 /// `capi/` follow, by name.
-const CAPI_ORDER: [&str; 12] = [
+const CAPI_ORDER: [&str; 13] = [
     "mod", "version", "error", "store", "model", "meta", "tensor", "vocab", "guest", "runtime",
-    "session", "cpu",
+    "session", "cpu", "wasm",
 ];
 
 struct Header {

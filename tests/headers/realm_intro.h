@@ -21,11 +21,13 @@
  *
  * Threads
  *
- * The library starts no thread. Stores, models, guests and runtimes may be used from any thread at
- * any time. A session is used by one thread at a time, and may move between threads; the one
- * exception is realm_session_cancel, which may be called from any thread and from a signal handler.
+ * The library starts no thread. Stores, models, guests, runtimes and modules of your own may be used
+ * from any thread at any time. A session is used by one thread at a time, and may move between threads;
+ * the one exception is realm_session_cancel, which may be called from any thread and from a signal
+ * handler. Instances of modules are used likewise, all together that are linked with each other.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
- * not call back into the library, but for release callbacks. No lock is held across a callback.
+ * not call back into the library, but for release callbacks and the host functions of modules of your
+ * own (see there). No lock is held across a callback.
  *
  *
  * Errors

@@ -41,10 +41,11 @@ pub fn tidy(text: &str) -> String {
 
 /// One line of code: types without their tags, negative constants in parentheses.
 fn push_code(out: &mut String, line: &str) {
-    let mut line = if line.starts_with("typedef struct") {
+    let mut line = if line.starts_with("typedef struct") || line.starts_with("typedef union") {
         line.to_owned()
     } else {
         line.replace("struct realm_", "realm_")
+            .replace("union realm_", "realm_")
     };
     if let Some(at) = line.rfind(" -")
         && line.starts_with("#define ")

@@ -11,11 +11,11 @@
 //! Handles may be given back in any order: what is still in use stays alive inside.
 //! Ownership never depends on the result of a call.
 //!
-//! **Threads.** Stores, models and guests may be used from any thread at any time. A runtime is
+//! **Threads.** Stores, models, guests and modules may be used from any thread at any time. A runtime is
 //! set up by one thread, and sessions may then be opened from any. A session is used by one
 //! thread at a time and may move; only `realm_session_cancel` may be called at any time. No
 //! function holds a lock while it computes or calls back. Callbacks may not use the session that
-//! calls them.
+//! calls them. Instances of modules of your own are used by one thread at a time, those that are linked with each other together.
 //!
 //! **Errors.** Functions return a `realm_status`: 0 or a negative number. The last argument, a
 //! `realm_error` of the caller's, receives a line of text on failure and is left alone on success;
@@ -37,6 +37,7 @@ pub mod store;
 pub mod tensor;
 pub mod version;
 pub mod vocab;
+pub mod wasm;
 
 #[cfg(test)]
 mod boundary_tests;
@@ -46,6 +47,8 @@ mod model_tests;
 mod runtime_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wasm_tests;
 
 use crate::error::{Error, Result};
 use crate::platform::check_head;

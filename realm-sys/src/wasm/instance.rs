@@ -1,0 +1,355 @@
+//! Instances: made, called, looked into.
+
+use super::PAGE_BYTES;
+use super::group::{Group, Limits, State};
+use super::link::{self, Import, Peer};
+use super::module::LoadedModule;
+use super::signature;
+use crate::error::{Error, Result, try_vec};
+use crate::num::env::FpGuard;
+use crate::{bail, err};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use wasmi::errors::{ErrorKind, InstantiationError};
+use wasmi::{AsContext, Extern, Func, FuncType, Global, Memory, TrapCode, Val};
+
+/// What an instance is made with.
+pub struct Options<'a> {
+    /// Host functions; the first of several for the same import counts.
+    pub imports: &'a [Import<'a>],
+    /// Instances to link with, which share everything in `limits`.
+    pub peers: &'a [Peer<'a>],
+    /// Fuel and sizes; the default with peers.
+    pub limits: Limits,
+}
+
+/// What only an instance that the host made can do.
+struct Own {
+    instance: wasmi::Instance,
+    /// Exported functions, in the order of the exports.
+    functions: Vec<Func>,
+}
+
+/// An instance of the host's, or, in a host function, the one that called it.
+pub struct Instance {
+    group: Arc<Group>,
+    memory: Option<Memory>,
+    own: Option<Own>,
+}
+
+/// What went wrong in code that ran. `failure` is what a host function said.
+fn trap(e: &wasmi::Error, failure: Option<Error>) -> Error {
+    if let Some(failure) = failure {
+        return failure;
+    }
+    match e.as_trap_code() {
+        Some(TrapCode::OutOfFuel) => err!(Limit, "the fuel is used up: {e}"),
+        Some(TrapCode::OutOfSystemMemory) => err!(NoMemory, "the module stopped: {e}"),
+        _ => err!(Guest, "the module trapped: {e}"),
+    }
+}
+
+/// What is wrong with a module that cannot be instantiated, if its start function is not to blame.
+pub(super) fn instantiation_error(e: &wasmi::Error) -> Error {
+    match e.kind() {
+        ErrorKind::Memory(_) => err!(Format, "a data segment does not fit: {e}"),
+        ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. }) => {
+            err!(Format, "an elements segment does not fit into its table")
+        }
+        ErrorKind::Instantiation(
+            InstantiationError::TooManyInstances
+            | InstantiationError::TooManyTables
+            | InstantiationError::TooManyMemories
+            | InstantiationError::FailedToInstantiateMemory(_)
+            | InstantiationError::FailedToInstantiateTable(_),
+        ) => err!(Limit, "the instance is over a limit: {e}"),
+        _ => err!(Format, "incompatible import type: {e}"),
+    }
+}
+
+impl Instance {
+    /// Instantiates a module and runs its start function.
+    ///
+    /// # Errors
+    /// `NotFound` for an import that nobody offers; `Format` for one of another type, and for segments that do
+    /// not fit (nothing is written then); `Limit`; those of the start function as for [`call`].
+    pub fn new(module: &LoadedModule, options: &Options<'_>) -> Result<Self> {
+        let group = match options.peers.first() {
+            None => Group::new(&module.engine, options.limits),
+            Some(first) => {
+                let group = &first.instance.group;
+                if options
+                    .peers
+                    .iter()
+                    .any(|p| !Arc::ptr_eq(&p.instance.group, group))
+                {
+                    bail!(InvalidArgument, "the peers are not linked with each other");
+                }
+                if !Arc::ptr_eq(&group.engine, &module.engine) {
+                    bail!(
+                        InvalidArgument,
+                        "to be linked, the modules must be loaded beside one another"
+                    );
+                }
+                if !options.limits.is_default() {
+                    bail!(
+                        InvalidArgument,
+                        "with peers their fuel and limits hold; they must be 0 here"
+                    );
+                }
+                Arc::clone(group)
+            }
+        };
+        let mut store = group.outside()?;
+        // As for translation: what is missing is found here, where it can be reported.
+        drop(try_vec::<u8>(
+            module.instance_bytes,
+            "bytes of an instance",
+        )?);
+        let externs = link::resolve(&mut store, module, options.imports, options.peers)?;
+        link::try_segments(&group, &store, module, &externs)?;
+        let environment = FpGuard::new();
+        store.data_mut().enter()?;
+        let made = wasmi::Instance::new(&mut *store, &module.module, &externs);
+        let failure = store.data_mut().leave();
+        drop(environment);
+        let instance = made.map_err(|e| match (&failure, e.kind()) {
+            (None, ErrorKind::Instantiation(_) | ErrorKind::Memory(_) | ErrorKind::Table(_)) => {
+                instantiation_error(&e)
+            }
+            _ => trap(&e, failure),
+        })?;
+        let memory = module
+            .memory_name()
+            .and_then(|name| instance.get_memory(&*store, name));
+        let count = instance.exports(&*store).count();
+        let mut functions = try_vec(count, "functions")?;
+        functions.extend(instance.exports(&*store).filter_map(|e| e.into_func()));
+        drop(store);
+        Ok(Self {
+            group,
+            memory,
+            own: Some(Own {
+                instance,
+                functions,
+            }),
+        })
+    }
+
+    /// What a host function gets for the instance that called it.
+    pub(super) fn of_caller(group: Arc<Group>, memory: Option<Memory>) -> Self {
+        Self {
+            group,
+            memory,
+            own: None,
+        }
+    }
+
+    /// Whether this stands for the caller of a host function.
+    pub fn is_caller(&self) -> bool {
+        self.own.is_none()
+    }
+
+    fn own(&self) -> Result<&Own> {
+        self.own.as_ref().ok_or_else(|| {
+            err!(
+                State,
+                "what a host function is given for its caller has memory and fuel only"
+            )
+        })
+    }
+
+    /// An export, for linking.
+    pub(super) fn export(&self, ctx: impl AsContext<Data = State>, name: &str) -> Option<Extern> {
+        self.own.as_ref()?.instance.get_export(ctx, name)
+    }
+
+    /// The number of an exported function, which is that of every instance of the same module.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unsupported` if a parameter or result is not a number; `State` in host functions.
+    pub fn find(&self, name: &str) -> Result<u32> {
+        let own = self.own()?;
+        let store = self.group.outside()?;
+        let mut functions = own
+            .instance
+            .exports(&*store)
+            .filter_map(|e| Some((e.name(), e.into_func()?)));
+        let Some(at) = functions.position(|(n, _)| n == name) else {
+            bail!(NotFound, "the module exports no function '{name}'");
+        };
+        let number = u32::try_from(at).map_err(|_| err!(Limit, "too many functions"))?;
+        let ty = self.function(number)?.ty(&*store);
+        if !signature::is_numeric(&ty) {
+            bail!(
+                Unsupported,
+                "'{name}' is {}: references and vectors cannot be passed",
+                signature::Text(&ty)
+            );
+        }
+        Ok(number)
+    }
+
+    fn function(&self, number: u32) -> Result<Func> {
+        let functions = &self.own()?.functions;
+        let func = functions.get(number as usize).copied();
+        func.ok_or_else(|| err!(NotFound, "the module exports no function number {number}"))
+    }
+
+    /// The type of an exported function.
+    ///
+    /// # Errors
+    /// `NotFound`; `State` in host functions.
+    pub fn function_type(&self, number: u32) -> Result<FuncType> {
+        let func = self.function(number)?;
+        Ok(func.ty(&*self.group.outside()?))
+    }
+
+    /// Something that can be called for as long as it likes, whatever becomes of the instance's handle.
+    ///
+    /// # Errors
+    /// `NotFound`; `State` for the caller of a host function.
+    pub fn callable(&self, number: u32) -> Result<Callable> {
+        Ok(Callable {
+            func: self.function(number)?,
+            group: Arc::clone(&self.group),
+        })
+    }
+
+    fn global(&self, name: &str) -> Result<Global> {
+        let instance = self.own()?.instance;
+        self.group.with(|ctx| {
+            instance
+                .get_global(&ctx, name)
+                .ok_or_else(|| err!(NotFound, "the module exports no global '{name}'"))
+        })
+    }
+
+    /// The value of an exported global.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get_global(&self, name: &str) -> Result<Val> {
+        let global = self.global(name)?;
+        self.group.with(|ctx| Ok(global.get(&ctx)))
+    }
+
+    /// Gives an exported global another value.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` if it is constant or of another type.
+    pub fn set_global(&self, name: &str, value: Val) -> Result<()> {
+        let global = self.global(name)?;
+        self.group.with(|mut ctx| {
+            global
+                .set(&mut ctx, value)
+                .map_err(|e| err!(InvalidArgument, "global '{name}': {e}"))
+        })
+    }
+
+    fn memory(&self) -> Result<Memory> {
+        self.memory
+            .ok_or_else(|| err!(NotFound, "the module exports no memory"))
+    }
+
+    /// Bytes of the exported memory.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
+    pub fn memory_bytes(&self) -> Result<u64> {
+        let memory = self.memory()?;
+        self.group.with(|ctx| Ok(memory.data_size(&ctx) as u64))
+    }
+
+    /// Grows the exported memory by whole pages; gives the bytes it had before.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; `Limit` if it may not be as large.
+    pub fn grow_memory(&self, pages: u64) -> Result<u64> {
+        let memory = self.memory()?;
+        self.group.with(|mut ctx| {
+            let before = memory.grow(&mut ctx, pages).map_err(|_| {
+                err!(
+                    Limit,
+                    "the memory cannot grow by {pages} pages: its maximum, max_memory_bytes or the system's memory"
+                )
+            })?;
+            Ok(before.saturating_mul(PAGE_BYTES))
+        })
+    }
+
+    /// Hands a range of the exported memory to `body`, which may change it.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; `InvalidArgument` for a range that is not inside.
+    pub fn with_memory(
+        &self,
+        offset: u64,
+        bytes: usize,
+        body: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        let memory = self.memory()?;
+        self.group.with(|mut ctx| {
+            let all = memory.data_mut(&mut ctx);
+            let size = all.len();
+            let range = usize::try_from(offset)
+                .ok()
+                .and_then(|start| all.get_mut(start..)?.get_mut(..bytes))
+                .ok_or_else(|| {
+                    err!(
+                        InvalidArgument,
+                        "{bytes} bytes at {offset} are outside of the module's memory of {size} bytes"
+                    )
+                })?;
+            body(range);
+            Ok(())
+        })
+    }
+
+    /// Fuel that is left.
+    pub fn fuel(&self) -> Result<u64> {
+        self.group
+            .with(|ctx| ctx.get_fuel().map_err(|e| err!(Internal, "fuel: {e}")))
+    }
+
+    /// Adds fuel, up to the largest number.
+    pub fn add_fuel(&self, more: u64) -> Result<()> {
+        self.group.with(|mut ctx| {
+            let left = ctx.get_fuel().map_err(|e| err!(Internal, "fuel: {e}"))?;
+            ctx.set_fuel(left.saturating_add(more))
+                .map_err(|e| err!(Internal, "fuel: {e}"))
+        })
+    }
+}
+
+/// An exported function of an instance.
+pub struct Callable {
+    func: Func,
+    group: Arc<Group>,
+}
+
+impl Callable {
+    /// Calls the function to its end.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for other arguments, or another number of results, than it has; `Guest` for a trap;
+    /// `Limit` if the fuel is used up; a host function's own; `State` in host functions.
+    pub fn call(&self, args: &[Val], results: &mut [Val]) -> Result<()> {
+        let mut store = self.group.outside()?;
+        let _environment = FpGuard::new();
+        store.data_mut().enter()?;
+        let outcome = self.func.call(&mut *store, args, results);
+        let failure = store.data_mut().leave();
+        outcome.map_err(|e| match e.kind() {
+            ErrorKind::Func(_) => {
+                let ty = self.func.ty(&*store);
+                err!(
+                    InvalidArgument,
+                    "the function is {}: {e}",
+                    signature::Text(&ty)
+                )
+            }
+            _ => trap(&e, failure),
+        })
+    }
+}

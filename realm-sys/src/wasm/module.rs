@@ -1,0 +1,188 @@
+//! Loading a module: bounded, validated, translated, ready to be instantiated from any thread.
+//!
+//! wasmi keeps translated code until its engine is dropped, so a module has an engine of its own.
+//! Instances can only be linked with each other if their modules share one: such modules are
+//! loaded "beside" one another, and their code is freed with the last of them.
+
+use crate::error::{Result, try_vec};
+use crate::{bail, err};
+use alloc::sync::Arc;
+use wasmi::{CompilationMode, Config, Engine, ExternType, Module};
+
+/// The largest module that is loaded unless the caller says otherwise.
+const MAX_MODULE_BYTES: u64 = 16 << 20;
+/// Bytes of heap that translation takes per byte of code, rounded up from measurements.
+const TRANSLATION_FACTOR: usize = 6;
+/// And per item that a section declares: a function of three bytes takes as much.
+const ITEM_BYTES: usize = 256;
+/// And in any case.
+const BASE_BYTES: usize = 256 << 10;
+
+/// Bytes of values (locals and operands) that nested calls may take, unless the caller says otherwise.
+const MAX_STACK_BYTES: u64 = 1 << 20;
+/// What every call starts with, and the least that can be asked for.
+const MIN_STACK_BYTES: u64 = 4 << 10;
+/// The most that can be asked for.
+const STACK_BYTES_BOUND: u64 = 1 << 30;
+/// Nested calls, unless the caller says otherwise.
+const MAX_CALL_DEPTH: u32 = 10_000;
+
+/// What a module is loaded with. Zero is the default.
+#[derive(Default)]
+pub struct ModuleOptions<'a> {
+    /// The module whose engine is shared.
+    pub beside: Option<&'a LoadedModule>,
+    /// Bytes of the module at most.
+    pub max_module_bytes: u64,
+    /// Bytes of the value stack at most.
+    pub max_stack_bytes: u64,
+    /// Nested calls at most.
+    pub max_call_depth: u32,
+    /// Refuses what came after draft 1.1 of the specification: that is 1.0 with mutable globals, sign extension,
+    /// saturating conversions and several results.
+    pub only_1_1: bool,
+}
+
+/// A module that instances can be made of.
+pub struct LoadedModule {
+    pub(super) module: Module,
+    pub(super) engine: Arc<Engine>,
+    /// Bytes of heap that an instance may take beside its memory and tables.
+    pub(super) instance_bytes: usize,
+}
+
+fn config(options: &ModuleOptions<'_>) -> Result<Config> {
+    let or = |value: u64, default| if value == 0 { default } else { value };
+    let stack = or(options.max_stack_bytes, MAX_STACK_BYTES);
+    if !(MIN_STACK_BYTES..=STACK_BYTES_BOUND).contains(&stack) {
+        bail!(
+            InvalidArgument,
+            "max_stack_bytes is {stack}; {MIN_STACK_BYTES} to {STACK_BYTES_BOUND} are possible"
+        );
+    }
+    let depth = or(u64::from(options.max_call_depth), u64::from(MAX_CALL_DEPTH));
+    let later = !options.only_1_1;
+    let mut config = Config::default();
+    config
+        .consume_fuel(true)
+        // What a call costs must not depend on whether it is the first.
+        .compilation_mode(CompilationMode::Eager)
+        .ignore_custom_sections(true)
+        // One memory each: the functions that read and write it need not name it.
+        .wasm_multi_memory(false)
+        .wasm_mutable_global(true)
+        .wasm_sign_extension(true)
+        .wasm_saturating_float_to_int(true)
+        .wasm_multi_value(true)
+        .wasm_bulk_memory(later)
+        .wasm_reference_types(later)
+        .wasm_tail_call(later)
+        .wasm_extended_const(later)
+        .set_max_cached_stacks(1);
+    config
+        .set_min_stack_height(MIN_STACK_BYTES as usize)
+        .set_max_stack_height(stack as usize)
+        .set_max_recursion_depth(depth as usize);
+    Ok(config)
+}
+
+/// Reads an unsigned LEB128 number of at most 32 bits.
+fn leb(bytes: &[u8], at: &mut usize) -> Option<u32> {
+    let mut value = 0_u32;
+    for shift in [0, 7, 14, 21, 28] {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u32::from(byte & 0x7f).wrapping_shl(shift);
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// How many items the sections declare, as far as there are bytes for them. wasmi allocates
+/// infallibly, and much more for an item than the byte or two that it may take in a module.
+fn declared_items(wasm: &[u8]) -> usize {
+    let mut items = 0_usize;
+    let mut at = 8;
+    while let Some(id) = wasm.get(at).copied() {
+        at += 1;
+        let Some(size) = leb(wasm, &mut at) else {
+            break;
+        };
+        let mut body = at;
+        // Custom sections are skipped; start and data count are single numbers; code repeats the functions.
+        if !matches!(id, 0 | 8 | 10 | 12) {
+            let count = leb(wasm, &mut body).unwrap_or(0).min(size);
+            items = items.saturating_add(count as usize);
+        }
+        at = at.saturating_add(size as usize);
+    }
+    items.min(wasm.len())
+}
+
+impl LoadedModule {
+    /// Validates and translates a module. The bytes are not needed afterwards.
+    ///
+    /// # Errors
+    /// `Format` for bytes that are no valid WebAssembly module, or use a proposal that is off;
+    /// `Limit` if there are too many; `NoMemory`; `InvalidArgument` for options out of range.
+    pub fn load(wasm: &[u8], options: &ModuleOptions<'_>) -> Result<Arc<Self>> {
+        let most = match options.max_module_bytes {
+            0 => MAX_MODULE_BYTES,
+            bytes => bytes,
+        };
+        if wasm.len() as u64 > most {
+            bail!(
+                Limit,
+                "the module has {} bytes, max_module_bytes is {most}",
+                wasm.len()
+            );
+        }
+        // Said here because the parser's own words are a page long.
+        if !wasm.starts_with(b"\0asm") {
+            bail!(Format, "this is not a WebAssembly module");
+        }
+        let engine = match options.beside {
+            None => Arc::new(Engine::new(&config(options)?)),
+            Some(other) => {
+                if options.max_stack_bytes != 0 || options.max_call_depth != 0 || options.only_1_1 {
+                    bail!(
+                        InvalidArgument,
+                        "beside another module its stack limits and flags hold; they must be 0 here"
+                    );
+                }
+                Arc::clone(&other.engine)
+            }
+        };
+        // Found missing here, memory can be reported; inside of wasmi it would abort.
+        let items = declared_items(wasm).saturating_mul(ITEM_BYTES);
+        let likely = (wasm.len().saturating_mul(TRANSLATION_FACTOR))
+            .saturating_add(items)
+            .saturating_add(BASE_BYTES);
+        drop(try_vec::<u8>(likely, "bytes of translated module")?);
+        let module =
+            Module::new(&engine, wasm).map_err(|e| err!(Format, "the module is refused: {e}"))?;
+        Ok(Arc::new(Self {
+            module,
+            engine,
+            // Functions and globals once more, and the passive segments.
+            instance_bytes: items.saturating_add(wasm.len()),
+        }))
+    }
+
+    /// The export that is this module's memory: `memory`, else the first that is one.
+    pub(super) fn memory_name(&self) -> Option<&str> {
+        let is_memory = |ty: &ExternType| matches!(ty, ExternType::Memory(_));
+        if self
+            .module
+            .get_export("memory")
+            .as_ref()
+            .is_some_and(is_memory)
+        {
+            return Some("memory");
+        }
+        let mut exports = self.module.exports();
+        exports.find(|e| is_memory(e.ty())).map(|e| e.name())
+    }
+}
