@@ -947,6 +947,32 @@ realm_status realm_poll_many(realm_session *const *sessions,
                              realm_error *errors,
                              realm_error *error);
 
+/* Writes how many tokens are in the session's context to `position`: what `realm_session_rewind` takes. While a turn is
+ * running, those of the step under way are counted. A token that was shown last and that the next turn begins with (as
+ * after `REALM_DONE_LENGTH`) is not.
+ *
+ * Returns `INVALID_ARGUMENT`, and the first failure of a session that has failed.
+ */
+realm_status realm_session_position(realm_session *session,
+                                    uint32_t *position,
+                                    realm_error *error);
+
+/* Takes the context back to its first `position` tokens, between turns: another question after the same introduction,
+ * another answer to the same question. Given the same tokens, what follows is bit for bit what follows in a session that
+ * never went further; only the random numbers of sampling run on, unless `position` is 0. Whole pages of the KV cache
+ * that are not needed any more are zeroed and freed.
+ *
+ * `position`: at most `realm_session_position`. What was shown behind it, and has not entered the context, is forgotten too.
+ *
+ * The guest is told in the call. Until a step has run again there are no logits.
+ *
+ * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `UNSUPPORTED` if the guest is older than guest ABI 0.2,
+ * and what else the guest says; the context is as it was then. `GUEST` if the guest fails.
+ */
+realm_status realm_session_rewind(realm_session *session,
+                                  uint32_t position,
+                                  realm_error *error);
+
 /* ============================================================================================
  * The CPU port: which instructions it uses.
  * ============================================================================================ */

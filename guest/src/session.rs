@@ -40,6 +40,7 @@ const OPEN: i32 = 1;
 const PROMPT: i32 = 2;
 const STEP: i32 = 3;
 const CANCEL: i32 = 4;
+const REWIND: i32 = 5;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -63,8 +64,8 @@ pub struct Session {
     turn: Option<Turn>,
     /// A generated token that was shown but has not entered the context.
     pending: Option<u32>,
-    /// Chat turns in the context.
-    chats: u32,
+    /// Where in the context its chat turns begin.
+    chats: Vec<u32>,
     /// Turns begun, for seeding.
     turns: u32,
 }
@@ -112,6 +113,7 @@ fn rare(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> Result<Outcome
         }
         (PROMPT, Some(session)) => session.prompt(a, b as u32),
         (CANCEL, Some(session)) => session.cancel(),
+        (REWIND, Some(session)) => session.rewind(a as u32),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }
@@ -188,7 +190,7 @@ impl Session {
             committed: 0,
             turn: None,
             pending: None,
-            chats: 0,
+            chats: Vec::new(),
             turns: 0,
             params,
         };
@@ -261,9 +263,20 @@ impl Session {
                 "the prompt has {count} tokens, but the context of {ctx} has room for {room}"
             ));
         }
+        if self.chats.try_reserve(1).is_err() {
+            return Err(fail!(
+                NO_MEMORY,
+                "the guest's memory limit is too small for another turn"
+            ));
+        }
         self.stops.set(&self.params.stop);
         abi::detok_reset();
         abi::progress(0, count as u32);
+        if chat {
+            // Behind what is owed, which is the turn's before.
+            let owed = u32::from(self.pending.is_some());
+            self.chats.push(self.committed + owed);
+        }
         self.turn = Some(Turn {
             feed,
             fed: 0,
@@ -274,7 +287,6 @@ impl Session {
             owed: self.pending.take(),
             chat,
         });
-        self.chats += u32::from(chat);
         self.turns += 1;
         self.submit()?;
         Ok(Outcome::Continue)
@@ -306,7 +318,7 @@ impl Session {
         if kind == CHAT {
             let parts = self
                 .template()?
-                .turn(self.chats == 0, &self.params.system, &text);
+                .turn(self.chats.is_empty(), &self.params.system, &text);
             drop(text);
             for part in &parts {
                 match part {
@@ -416,7 +428,7 @@ impl Session {
         let chunk = rest.get(..count).unwrap_or_default();
         let n_out = u32::from(count == rest.len());
         abi::buffer_write(self.tokens, 0, chunk)?;
-        self.sampler.accept(chunk);
+        self.sampler.accept(chunk)?;
         turn.fed += count;
         turn.in_flight = count as u32;
         self.book(count as u32, n_out)
@@ -500,7 +512,7 @@ impl Session {
         if !self.sampler.feeds_back() {
             abi::buffer_write(self.tokens, 0, &[token])?;
         }
-        self.sampler.accept(&[token]);
+        self.sampler.accept(&[token])?;
         turn.in_flight = 1;
         self.book(1, 1)?;
         Ok(Outcome::Continue)
@@ -546,6 +558,27 @@ impl Session {
         Ok(Outcome::Continue)
     }
 
+    /// The host wants the context to end after its first `position` tokens, as if no more had ever come. Only the random
+    /// numbers run on, unless nothing is left.
+    fn rewind(&mut self, position: u32) -> Result<Outcome> {
+        if self.turn.is_some() || position > self.committed {
+            let at = self.committed;
+            return Err(fail!(
+                STATE,
+                "the context cannot go from {at} to {position}"
+            ));
+        }
+        abi::kv_truncate(position)?;
+        self.sampler.rewind(position);
+        self.committed = position;
+        self.pending = None;
+        self.chats.retain(|begin| *begin < position);
+        if position == 0 {
+            self.turns = 0;
+        }
+        Ok(Outcome::Continue)
+    }
+
     /// Forgets the turn; the context keeps the positions of the steps that completed.
     fn abandon(&mut self) {
         self.stops.clear();
@@ -553,7 +586,9 @@ impl Session {
         self.sampler.retract(turn.in_flight);
         if self.committed == turn.begin {
             self.pending = turn.owed;
-            self.chats -= u32::from(turn.chat);
+            if turn.chat {
+                self.chats.pop();
+            }
         }
         // Nothing to tell anybody if this fails: the session has failed with it.
         let _ = abi::kv_truncate(self.committed);

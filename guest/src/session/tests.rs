@@ -173,6 +173,48 @@ fn a_turn_cancelled_at_once_never_happened() {
 }
 
 #[test]
+fn a_rewound_session_goes_on_as_one_that_never_went_further() {
+    let params = [
+        ("chat_template", "chatml"),
+        ("n_predict", "2"),
+        ("repeat_penalty", "1.5"),
+        ("repeat_last_n", "3"),
+        ("ctx", "400"),
+    ];
+    let mut c = Chat::open(tiny(&params)).unwrap();
+    let ask = |c: &mut Chat, text: &[u8], answer: &str| {
+        assert_eq!(c.run(CHAT, text, &ids(answer), 99), Outcome::Length as i32);
+    };
+    ask(&mut c, b"x", "ab");
+    let (first, at) = (context(), context().len() as i32);
+    ask(&mut c, b"y", "cd");
+    let whole = context();
+    // Further than the context goes.
+    let beyond = whole.len() as i32 + 1;
+    assert_eq!(event(&mut c.0, REWIND, beyond, 0), abi::status::STATE);
+    assert_eq!(context(), whole);
+    // Back to the first turn's end: "b" was shown, but had not entered.
+    assert_eq!(event(&mut c.0, REWIND, at, 0), 0);
+    assert_eq!(context(), first);
+    let session = c.0.as_ref().unwrap();
+    assert_eq!((session.chats.len(), session.pending), (1, None));
+    // The window holds what it held then.
+    assert_eq!(c.run(IDS, &98u32.to_le_bytes(), &[], 0), 0);
+    let want: std::collections::BTreeSet<_> = [first[first.len() - 2], 97, 98].into();
+    let registers = host(|h| h.submitted.clone()).unwrap().0;
+    assert_eq!(registers[5] as usize, want.len());
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    // To the very beginning: the next turn is a first one again.
+    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    ask(&mut c, b"x", "ab");
+    assert_eq!(context(), first);
+    // Not while a turn is running.
+    assert_eq!(c.run(TEXT, b"z", &ids("q"), 0), 0);
+    assert_eq!(event(&mut c.0, REWIND, 0, 0), abi::status::STATE);
+}
+
+#[test]
 fn chat_turns_are_rendered_once_and_continue() {
     let mut c = Chat::open(tiny(&[
         ("chat_template", "zephyr"),

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod many;
+pub mod state;
 
 use super::error::{realm_error, realm_status};
 use super::guest::realm_guest;

@@ -83,6 +83,8 @@ pub struct Memory {
     kv_layers: Vec<realm_kv_layer>,
     groups: Vec<Option<Group>>,
     tables: Vec<realm_kv_table>,
+    /// How far steps have come, in the group that they have come farthest in.
+    positions: u32,
     sealed: bool,
     scratch: Option<Buffer>,
     workspace: Option<Buffer>,
@@ -117,6 +119,7 @@ impl Memory {
             kv_layers: Vec::new(),
             groups: Vec::new(),
             tables: Vec::new(),
+            positions: 0,
             sealed: false,
             scratch: None,
             workspace: None,
@@ -279,6 +282,11 @@ impl Memory {
         })
     }
 
+    /// Positions that have keys and values, or will have when the booked step has run.
+    pub fn positions(&self) -> u32 {
+        self.positions
+    }
+
     /// Makes pages until a group reaches `positions`. Nothing changes on failure but pages made so far.
     pub(super) fn kv_reach(&mut self, group: u32, positions: u32) -> Result<()> {
         self.sealed = true;
@@ -302,6 +310,7 @@ impl Memory {
             g.pages.push(page);
             self.usage.kv_bytes = total;
         }
+        self.positions = self.positions.max(positions);
         self.refresh(group as usize);
         Ok(())
     }
@@ -317,6 +326,7 @@ impl Memory {
     /// Forgets keys and values at `position` and after: whole pages are zeroed and freed.
     pub fn kv_truncate(&mut self, position: u32) -> Result<()> {
         let keep = position.div_ceil(REALM_KV_PAGE_POSITIONS) as usize;
+        self.positions = self.positions.min(position);
         for i in 0..self.groups.len() {
             if let Some(Some(g)) = self.groups.get_mut(i) {
                 let freed = g.pages.len().saturating_sub(keep) as u64;

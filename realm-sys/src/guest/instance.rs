@@ -36,6 +36,8 @@ pub struct Instance {
     fuel_left: u64,
     /// What the suspended call needs at least to get on.
     fuel_needed: u64,
+    /// The minor number of the ABI that the guest was written for.
+    abi_minor: u32,
     _guest: Arc<LoadedGuest>,
 }
 
@@ -95,6 +97,7 @@ impl Instance {
             memory,
             fuel_left: 0,
             fuel_needed: 0,
+            abi_minor: minor,
             _guest: Arc::clone(guest),
         })
     }
@@ -107,6 +110,11 @@ impl Instance {
     /// What the imports work on.
     pub fn host_mut(&mut self) -> &mut HostState {
         self.store.data_mut()
+    }
+
+    /// The minor number of the ABI that the guest was written for.
+    pub fn abi_minor(&self) -> u32 {
+        self.abi_minor
     }
 
     /// Bytes of linear memory.

@@ -22,6 +22,8 @@ pub mod stats;
 #[cfg(test)]
 mod many_tests;
 #[cfg(test)]
+mod state_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use crate::backend::host::Selected;
@@ -97,6 +99,8 @@ pub struct Session {
     /// What the step that the guest is told about failed with.
     step_error: Option<Error>,
     cancel: Arc<AtomicBool>,
+    /// The context ends before the position that the logits are of.
+    rewound: bool,
     fuel_per_event: u64,
     stats: Stats,
     turn: Turn,
@@ -153,6 +157,7 @@ impl Session {
             failed: None,
             step_error: None,
             cancel: Arc::new(AtomicBool::new(false)),
+            rewound: false,
             fuel_per_event: limits.fuel_per_event,
             stats: Stats::default(),
             turn: Turn::default(),
@@ -246,6 +251,11 @@ impl Session {
         self.instance.host().outbox.text()
     }
 
+    /// Tokens in the context. While a turn is running, with those of the step under way.
+    pub fn position(&self) -> u32 {
+        self.instance.host().compute.memory.positions()
+    }
+
     /// How many logits there are: the columns of the buffer the guest published.
     ///
     /// # Errors
@@ -263,12 +273,18 @@ impl Session {
     ///
     /// # Errors
     /// `NotFound` if the guest has published none, `BufferTooSmall`, `State` while a step that
-    /// may be changing them is half done.
+    /// may be changing them is half done, and after a rewind until the next step.
     pub fn logits(&self, dst: &mut [f32]) -> Result<()> {
         self.check()?;
         let n = self.logits_len()?;
         if self.turn.step_begun {
             bail!(State, "a step is half done: poll to the next event first");
+        }
+        if self.rewound {
+            bail!(
+                State,
+                "the context was rewound: the next step brings logits"
+            );
         }
         let Some(dst) = dst.get_mut(..n) else {
             bail!(BufferTooSmall, "{n} logits");

@@ -335,7 +335,8 @@ fn versions_are_checked() {
     for (version, ok) in [
         (0, true),
         (1, true),
-        (2, false),
+        (2, true),
+        (3, false),
         (0x1_0000, false),
         (-1, false),
     ] {

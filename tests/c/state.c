@@ -1,0 +1,103 @@
+/* state.c - a session's context as a whole, from C: where it is, and back. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "realm.h"
+#include "realm_posix.h"
+
+#define MODEL 1u
+#define FRANCE "What is the capital of France?"
+#define PARIS "The capital of France is Paris."
+
+static realm_runtime *runtime;
+
+static realm_session *open_session(void) {
+    realm_session *session = NULL;
+    realm_error error = {0, ""};
+    CHECK_OK(realm_session_open(runtime, MODEL, NULL, &session, &error));
+    return session;
+}
+
+/* Asks, and compares the answer; any will do if it is NULL. */
+static void ask(realm_session *session, const char *question, const char *answer) {
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    char text[4096];
+    size_t used = 0;
+    CHECK_OK(realm_session_prompt(session, REALM_INPUT_CHAT, question, strlen(question), &error));
+    while (event.kind != REALM_EVENT_DONE) {
+        CHECK_OK(realm_session_poll(session, 0, &event, &error));
+        CHECK(used + event.text_bytes < sizeof text);
+        if (event.text_bytes > 0) {
+            memcpy(text + used, event.text, event.text_bytes);
+        }
+        used += event.text_bytes;
+    }
+    text[used] = '\0';
+    CHECK(used > 0);
+    CHECK(answer == NULL || strcmp(text, answer) == 0);
+}
+
+static uint32_t position(realm_session *session) {
+    realm_error error = {0, ""};
+    uint32_t at = 0;
+    CHECK_OK(realm_session_position(session, &at, &error));
+    return at;
+}
+
+static void test_rewind(void) {
+    realm_session *session = open_session();
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    CHECK(position(session) == 0);
+    ask(session, FRANCE, PARIS);
+    const uint32_t at = position(session);
+    CHECK(at > 0);
+    ask(session, "And of Italy?", NULL);
+    CHECK(position(session) > at);
+    CHECK_OK(realm_session_rewind(session, at, &error));
+    CHECK(position(session) == at);
+    CHECK(realm_session_rewind(session, at + 1, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_rewind(NULL, 0, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_position(session, NULL, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK_OK(realm_session_prompt(session, REALM_INPUT_CHAT, FRANCE, strlen(FRANCE), &error));
+    CHECK(realm_session_rewind(session, 0, &error) == REALM_STATUS_STATE);
+    realm_session_cancel(session);
+    CHECK_OK(realm_session_poll(session, 0, &event, &error));
+    CHECK(event.kind == REALM_EVENT_DONE && event.reason == REALM_DONE_CANCELLED);
+    CHECK_OK(realm_session_rewind(session, 0, &error));
+    ask(session, FRANCE, PARIS);
+    CHECK(position(session) == at);
+    realm_session_close(session);
+}
+
+int main(void) {
+    realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
+    realm_model_source source = REALM_MODEL_SOURCE_INIT;
+    realm_posix_map map = {NULL, 0};
+    realm_error error = {0, ""};
+    realm_bytes part;
+    uint32_t id = 0;
+    (void)alarm(240);
+    if (realm_posix_map_file(DEMO_MODEL, &map, &error) == REALM_STATUS_NOT_FOUND) {
+        fprintf(stderr, "skipped: %s\n", error.message);
+        return 77;
+    }
+    part.data = map.data;
+    part.bytes = map.bytes;
+    source.parts = &part;
+    source.part_count = 1;
+    source.id = MODEL;
+    source.release = realm_posix_release;
+    CHECK_OK(realm_model_register(NULL, &source, &id, &error));
+    options.platform = realm_posix_platform();
+    CHECK_OK(realm_runtime_create(&options, &runtime, &error));
+    test_rewind();
+    realm_runtime_destroy(runtime);
+    return 0;
+}
