@@ -816,6 +816,17 @@ typedef struct realm_session_stats {
     uint64_t decode_tokens;
 } realm_session_stats;
 
+/* Takes the next `bytes` bytes of a saved session. Called on the thread that saves; may not use the session.
+ * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
+ */
+typedef int32_t (*realm_write_fn)(void *ctx, const void *data, size_t bytes);
+
+/* Fills `data` with exactly the next `bytes` bytes of a saved session. Called on the thread that loads.
+ * Returns 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where
+ * there are no more, for instance.
+ */
+typedef int32_t (*realm_read_fn)(void *ctx, void *data, size_t bytes);
+
 /* Opens a session with a model of the runtime's store. The guest reads the model's metadata and
  * records its programs in the call.
  *
@@ -972,6 +983,88 @@ realm_status realm_session_position(realm_session *session,
 realm_status realm_session_rewind(realm_session *session,
                                   uint32_t position,
                                   realm_error *error);
+
+/* Opens a second session that goes on from where this one is, between turns: several answers to one question, several
+ * characters after one introduction. From here on neither can notice the other.
+ *
+ * The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own; the
+ * guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both sessions'
+ * statistics. Limits, parameters, log, clock and threads are the first one's, statistics begin anew.
+ *
+ * `out` receives the session. Owns: the caller, until `realm_session_close`; in any order.
+ *
+ * Threads: the two may then be used by two threads.
+ *
+ * Returns `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of its own or has mutable
+ * globals that are no numbers, `LIMIT`, `NO_MEMORY`, `BACKEND`.
+ */
+realm_status realm_session_fork(realm_session *session,
+                                realm_session **out,
+                                realm_error *error);
+
+/* Writes the session's state to the caller's buffer, between turns. Two calls: `bytes` always receives the size.
+ *
+ * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
+ * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left
+ * out. It holds what was said in the session, and is not encrypted.
+ *
+ * The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
+ *
+ * Returns `BUFFER_TOO_SMALL`, `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of
+ * its own or has mutable globals that are no numbers, `BACKEND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_save(realm_session *session,
+                                void *data,
+                                size_t capacity,
+                                size_t *bytes,
+                                realm_error *error);
+
+/* As `realm_session_save`, to a callback, which is called with up to some thousand bytes at a time.
+ *
+ * `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
+ *
+ * Returns what `write` returns if that is negative, and what `realm_session_save` returns.
+ */
+realm_status realm_session_save_to(realm_session *session,
+                                   realm_write_fn write,
+                                   void *ctx,
+                                   realm_error *error);
+
+/* Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
+ *
+ * Runtime, model and options are as for `realm_session_open`, with the guest that the state was saved with. Parameters in the
+ * options replace those of the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
+ * the state asks for. The model may have another id than then. Statistics begin anew.
+ *
+ * `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
+ * session that can do no more than any other.
+ * `out` receives the session. Owns: the caller, until `realm_session_close`.
+ *
+ * Returns `FORMAT` for what is no state, is cut short or damaged; `INVALID_ARGUMENT` for the state of another model or guest;
+ * `UNSUPPORTED` for one of another version of the format or another page layout; and what `realm_session_open` returns.
+ */
+realm_status realm_session_load(realm_runtime *runtime,
+                                uint32_t model_id,
+                                const realm_session_options *options,
+                                const void *data,
+                                size_t bytes,
+                                realm_session **out,
+                                realm_error *error);
+
+/* As `realm_session_load`, from a callback. What comes behind the state is not asked for. Damage is found at the end, unless it
+ * shows before, and may then be called something else than `FORMAT`.
+ *
+ * `read`, `ctx`: gives the bytes, in order; `ctx` is its first argument.
+ *
+ * Returns what `read` returns if that is negative, and what `realm_session_load` returns.
+ */
+realm_status realm_session_load_from(realm_runtime *runtime,
+                                     uint32_t model_id,
+                                     const realm_session_options *options,
+                                     realm_read_fn read,
+                                     void *ctx,
+                                     realm_session **out,
+                                     realm_error *error);
 
 /* ============================================================================================
  * The CPU port: which instructions it uses.

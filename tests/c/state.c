@@ -1,4 +1,4 @@
-/* state.c - a session's context as a whole, from C: where it is, and back. */
+/* state.c - a session's state as a whole, from C: where it is and back, saved and loaded, forked. */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
@@ -76,6 +76,104 @@ static void test_rewind(void) {
     realm_session_close(session);
 }
 
+/* A file in memory, as a callback sees it. */
+typedef struct file {
+    unsigned char *bytes;
+    size_t size;
+    size_t at;
+    size_t capacity;
+} file;
+
+static int32_t write_file(void *ctx, const void *data, size_t bytes) {
+    file *f = (file *)ctx;
+    if (bytes > f->capacity - f->size) {
+        return REALM_STATUS_IO;
+    }
+    memcpy(f->bytes + f->size, data, bytes);
+    f->size += bytes;
+    return 0;
+}
+
+static int32_t read_file(void *ctx, void *data, size_t bytes) {
+    file *f = (file *)ctx;
+    if (bytes > f->size - f->at) {
+        return REALM_STATUS_FORMAT;
+    }
+    memcpy(data, f->bytes + f->at, bytes);
+    f->at += bytes;
+    return 0;
+}
+
+static void test_save_and_load(void) {
+    realm_session *session = open_session();
+    realm_session *loaded = NULL;
+    realm_error error = {0, ""};
+    file f = {NULL, 0, 0, 0};
+    unsigned char *state;
+    size_t need = 0;
+    ask(session, FRANCE, PARIS);
+    CHECK(realm_session_save(session, NULL, 0, &need, &error) == REALM_STATUS_BUFFER_TOO_SMALL);
+    CHECK(need > 1000);
+    state = (unsigned char *)malloc(need);
+    f.bytes = (unsigned char *)malloc(need);
+    CHECK(state != NULL && f.bytes != NULL);
+    CHECK(realm_session_save(session, state, need - 1, &need, &error) == REALM_STATUS_BUFFER_TOO_SMALL);
+    CHECK_OK(realm_session_save(session, state, need, &need, &error));
+    f.capacity = need - 1;
+    CHECK(realm_session_save_to(session, write_file, &f, &error) == REALM_STATUS_IO);
+    f.capacity = need;
+    f.size = 0;
+    CHECK_OK(realm_session_save_to(session, write_file, &f, &error));
+    CHECK(f.size == need && memcmp(f.bytes, state, need) == 0);
+    ask(session, "And of Italy?", NULL);
+    const uint32_t at = position(session);
+
+    CHECK_OK(realm_session_load(runtime, MODEL, NULL, state, need, &loaded, &error));
+    ask(loaded, "And of Italy?", NULL);
+    CHECK(position(loaded) == at);
+    realm_session_close(loaded);
+    CHECK_OK(realm_session_load_from(runtime, MODEL, NULL, read_file, &f, &loaded, &error));
+    CHECK(f.at == need);
+    ask(loaded, "And of Italy?", NULL);
+    CHECK(position(loaded) == at);
+    realm_session_close(loaded);
+
+    loaded = NULL;
+    f.at = 1;
+    CHECK(realm_session_load_from(runtime, MODEL, NULL, read_file, &f, &loaded, &error) == REALM_STATUS_FORMAT);
+    CHECK(realm_session_load(runtime, MODEL, NULL, state, need - 1, &loaded, &error) == REALM_STATUS_FORMAT);
+    CHECK(realm_session_load(runtime, MODEL, NULL, NULL, 0, &loaded, &error) == REALM_STATUS_FORMAT);
+    CHECK(realm_session_load(runtime, 777, NULL, state, need, &loaded, &error) == REALM_STATUS_NOT_FOUND);
+    state[need / 2] ^= 1;
+    CHECK(realm_session_load(runtime, MODEL, NULL, state, need, &loaded, &error) == REALM_STATUS_FORMAT);
+    CHECK(realm_session_save_to(session, NULL, NULL, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_load_from(runtime, MODEL, NULL, NULL, NULL, &loaded, &error) ==
+          REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(loaded == NULL);
+    realm_session_close(session);
+    free(state);
+    free(f.bytes);
+}
+
+static void test_fork(void) {
+    realm_session *session = open_session();
+    realm_session *fork = NULL;
+    realm_error error = {0, ""};
+    ask(session, "What is the capital of Italy?", NULL);
+    const uint32_t at = position(session);
+    CHECK_OK(realm_session_fork(session, &fork, &error));
+    CHECK(position(fork) == at);
+    ask(session, FRANCE, NULL);
+    CHECK(position(fork) == at && position(session) > at);
+    const uint32_t then = position(session);
+    realm_session_close(session);
+    ask(fork, FRANCE, NULL);
+    CHECK(position(fork) == then);
+    CHECK(realm_session_fork(fork, NULL, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_fork(NULL, &session, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    realm_session_close(fork);
+}
+
 int main(void) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_model_source source = REALM_MODEL_SOURCE_INIT;
@@ -98,6 +196,8 @@ int main(void) {
     options.platform = realm_posix_platform();
     CHECK_OK(realm_runtime_create(&options, &runtime, &error));
     test_rewind();
+    test_save_and_load();
+    test_fork();
     realm_runtime_destroy(runtime);
     return 0;
 }

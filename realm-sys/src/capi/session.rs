@@ -250,6 +250,22 @@ pub unsafe extern "C" fn realm_session_open(
     out: *mut *mut realm_session,
     error: *mut realm_error,
 ) -> realm_status {
+    // SAFETY: the caller's promise.
+    unsafe { open_with(runtime, model_id, options, out, error, Session::open) }
+}
+
+/// Makes a session from a caller's options.
+///
+/// # Safety
+/// As for `realm_session_open`.
+unsafe fn open_with(
+    runtime: *mut realm_runtime,
+    model_id: u32,
+    options: *const realm_session_options,
+    out: *mut *mut realm_session,
+    error: *mut realm_error,
+    make: impl FnOnce(Options) -> Result<Session>,
+) -> realm_status {
     guard(error, || {
         // SAFETY: the caller's promise.
         let runtime = unsafe { runtime_ref(runtime) }?;
@@ -264,14 +280,27 @@ pub unsafe extern "C" fn realm_session_open(
         };
         // SAFETY: the caller's promise.
         let options = unsafe { convert(runtime, model_id, given.as_ref()) }?;
-        let session = Session::open(options)?;
-        let handle = realm_session {
-            cancel: Arc::clone(session.cancel_flag()),
-            session,
-        };
         // SAFETY: the caller's promise.
-        unsafe { put(out, new_handle(handle, "session")?, "out") }
+        unsafe { put_session(out, || make(options)) }
     })
+}
+
+/// Makes a session and gives it to the caller.
+///
+/// # Safety
+/// `out` is NULL or points to a pointer.
+unsafe fn put_session(
+    out: *mut *mut realm_session,
+    make: impl FnOnce() -> Result<Session>,
+) -> Result<()> {
+    check(out, "out")?;
+    let session = make()?;
+    let handle = realm_session {
+        cancel: Arc::clone(session.cancel_flag()),
+        session,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { put(out, new_handle(handle, "session")?, "out") }
 }
 
 /// The options in the library's own terms.

@@ -1,7 +1,8 @@
 //! What a session holds on its backend: buffers, KV pages and scratch, counted against its limits.
 //!
 //! KV pages are 64 positions long and hold the parts of all layers of a group, so that fork, rewind and
-//! prefix sharing are operations on a short table. A page is zeroed when it is made and when it is freed.
+//! prefix sharing are operations on a short table. A page is zeroed when it is made and when it is freed. Pages
+//! are shared with forks of the session until one of them writes: it then gets a copy of its own, before the step.
 
 use super::kernels::attention::KvLayout;
 use super::op::{TYPE_F16, TYPE_F32, TYPE_I32};
@@ -10,9 +11,10 @@ use crate::backend::host::{Buffer, Selected};
 use crate::backend::table::{
     REALM_KV_PAGE_POSITIONS, realm_buffer, realm_kv_layer, realm_kv_table,
 };
-use crate::error::Result;
+use crate::error::{Result, try_vec};
 use crate::quant::GgmlType;
 use crate::{bail, err};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
 
@@ -68,7 +70,7 @@ struct Group {
     page_bytes: u64,
     max_positions: u32,
     window: u32,
-    pages: Vec<Buffer>,
+    pages: Vec<Arc<Buffer>>,
     handles: Vec<*mut c_void>,
 }
 
@@ -98,6 +100,12 @@ unsafe impl Sync for Memory {}
 fn reserve<T>(v: &mut Vec<T>, more: usize, what: &str) -> Result<()> {
     v.try_reserve(more)
         .map_err(|_| err!(NoMemory, "no memory for {more} more {what}"))
+}
+
+fn copied<T: Clone>(from: &[T], what: &str) -> Result<Vec<T>> {
+    let mut to = try_vec(from.len(), what)?;
+    to.extend_from_slice(from);
+    Ok(to)
 }
 
 /// How a layer's part of a page is laid out.
@@ -174,7 +182,8 @@ impl Memory {
         Ok(handle)
     }
 
-    fn buffer(&self, handle: u32) -> Result<&Buffer> {
+    /// A buffer.
+    pub fn buffer(&self, handle: u32) -> Result<&Buffer> {
         self.buffers
             .get(handle as usize)
             .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))
@@ -287,8 +296,9 @@ impl Memory {
         self.positions
     }
 
-    /// Makes pages until a group reaches `positions`. Nothing changes on failure but pages made so far.
-    pub(super) fn kv_reach(&mut self, group: u32, positions: u32) -> Result<()> {
+    /// Makes pages until a group reaches `positions`, and makes those from position `from` on the session's own, to be written.
+    /// Nothing changes on failure but pages made so far.
+    pub(super) fn kv_reach(&mut self, group: u32, from: u32, positions: u32) -> Result<()> {
         self.sealed = true;
         let Some(Some(g)) = self.groups.get_mut(group as usize) else {
             bail!(Internal, "KV group {group} does not exist");
@@ -307,8 +317,18 @@ impl Memory {
             reserve(&mut g.handles, 1, "KV pages")?;
             let page = self.on.backend.buffer(g.page_bytes, "KV page")?;
             g.handles.push(page.handle());
-            g.pages.push(page);
+            g.pages.push(Arc::new(page));
             self.usage.kv_bytes = total;
+        }
+        let first = (from / REALM_KV_PAGE_POSITIONS) as usize;
+        let written = g.pages.iter_mut().zip(&mut g.handles).take(need);
+        for (page, handle) in written.skip(first) {
+            if Arc::get_mut(page).is_none() {
+                let mut own = self.on.backend.buffer(g.page_bytes, "KV page")?;
+                own.copy_from(page)?;
+                *handle = own.handle();
+                *page = Arc::new(own);
+            }
         }
         self.positions = self.positions.max(positions);
         self.refresh(group as usize);
@@ -337,6 +357,93 @@ impl Memory {
             self.refresh(i);
         }
         Ok(())
+    }
+
+    /// The same again, for a fork of the session: buffers are copied, pages shared. Shared pages count against both sessions'
+    /// limits, because either may have to have all of them some day.
+    pub fn fork(&self) -> Result<Self> {
+        let mut m = Self::new(self.on.clone(), self.limits);
+        for (desc, from) in self.buffer_descs.iter().zip(&self.buffers) {
+            let to = m.buffer_create(desc.r#type, desc.cols, desc.rows)?;
+            if let Some(to) = m.buffer_mut(to) {
+                to.copy_from(from)?;
+            }
+        }
+        m.kv_layers = copied(&self.kv_layers, "KV layers")?;
+        m.tables = copied(&self.tables, "KV groups")?;
+        m.groups = try_vec(self.groups.len(), "KV groups")?;
+        for group in &self.groups {
+            m.groups.push(match group {
+                Some(g) => Some(Group {
+                    page_bytes: g.page_bytes,
+                    max_positions: g.max_positions,
+                    window: g.window,
+                    pages: copied(&g.pages, "KV pages")?,
+                    handles: copied(&g.handles, "KV pages")?,
+                }),
+                None => None,
+            });
+            m.refresh(m.groups.len() - 1);
+        }
+        m.usage.kv_bytes = self.usage.kv_bytes;
+        m.positions = self.positions;
+        m.sealed = self.sealed;
+        let has = |b: &Option<Buffer>| b.as_ref().map_or(0, Buffer::bytes);
+        m.reserve_scratch(has(&self.scratch), has(&self.workspace))?;
+        Ok(m)
+    }
+
+    /// A KV layer as it was asked for.
+    pub fn kv_desc(&self, layer: &realm_kv_layer) -> KvDesc {
+        let group = self.groups.get(layer.group as usize);
+        KvDesc {
+            ty: layer.r#type,
+            n_head_kv: layer.n_head_kv,
+            head_dim_k: layer.head_dim_k,
+            head_dim_v: layer.head_dim_v,
+            max_positions: layer.max_positions,
+            group: layer.group,
+            window: group.and_then(Option::as_ref).map_or(0, |g| g.window),
+        }
+    }
+
+    /// How many KV groups there are, with those that have no layer.
+    pub fn group_count(&self) -> u32 {
+        self.groups.len() as u32
+    }
+
+    /// A group's pages and the size of one.
+    pub fn pages(&self, group: u32) -> (&[Arc<Buffer>], u64) {
+        match self.groups.get(group as usize) {
+            Some(Some(g)) => (&g.pages, g.page_bytes),
+            _ => (&[], 0),
+        }
+    }
+
+    /// A page to be filled, which is made if it is the next.
+    pub fn page_restore(&mut self, group: u32, page: u32) -> Result<&mut Buffer> {
+        let most = match self.groups.get(group as usize) {
+            Some(Some(g)) => g.max_positions,
+            _ => 0,
+        };
+        let from = page.saturating_mul(REALM_KV_PAGE_POSITIONS);
+        if from >= most {
+            bail!(
+                Format,
+                "page {page} of KV group {group}, of {most} positions"
+            );
+        }
+        self.kv_reach(group, from, from + 1)?;
+        self.pages_mut(group)
+            .get_mut(page as usize)
+            .and_then(Arc::get_mut)
+            .ok_or_else(|| err!(Internal, "page {page} of KV group {group} is gone"))
+    }
+
+    /// Says how far the restored pages go, and whether layers may still be added.
+    pub fn kv_restored(&mut self, positions: u32, sealed: bool) {
+        self.positions = positions;
+        self.sealed = sealed;
     }
 
     /// Makes sure that scratch and workspace are at least this large.
@@ -384,11 +491,11 @@ impl Memory {
         self.scratch.as_mut()
     }
 
-    pub(super) fn buffer_mut(&mut self, handle: u32) -> Option<&mut Buffer> {
+    pub(crate) fn buffer_mut(&mut self, handle: u32) -> Option<&mut Buffer> {
         self.buffers.get_mut(handle as usize)
     }
 
-    pub(super) fn pages_mut(&mut self, group: u32) -> &mut [Buffer] {
+    pub(super) fn pages_mut(&mut self, group: u32) -> &mut [Arc<Buffer>] {
         match self.groups.get_mut(group as usize) {
             Some(Some(g)) => &mut g.pages,
             _ => &mut [],

@@ -23,7 +23,7 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 14;
 /// Tables of an instance.
 const MAX_TABLES: usize = 4;
 /// Programs that exist at the same time.
-const MAX_PROGRAMS: usize = 16;
+pub const MAX_PROGRAMS: usize = 16;
 /// Models a guest may have registered at the same time.
 const MAX_REGISTERED: usize = 64;
 
@@ -102,6 +102,11 @@ impl Models {
         Ok(id)
     }
 
+    /// Whether the guest has models of its own, in use or not.
+    pub fn has_registered(&self) -> bool {
+        !self.registered.is_empty() || self.leaving.iter().any(|m| m.0.strong_count() > 0)
+    }
+
     /// Takes back one registration this guest made.
     pub fn remove(&mut self, id: u32) -> Result<()> {
         let at = self
@@ -152,6 +157,27 @@ impl Compute {
             .get(handle as usize)
             .and_then(Option::as_ref)
             .ok_or_else(|| err!(NotFound, "no program has the handle {handle}"))
+    }
+
+    /// Takes over another session's programs and what else a fork of it needs. Memory is not among it.
+    pub fn share(&mut self, other: &Self) -> Result<()> {
+        self.programs = try_vec(other.programs.len(), "programs")?;
+        self.programs.extend_from_slice(&other.programs);
+        self.logits = other.logits;
+        self.stepped = other.stepped;
+        Ok(())
+    }
+
+    /// Puts a saved program, or none, under the next handle.
+    pub fn restore_program(&mut self, program: Option<Arc<Prepared>>) -> Result<()> {
+        if self.programs.len() >= MAX_PROGRAMS {
+            bail!(Limit, "a guest may have {MAX_PROGRAMS} programs at a time");
+        }
+        self.programs
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a program"))?;
+        self.programs.push(program);
+        Ok(())
     }
 
     /// Keeps a program under the lowest free handle.
@@ -283,6 +309,21 @@ impl HostState {
             platform: parts.platform,
             grant_clock: parts.grant_clock,
             log: parts.log,
+        }
+    }
+
+    /// What a session with the same means is made of.
+    pub fn parts(&self, limits: Limits, memory: Memory, params: Params) -> HostParts {
+        HostParts {
+            store: self.models.store.clone(),
+            model: self.models.own.clone(),
+            limits,
+            memory,
+            params,
+            platform: self.platform,
+            grant_clock: self.grant_clock,
+            thread_count: self.compute.thread_count,
+            log: self.log,
         }
     }
 

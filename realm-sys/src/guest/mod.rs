@@ -3,6 +3,7 @@
 //! | file        | what it is |
 //! |-------------|------------|
 //! | `engine`    | a loaded module with an engine of its own, checked against `guest/ABI.md` |
+//! | `globals`   | a module's mutable globals, made visible for saving |
 //! | `instance`  | one session's instance: event calls, sliced by fuel |
 //! | `host`      | what the imports work on: the state of one session |
 //! | `memory`    | guest pointers, checked |
@@ -13,6 +14,7 @@
 //! takes time is paid for with fuel, and a trap ends its session only.
 
 pub mod engine;
+mod globals;
 pub mod host;
 pub mod imports;
 pub mod instance;

@@ -7,16 +7,20 @@
 //! |----------|------------|
 //! | `poll`   | the state machine: guest slice, step slice, guest slice, … |
 //! | `many`   | several sessions at once: their steps in one batch |
+//! | `fork`   | a second session from where one is |
+//! | `state`  | a session as bytes, and back |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
 //! | `stats`  | what it cost |
 
+mod fork;
 pub mod limits;
 pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
+pub mod state;
 pub mod stats;
 
 #[cfg(test)]
@@ -101,10 +105,16 @@ pub struct Session {
     cancel: Arc<AtomicBool>,
     /// The context ends before the position that the logits are of.
     rewound: bool,
-    fuel_per_event: u64,
+    limits: Limits,
     stats: Stats,
     turn: Turn,
     place: many::Place,
+}
+
+/// What a session that is not opened by its guest goes on with.
+struct Origin {
+    limits: Limits,
+    rewound: bool,
 }
 
 /// What is counted per turn.
@@ -150,21 +160,28 @@ impl Session {
             thread_count: options.thread_count,
             log: options.log,
         });
-        let mut session = Self {
-            instance: Instance::new(&options.guest, host)?,
+        let instance = Instance::new(&options.guest, host)?;
+        let rewound = false;
+        let mut session = Self::of(instance, Origin { limits, rewound });
+        session.run_open(options.model_id)?;
+        Ok(session)
+    }
+
+    /// A session between turns.
+    fn of(instance: Instance, origin: Origin) -> Self {
+        Self {
+            instance,
             phase: Phase::Idle,
             ending: None,
             failed: None,
             step_error: None,
             cancel: Arc::new(AtomicBool::new(false)),
-            rewound: false,
-            fuel_per_event: limits.fuel_per_event,
+            rewound: origin.rewound,
+            limits: origin.limits,
             stats: Stats::default(),
             turn: Turn::default(),
             place: many::Place::default(),
-        };
-        session.run_open(options.model_id)?;
-        Ok(session)
+        }
     }
 
     /// Set from any thread to end the running turn; see [`cancel`](Self::cancel).

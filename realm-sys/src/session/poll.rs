@@ -203,7 +203,7 @@ impl Session {
     pub(super) fn begin(&mut self, kind: u32, a: u32, b: u32) {
         self.turn.decoding =
             kind != event::OPEN && self.instance.host().outbox.tokens() > self.turn.tokens_before;
-        self.instance.begin(kind, a, b, self.fuel_per_event);
+        self.instance.begin(kind, a, b, self.limits.fuel_per_event);
         self.stats.guest_events += 1;
         self.turn.slices = 0;
         self.phase = Phase::Event(kind);

@@ -238,3 +238,343 @@ fn newer(body: &str, answer: &str) -> Arc<LoadedGuest> {
     new[at + 2] = 2;
     LoadedGuest::load(&new).unwrap()
 }
+
+/// All that two sessions show from here on, a chat turn and one of fixed tokens.
+fn goes_on_equally(a: &mut Session, b: &mut Session, what: &str) {
+    assert_eq!(a.position(), b.position(), "{what}");
+    assert_eq!(chat(a, "And of Italy?"), chat(b, "And of Italy?"), "{what}");
+    assert_eq!(a.position(), b.position(), "{what}");
+    let tokens: Vec<u32> = (265..285).collect();
+    assert_eq!(ids(a, &tokens), ids(b, &tokens), "{what}");
+}
+
+fn saved(s: &Session) -> Vec<u8> {
+    let mut bytes = vec![];
+    s.save(&mut |part| {
+        bytes.extend_from_slice(part);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(bytes.len() as u64, s.saved_bytes().unwrap());
+    bytes
+}
+
+#[test]
+fn a_loaded_session_goes_on_as_the_saved_one() {
+    let demo = Demo::new();
+    for (i, params) in KINDS.into_iter().enumerate() {
+        let mut s = demo.open(params);
+        // Before anything has happened.
+        let mut early = Session::load_bytes(demo.options(&[]), &saved(&s)).unwrap();
+        let want = chat(&mut s, "What is the capital of France?");
+        assert_eq!(chat(&mut early, "What is the capital of France?"), want);
+        let bytes = saved(&s);
+        // Saving changes nothing, and is the same each time, also of what was loaded.
+        assert!(bytes == saved(&s));
+        let mut options = demo.options(&[]);
+        options.thread_count = 3;
+        // The model has another id now, which the guest need not know.
+        options.model_id = 99;
+        let mut t = Session::load_bytes(options, &bytes).unwrap();
+        assert!(bytes == saved(&t));
+        assert_eq!(logits(&s), logits(&t));
+        let (a, b) = (s.stats(), t.stats());
+        assert_eq!(
+            (
+                a.kv_bytes,
+                a.buffer_bytes,
+                a.scratch_bytes,
+                a.guest_linear_memory_bytes
+            ),
+            (
+                b.kv_bytes,
+                b.buffer_bytes,
+                b.scratch_bytes,
+                b.guest_linear_memory_bytes
+            )
+        );
+        goes_on_equally(&mut s, &mut t, &std::format!("kind {i}"));
+        // Back, and once more from there.
+        for x in [&mut s, &mut t] {
+            x.rewind(20).unwrap();
+        }
+        let mut u = Session::load_bytes(demo.options(&[]), &saved(&t)).unwrap();
+        assert!(u.logits(&mut [0.0; 4096]).is_err());
+        goes_on_equally(&mut s, &mut u, &std::format!("kind {i}, rewound"));
+    }
+}
+
+#[test]
+fn a_state_loads_on_another_backend() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[]);
+    chat(&mut s, "What is the capital of France?");
+    let mut options = demo.options(&[]);
+    let backends = crate::backend::host::Backends::new(&options.platform).unwrap();
+    options.backend = backends.select(Some("reference")).unwrap();
+    let mut t = Session::load_bytes(options, &saved(&s)).unwrap();
+    goes_on_equally(&mut s, &mut t, "reference");
+}
+
+#[test]
+fn foreign_cut_and_damaged_states_are_refused() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[("ctx", "64"), ("n_predict", "3")]);
+    chat(&mut s, "Hello");
+    let bytes = saved(&s);
+    let status = |o: Options, b: &[u8]| Session::load_bytes(o, b).err().map(|e| e.status());
+    let open = || demo.options(&[]);
+    assert_eq!(status(open(), &bytes), None);
+    for n in (0..bytes.len())
+        .step_by(997)
+        .chain([7, 8, 39, 40, bytes.len() - 1])
+    {
+        assert_eq!(
+            status(open(), &bytes[..n]),
+            Some(Status::Format),
+            "cut at {n}"
+        );
+        let mut bad = bytes.clone();
+        bad[n] ^= 0x10;
+        assert_eq!(status(open(), &bad), Some(Status::Format), "damaged at {n}");
+    }
+    let mut long = bytes.clone();
+    long.push(0);
+    assert_eq!(status(open(), &long), Some(Status::Format));
+    // Another model, another guest, another version: the checksum is right.
+    let mut o = open();
+    o.model = options(&demo.guest).model;
+    assert_eq!(status(o, &bytes), Some(Status::InvalidArgument));
+    let mut o = open();
+    o.guest = stepping(1, 1, 4);
+    assert_eq!(status(o, &bytes), Some(Status::InvalidArgument));
+    let mut newer = bytes.clone();
+    newer[8] = 2;
+    sign(&mut newer);
+    assert_eq!(status(open(), &newer), Some(Status::Unsupported));
+    // Limits hold.
+    for limit in 0..4 {
+        let mut o = open();
+        let l = &mut o.limits;
+        *[
+            &mut l.guest_memory_bytes,
+            &mut l.buffer_bytes,
+            &mut l.kv_bytes,
+            &mut l.scratch_bytes,
+        ][limit] = 1000;
+        assert_eq!(status(o, &bytes), Some(Status::Limit), "limit {limit}");
+    }
+}
+
+/// Makes the checksum right again.
+fn sign(state: &mut [u8]) {
+    use sha2::Digest;
+    let (body, sum) = state.split_last_chunk_mut::<32>().unwrap();
+    *sum = sha2::Sha256::digest(&*body).into();
+}
+
+#[test]
+fn made_up_states_do_no_harm() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[("ctx", "64"), ("n_predict", "3"), ("temp", "0.5")]);
+    chat(&mut s, "Hello");
+    let bytes = saved(&s);
+    let mut x = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x as usize
+    };
+    let (mut loaded, mut refused) = (0, 0);
+    // Where the structure is, each word by itself; anywhere, several at once.
+    for round in 0..700 {
+        let mut bad = bytes.clone();
+        let places = if round < 400 { 1 } else { 1 + next() % 8 };
+        for _ in 0..places {
+            let at = match round {
+                0..200 => round + 8,
+                200..400 => 8 + next() % 2000,
+                _ => next() % (bad.len() - 40),
+            };
+            let word = match next() % 4 {
+                0 => u32::MAX,
+                1 => next() as u32,
+                2 => next() as u32 % 4,
+                _ => 1 << (next() % 32),
+            };
+            bad[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        sign(&mut bad);
+        let mut o = demo.options(&[]);
+        o.limits.guest_memory_bytes = 8 << 20;
+        o.limits.buffer_bytes = 8 << 20;
+        o.limits.kv_bytes = 8 << 20;
+        o.limits.scratch_bytes = 8 << 20;
+        o.limits.fuel_per_event = 20_000_000;
+        let Ok(mut s) = Session::load_bytes(o, &bad) else {
+            refused += 1;
+            continue;
+        };
+        loaded += 1;
+        if s.prompt(InputKind::Chat, b"Hi").is_ok() {
+            for _ in 0..40 {
+                if !matches!(s.poll(0), Ok(Event::Again | Event::Token(_))) {
+                    break;
+                }
+            }
+        }
+        let _ = s.rewind(1);
+    }
+    assert!(loaded > 50 && refused > 50, "{loaded} {refused}");
+}
+
+#[test]
+fn what_cannot_be_taken_out_of_a_session_is_not_saved() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[]);
+    let status = |s: &Session| {
+        let fork = s.fork().err().map(|e| e.status());
+        assert_eq!(s.saved_bytes().err().map(|e| e.status()), fork);
+        fork
+    };
+    assert_eq!(status(&s), None);
+    s.prompt(InputKind::Chat, b"Hello").unwrap();
+    assert_eq!(status(&s), Some(Status::State));
+    assert!(matches!(s.poll(0).unwrap(), Event::Token(_)));
+    assert_eq!(status(&s), Some(Status::State));
+    while s.is_busy() {
+        s.poll(0).unwrap();
+    }
+    assert_eq!(status(&s), None);
+    // What a sink or a source says is what comes out.
+    let full = |_: &[u8]| Err(crate::err!(Io, "disk full"));
+    assert_eq!(s.save(&mut { full }).unwrap_err().status(), Status::Io);
+    let gone = |_: &mut [u8]| Err(crate::err!(Io, "no disk"));
+    let got = Session::load(demo.options(&[]), &mut { gone });
+    assert_eq!(got.err().map(|e| e.status()), Some(Status::Io));
+    // A model of the guest's own.
+    let mut o = options(&newer("", "0"));
+    o.limits.guest_model_bytes = 1 << 20;
+    let mut s = Session::open(o).unwrap();
+    let models = &mut s.instance.host_mut().models;
+    models.register(&super::tests::model_bytes(), 9).unwrap();
+    assert_eq!(status(&s), Some(Status::Unsupported));
+    // A global that is no number.
+    let g = crate::guest::tests::guest(
+        "(global (mut externref) (ref.null extern))",
+        "(i32.const 0)",
+    );
+    let s = Session::open(options(&g)).unwrap();
+    assert_eq!(status(&s), Some(Status::Unsupported));
+}
+
+/// A guest that counts its turns in globals of every type, and says the count.
+#[test]
+fn globals_are_part_of_the_state() {
+    let more = "(global $a (mut i32) (i32.const 5)) (global i64 (i64.const 3)) (global $b (mut i64) (i64.const -1))
+                (global $c (mut f32) (f32.const 0.5)) (global $d (mut f64) (f64.const -2))";
+    let body = "(if (i32.ne (local.get $kind) (i32.const 2)) (then (return (i32.const 0))))
+        (global.set $a (i32.add (global.get $a) (i32.const 1)))
+        (global.set $b (i64.sub (global.get $b) (i64.const 0x100000000)))
+        (global.set $c (f32.add (global.get $c) (f32.const 1)))
+        (global.set $d (f64.sub (global.get $d) (f64.const 1)))
+        (drop (call $realm_emit (global.get $a) (i32.const 0) (i32.const 0)))
+        (drop (call $realm_emit (i32.wrap_i64 (i64.shr_s (i64.sub (i64.const 0) (global.get $b)) (i64.const 32))) (i32.const 0) (i32.const 0)))
+        (drop (call $realm_emit (i32.trunc_f32_s (global.get $c)) (i32.const 0) (i32.const 0)))
+        (drop (call $realm_emit (i32.trunc_f64_s (f64.neg (global.get $d))) (i32.const 0) (i32.const 0)))
+        (i32.const 1)";
+    let g = crate::guest::tests::guest(more, body);
+    let turn = |s: &mut Session| {
+        let mut tokens = vec![];
+        s.prompt(InputKind::Text, b"x").unwrap();
+        while let Event::Token(t) = s.poll(0).unwrap() {
+            tokens.push(t);
+        }
+        tokens
+    };
+    let mut s = Session::open(options(&g)).unwrap();
+    assert_eq!(turn(&mut s), [6, 1, 1, 3]);
+    assert_eq!(turn(&mut s), [7, 2, 2, 4]);
+    let mut loaded = Session::load_bytes(options(&g), &saved(&s)).unwrap();
+    let mut forked = s.fork().unwrap();
+    for x in [&mut loaded, &mut forked, &mut s] {
+        assert_eq!(turn(x), [8, 3, 3, 5]);
+    }
+}
+
+#[test]
+fn a_fork_is_a_separate_session() {
+    let demo = Demo::new();
+    for (i, params) in KINDS.into_iter().enumerate() {
+        let open = || {
+            let mut s = demo.open(params);
+            let shown = chat(&mut s, "What is the capital of France?");
+            (s, shown)
+        };
+        // What two sessions do that never knew of each other.
+        let ((mut one, shown), (mut other, _)) = (open(), open());
+        let italy = chat(&mut one, "And of Italy?");
+        let spain = chat(&mut other, "And of Spain? Tell me at once, and at length.");
+
+        let (mut a, _) = open();
+        let mut b = a.fork().unwrap();
+        let mut c = b.fork().unwrap();
+        assert_eq!(logits(&b), shown.2, "kind {i}");
+        assert_eq!(
+            chat(&mut b, "And of Spain? Tell me at once, and at length."),
+            spain
+        );
+        assert_eq!(chat(&mut a, "And of Italy?"), italy);
+        assert_eq!(a.stats().kv_bytes, one.stats().kv_bytes);
+        // The first of the two is gone; the third has seen nothing of all that.
+        drop(a);
+        assert_eq!(chat(&mut c, "And of Italy?"), italy);
+        // A rewound one writes to pages that others still have.
+        let at = 10;
+        for x in [&mut b, &mut other] {
+            x.rewind(at).unwrap();
+        }
+        let mut d = c.fork().unwrap();
+        goes_on_equally(&mut b, &mut other, "rewound");
+        goes_on_equally(&mut c, &mut one, "third");
+        drop(c);
+        let mut e = demo.open(params);
+        chat(&mut e, "What is the capital of France?");
+        chat(&mut e, "And of Italy?");
+        goes_on_equally(&mut d, &mut e, "fourth");
+    }
+}
+
+#[test]
+fn forks_share_pages_until_they_write() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[("n_predict", "0")]);
+    let tokens: Vec<u32> = (260..260 + 150).map(|t| 260 + t % 30).collect();
+    ids(&mut s, &tokens);
+    let handles = |s: &Session| -> Vec<usize> {
+        let memory = &s.instance.host().compute.memory;
+        memory
+            .pages(0)
+            .0
+            .iter()
+            .map(|p| p.handle() as usize)
+            .collect()
+    };
+    let mut t = s.fork().unwrap();
+    let before = handles(&s);
+    assert_eq!((before.len(), handles(&t)), (3, before.clone()));
+    ids(&mut t, &[261]);
+    // Only the page that was written to is another.
+    let after = handles(&t);
+    assert_eq!(after[..2], before[..2]);
+    assert_ne!(after[2], before[2]);
+    assert_eq!(handles(&s), before);
+    // The other has the third page for itself now, and writes to it as it is.
+    ids(&mut s, &[262]);
+    assert_eq!(handles(&s), before);
+    // Forks run on other threads.
+    let other = std::thread::spawn(move || ids(&mut t, &[263; 70]));
+    ids(&mut s, &[263; 70]);
+    other.join().unwrap();
+}
