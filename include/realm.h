@@ -776,6 +776,12 @@ typedef struct realm_event {
     uint64_t progress_done;
     /* Tokens of the input in all. */
     uint64_t progress_total;
+    /* With TOKEN and `logprob_known`: the natural logarithm of the probability that the model gave the token, at most 0,
+     * before bias, penalties, temperature and other samplers; else 0. The library's guest says it if its parameter `logprobs` is 1.
+     */
+    float logprob;
+    /* 1 if `logprob` is there. */
+    uint32_t logprob_known;
 } realm_event;
 
 /* What a session has cost. Times are nanoseconds, 0 without a platform clock. */

@@ -304,6 +304,11 @@ int32_t realm_emit(int32_t token, const char *text, uint32_t len);
 REALM_GUEST_IMPORT(realm_emit_token)
 int32_t realm_emit_token(uint32_t token);
 
+/* Says how probable the token is that is emitted next in this event: the bits of a float, the natural logarithm
+ * of the probability that the model gave it. Since 0.2. */
+REALM_GUEST_IMPORT(realm_logprob)
+int32_t realm_logprob(uint32_t bits);
+
 /* Lets the host read a session buffer; what 1: logits, f32, one row. */
 REALM_GUEST_IMPORT(realm_publish)
 int32_t realm_publish(uint32_t what, uint32_t buffer);

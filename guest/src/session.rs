@@ -57,7 +57,10 @@ pub struct Session {
     tokens: u32,
     logits: u32,
     sampler: Sampler,
-    program: Option<(Key, u32)>,
+    /// f32 `[1, 1]`: log-sum-exp of the logits, if it was ever asked for.
+    total: Option<u32>,
+    /// The program, what its sampling depends on, and whether it makes the sum.
+    program: Option<(Key, bool, u32)>,
     stops: Stops,
     /// Positions whose steps succeeded.
     committed: u32,
@@ -185,6 +188,7 @@ impl Session {
             tokens,
             logits,
             sampler: Sampler::new(facts.n_vocab, tokens),
+            total: None,
             program: None,
             stops: Stops::default(),
             committed: 0,
@@ -204,20 +208,24 @@ impl Session {
         let key = self
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
-        if let Some((old, handle)) = self.program {
-            if old == key {
+        let logprobs = self.params.logprobs;
+        if let Some((old, sums, handle)) = self.program {
+            if old == key && sums == logprobs {
                 return Ok(());
             }
             abi::program_destroy(handle);
             self.program = None;
         }
+        if logprobs && self.total.is_none() {
+            self.total = Some(abi::buffer(abi::kind::F32, 1, 1)?);
+        }
         let handle = self.record()?;
-        self.program = Some((key, handle));
+        self.program = Some((key, logprobs, handle));
         Ok(())
     }
 
     fn record(&self) -> Result<u32> {
-        let ops = self.family.op_count() + 1 + Sampler::OPS;
+        let ops = self.family.op_count() + 3 + Sampler::OPS;
         let mut r = Recorder::new(self.model, ops)?;
         let io = Io {
             tokens: Operand::buffer(self.tokens),
@@ -236,6 +244,11 @@ impl Session {
             Dim(0),
             io.n_out,
         );
+        if let Some(total) = self.total.filter(|_| self.params.logprobs) {
+            let sum = r.f32(1, io.n_out);
+            r.logsumexp(sum, logits, 1.0);
+            r.copy(Operand::buffer(total), Dim(0), sum, Dim(0), io.n_out);
+        }
         self.sampler.record(&mut r, &regs, logits, io.n_out);
         abi::program_create(&r.finish())
     }
@@ -436,7 +449,7 @@ impl Session {
 
     /// Books the step for `n` tokens whose ids are in the buffer, or will be.
     fn book(&mut self, n: u32, n_out: u32) -> Result<()> {
-        let Some((_, program)) = self.program else {
+        let Some((_, _, program)) = self.program else {
             return Err(fail!(STATE, "no program to run"));
         };
         if n_out == 1 {
@@ -492,6 +505,9 @@ impl Session {
 
     /// Shows a generated token, and either feeds it or ends the turn.
     fn token(&mut self, token: u32) -> Result<Outcome> {
+        if self.params.logprobs {
+            self.logprob(token)?;
+        }
         if self.vocab.n_tokens > 0 && self.stops.idle() {
             abi::emit_token(token)?;
         } else if self.show(token)? {
@@ -516,6 +532,17 @@ impl Session {
         turn.in_flight = 1;
         self.book(1, 1)?;
         Ok(Outcome::Continue)
+    }
+
+    /// Says how probable the model found a token, whatever the samplers made of that.
+    #[cold]
+    #[inline(never)]
+    fn logprob(&self, token: u32) -> Result<()> {
+        let (mut logit, mut total) = ([0f32], [0f32]);
+        abi::buffer_read(self.logits, token, &mut logit)?;
+        abi::buffer_read(self.total.unwrap_or(0), 0, &mut total)?;
+        let ([logit], [total]) = (logit, total);
+        abi::logprob(logit - total)
     }
 
     /// Shows what may be shown after a token; true if a stop string follows.

@@ -219,7 +219,7 @@ int main(void) {
     FIELD(realm_session_options, flags, 104);
     FIELD(realm_session_options, thread_count, 108);
     FIELD(realm_session_options, log, 112);
-    SIZE(realm_event, 56);
+    SIZE(realm_event, 64);
     FIELD(realm_event, struct_size, 0);
     FIELD(realm_event, abi_version, 4);
     FIELD(realm_event, kind, 8);
@@ -230,6 +230,8 @@ int main(void) {
     FIELD(realm_event, text_bytes, 32);
     FIELD(realm_event, progress_done, 40);
     FIELD(realm_event, progress_total, 48);
+    FIELD(realm_event, logprob, 56);
+    FIELD(realm_event, logprob_known, 60);
     SIZE(realm_session_stats, 128);
     FIELD(realm_session_stats, struct_size, 0);
     FIELD(realm_session_stats, abi_version, 4);

@@ -174,6 +174,27 @@ static void test_fork(void) {
     realm_session_close(fork);
 }
 
+static void test_logprob(void) {
+    realm_session *session = open_session();
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    int tokens = 0;
+    CHECK_OK(realm_session_set_param(session, "logprobs", "1", &error));
+    CHECK_OK(realm_session_prompt(session, REALM_INPUT_CHAT, FRANCE, strlen(FRANCE), &error));
+    while (event.kind != REALM_EVENT_DONE) {
+        CHECK_OK(realm_session_poll(session, 0, &event, &error));
+        if (event.kind == REALM_EVENT_TOKEN && event.token >= 0) {
+            /* The demo model is sure of its answer. */
+            CHECK(event.logprob_known == 1 && event.logprob <= 0.0f && event.logprob > -5.0f);
+            tokens++;
+        } else {
+            CHECK(event.logprob_known == 0);
+        }
+    }
+    CHECK(tokens > 0);
+    realm_session_close(session);
+}
+
 int main(void) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_model_source source = REALM_MODEL_SOURCE_INIT;
@@ -198,6 +219,7 @@ int main(void) {
     test_rewind();
     test_save_and_load();
     test_fork();
+    test_logprob();
     realm_runtime_destroy(runtime);
     return 0;
 }

@@ -173,6 +173,35 @@ fn a_turn_cancelled_at_once_never_happened() {
 }
 
 #[test]
+fn probabilities_are_said_when_asked_for() {
+    let mut c = Chat::open(tiny(&[("n_predict", "2")])).unwrap();
+    assert_eq!(c.run(TEXT, b"x", &ids("ab"), 99), Outcome::Length as i32);
+    assert!(host(|h| h.logprobs.is_empty()));
+    let programs = host(|h| h.programs.len());
+    host(|h| h.set("logprobs", "1"));
+    assert_eq!(c.run(TEXT, b"x", &ids("ab"), 1), 0);
+    let total = host(|h| {
+        assert_eq!(h.programs.len(), programs + 1);
+        // The tokens' buffer, the logits', the sum's: the fake host computes nothing of them.
+        let logits = &mut h.buffers[1].3;
+        logits[4 * 98..][..4].copy_from_slice(&(-3.5f32).to_le_bytes());
+        let (kind, cols, rows, sum) = h.buffers.last_mut().unwrap();
+        assert_eq!((*kind, *cols, *rows), (abi::kind::F32, 1, 1));
+        sum.copy_from_slice(&2.0f32.to_le_bytes());
+        h.buffers.len()
+    });
+    host(Host::complete);
+    assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+    assert_eq!(host(|h| h.logprobs.clone()), [0.0, -5.5]);
+    // Off and on again: another program, the same buffer.
+    for (value, all) in [("0", 2), ("1", 4)] {
+        host(|h| h.set("logprobs", value));
+        assert_eq!(c.run(TEXT, b"x", &ids("ab"), 99), Outcome::Length as i32);
+        assert_eq!(host(|h| (h.logprobs.len(), h.buffers.len())), (all, total));
+    }
+}
+
+#[test]
 fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     let params = [
         ("chat_template", "chatml"),

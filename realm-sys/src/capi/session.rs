@@ -147,6 +147,11 @@ pub struct realm_event {
     pub progress_done: u64,
     /// Tokens of the input in all.
     pub progress_total: u64,
+    /// With TOKEN and `logprob_known`: the natural logarithm of the probability that the model gave the token, at most 0,
+    /// before bias, penalties, temperature and other samplers; else 0. The library's guest says it if its parameter `logprobs` is 1.
+    pub logprob: f32,
+    /// 1 if `logprob` is there.
+    pub logprob_known: u32,
 }
 
 const EVENT_MIN: usize = offset_of!(realm_event, progress_total) + size_of::<u64>();
@@ -532,6 +537,8 @@ unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) ->
         text_bytes: 0,
         progress_done,
         progress_total,
+        logprob: 0.0,
+        logprob_known: 0,
     };
     match got {
         Event::Again => {}
@@ -541,6 +548,8 @@ unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) ->
             value.token = token;
             value.text = text.as_ptr().cast();
             value.text_bytes = text.len();
+            value.logprob = session.logprob().unwrap_or(0.0);
+            value.logprob_known = session.logprob().is_some().into();
         }
         Event::Done(reason) => {
             value.kind = REALM_EVENT_DONE;

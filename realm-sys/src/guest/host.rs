@@ -331,6 +331,7 @@ impl HostState {
         self.event = kind;
         self.last_error = None;
         self.fail_message = None;
+        self.outbox.forget_logprob();
         self.fuel_debt = 0;
     }
 

@@ -268,6 +268,12 @@ impl Session {
         self.instance.host().outbox.text()
     }
 
+    /// The logarithm of the probability that the model gave the token that [`poll`](Self::poll) returned last, if the guest
+    /// said it.
+    pub fn logprob(&self) -> Option<f32> {
+        self.instance.host().outbox.logprob()
+    }
+
     /// Tokens in the context. While a turn is running, with those of the step under way.
     pub fn position(&self) -> u32 {
         self.instance.host().compute.memory.positions()

@@ -366,6 +366,46 @@ fn foreign_cut_and_damaged_states_are_refused() {
     }
 }
 
+#[test]
+fn the_probability_of_a_token_is_that_of_the_logits() {
+    let demo = Demo::new();
+    for params in KINDS {
+        let mut s = demo.open(params);
+        let turn = |s: &mut Session| {
+            let mut seen: Vec<(i32, Option<f32>, Vec<u32>)> = vec![];
+            s.prompt(InputKind::Chat, b"What is the capital of France?")
+                .unwrap();
+            loop {
+                match s.poll(0).unwrap() {
+                    Event::Token(t) => seen.push((t, s.logprob(), logits(s))),
+                    Event::Done(_) => return seen,
+                    Event::Again => {}
+                }
+            }
+        };
+        let plain = turn(&mut s);
+        assert!(plain.iter().all(|t| t.1.is_none()));
+        s.rewind(0).unwrap();
+        s.set_param("logprobs", Some("1")).unwrap();
+        let said = turn(&mut s);
+        assert!(said.len() > 3);
+        for ((token, value, logits), (same, _, _)) in said.iter().zip(&plain) {
+            assert_eq!(token, same, "asking changes nothing");
+            if *token < 0 {
+                assert_eq!(*value, None);
+                continue;
+            }
+            let x: Vec<f64> = logits.iter().map(|b| f32::from_bits(*b).into()).collect();
+            let top = x.iter().copied().fold(f64::MIN, f64::max);
+            let sum: f64 = x.iter().map(|v| (v - top).exp()).sum();
+            let want = x[*token as usize] - top - sum.ln();
+            let got = f64::from(value.unwrap());
+            assert!((got - want).abs() < 1e-4, "{token}: {got}, not {want}");
+        }
+        assert!(said.iter().any(|t| t.1.is_some_and(|v| v < 0.0)));
+    }
+}
+
 /// Makes the checksum right again.
 fn sign(state: &mut [u8]) {
     use sha2::Digest;

@@ -102,6 +102,12 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
     linker.func_wrap(M, "realm_emit_token", |env: Env<'_>, token: u32| {
         call(env, |_, h| emit_token(h, token))
     })?;
+    linker.func_wrap(M, "realm_logprob", |env: Env<'_>, bits: u32| {
+        call(env, |_, h| {
+            h.outbox.say_logprob(f32::from_bits(bits));
+            Ok(0)
+        })
+    })?;
     linker.func_wrap(
         M,
         "realm_publish",
