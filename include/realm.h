@@ -822,6 +822,32 @@ typedef struct realm_session_stats {
     uint64_t decode_tokens;
 } realm_session_stats;
 
+/* What a session will hold, in bytes. */
+typedef struct realm_memory_plan {
+    /* Size of the caller's struct in bytes. Set by `REALM_MEMORY_PLAN_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_MEMORY_PLAN_INIT`. */
+    uint32_t abi_version;
+    /* Linear memory of the guest when the session has been opened. Turns may let it grow. */
+    uint64_t guest_linear_memory_bytes;
+    /* The most that it may grow to: `max_guest_memory_bytes`. */
+    uint64_t guest_linear_memory_limit;
+    /* Session buffers. */
+    uint64_t buffer_bytes;
+    /* Scratch memory of a step. */
+    uint64_t scratch_bytes;
+    /* KV cache with as many positions as were asked about. */
+    uint64_t kv_bytes;
+    /* What 64 positions more of KV cache take; it grows by so much. */
+    uint64_t kv_page_bytes;
+    /* The sum of limit, buffers, scratch and KV: what the session can come to. */
+    uint64_t total_bytes;
+    /* Most positions (tokens in the context). */
+    uint32_t max_positions;
+    /* 0. */
+    uint32_t reserved;
+} realm_memory_plan;
+
 /* Takes the next `bytes` bytes of a saved session. Called on the thread that saves; may not use the session.
  * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
  */
@@ -963,6 +989,29 @@ realm_status realm_poll_many(realm_session *const *sessions,
                              realm_event *events,
                              realm_error *errors,
                              realm_error *error);
+
+/* Says what a session that is opened with these options will hold, without making it: `realm_session_get_stats` will show
+ * the same buffers, scratch and KV cache, to the byte, as long as no parameter changes in between or later.
+ *
+ * The guest does what it does when a session is opened, in the call, and the backend prepares its programs, for which a device
+ * may need memory meanwhile. Not counted: some hundred KiB of the library's own objects, the loaded guest, the model and its
+ * vocabulary, which sessions share.
+ *
+ * `options`: as for `realm_session_open`.
+ * `positions`: tokens in the context; more than there may be count as that many. `UINT32_MAX`: as many as there may be.
+ * `plan`: its `struct_size` and `abi_version` are set.
+ *
+ * Threads: any.
+ *
+ * Returns what `realm_session_open` would: `LIMIT` where a limit of the options is too small, for instance, but for the KV
+ * cache, which is not there when a session has been opened.
+ */
+realm_status realm_plan(realm_runtime *runtime,
+                        uint32_t model_id,
+                        const realm_session_options *options,
+                        uint32_t positions,
+                        realm_memory_plan *plan,
+                        realm_error *error);
 
 /* Writes how many tokens are in the session's context to `position`: what `realm_session_rewind` takes. While a turn is
  * running, those of the step under way are counted. A token that was shown last and that the next turn begins with (as
@@ -1121,6 +1170,7 @@ template <class T> inline T realm_init_() {
 #define REALM_SESSION_OPTIONS_INIT REALM_INIT_(realm_session_options)
 #define REALM_EVENT_INIT REALM_INIT_(realm_event)
 #define REALM_SESSION_STATS_INIT REALM_INIT_(realm_session_stats)
+#define REALM_MEMORY_PLAN_INIT REALM_INIT_(realm_memory_plan)
 
 #ifdef __cplusplus
 }

@@ -219,6 +219,16 @@ int main(void) {
     FIELD(realm_session_options, flags, 104);
     FIELD(realm_session_options, thread_count, 108);
     FIELD(realm_session_options, log, 112);
+    SIZE(realm_memory_plan, 72);
+    FIELD(realm_memory_plan, guest_linear_memory_bytes, 8);
+    FIELD(realm_memory_plan, guest_linear_memory_limit, 16);
+    FIELD(realm_memory_plan, buffer_bytes, 24);
+    FIELD(realm_memory_plan, scratch_bytes, 32);
+    FIELD(realm_memory_plan, kv_bytes, 40);
+    FIELD(realm_memory_plan, kv_page_bytes, 48);
+    FIELD(realm_memory_plan, total_bytes, 56);
+    FIELD(realm_memory_plan, max_positions, 64);
+    FIELD(realm_memory_plan, reserved, 68);
     SIZE(realm_event, 64);
     FIELD(realm_event, struct_size, 0);
     FIELD(realm_event, abi_version, 4);

@@ -195,6 +195,26 @@ static void test_logprob(void) {
     realm_session_close(session);
 }
 
+static void test_plan(void) {
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_memory_plan plan = REALM_MEMORY_PLAN_INIT;
+    realm_session_stats stats = REALM_SESSION_STATS_INIT;
+    realm_session *session = open_session();
+    realm_error error = {0, ""};
+    ask(session, FRANCE, NULL);
+    CHECK_OK(realm_plan(runtime, MODEL, NULL, position(session), &plan, &error));
+    CHECK_OK(realm_session_get_stats(session, &stats));
+    CHECK(plan.kv_bytes == stats.kv_bytes && plan.buffer_bytes == stats.buffer_bytes);
+    CHECK(plan.scratch_bytes == stats.scratch_bytes && plan.scratch_bytes > 0);
+    CHECK(plan.total_bytes > plan.kv_bytes && plan.kv_page_bytes > 0 && plan.max_positions > 0);
+    options.max_scratch_bytes = 1000;
+    CHECK(realm_plan(runtime, MODEL, &options, 1, &plan, &error) == REALM_STATUS_LIMIT);
+    CHECK(realm_plan(runtime, MODEL, NULL, 1, NULL, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_plan(runtime, 777, NULL, 1, &plan, &error) == REALM_STATUS_NOT_FOUND);
+    CHECK(realm_plan(NULL, MODEL, NULL, 1, &plan, &error) < 0);
+    realm_session_close(session);
+}
+
 int main(void) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_model_source source = REALM_MODEL_SOURCE_INIT;
@@ -220,6 +240,7 @@ int main(void) {
     test_save_and_load();
     test_fork();
     test_logprob();
+    test_plan();
     realm_runtime_destroy(runtime);
     return 0;
 }

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod many;
+pub mod plan;
 pub mod state;
 
 use super::error::{realm_error, realm_status};
@@ -271,10 +272,26 @@ unsafe fn open_with(
     error: *mut realm_error,
     make: impl FnOnce(Options) -> Result<Session>,
 ) -> realm_status {
+    // SAFETY: the caller's promise.
+    let body = |options| unsafe { put_session(out, || make(options)) };
+    // SAFETY: the caller's promise.
+    unsafe { with_options(runtime, model_id, options, error, body) }
+}
+
+/// Does something with a caller's options.
+///
+/// # Safety
+/// As for `realm_session_open`.
+unsafe fn with_options(
+    runtime: *mut realm_runtime,
+    model_id: u32,
+    options: *const realm_session_options,
+    error: *mut realm_error,
+    body: impl FnOnce(Options) -> Result<()>,
+) -> realm_status {
     guard(error, || {
         // SAFETY: the caller's promise.
         let runtime = unsafe { runtime_ref(runtime) }?;
-        check(out, "out")?;
         let given = if options.is_null() {
             None
         } else {
@@ -285,8 +302,7 @@ unsafe fn open_with(
         };
         // SAFETY: the caller's promise.
         let options = unsafe { convert(runtime, model_id, given.as_ref()) }?;
-        // SAFETY: the caller's promise.
-        unsafe { put_session(out, || make(options)) }
+        body(options)
     })
 }
 

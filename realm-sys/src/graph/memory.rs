@@ -90,6 +90,8 @@ pub struct Memory {
     sealed: bool,
     scratch: Option<Buffer>,
     workspace: Option<Buffer>,
+    /// Nothing is made, only counted: the scratch and workspace that there would be.
+    counted: Option<(u64, u64)>,
 }
 
 // SAFETY: the raw pointers are handles of the buffers beside them.
@@ -131,6 +133,15 @@ impl Memory {
             sealed: false,
             scratch: None,
             workspace: None,
+            counted: None,
+        }
+    }
+
+    /// As [`new`](Self::new), but nothing is made: what is asked for is checked and counted. No step can run in it.
+    pub fn counting(on: Selected, limits: MemoryLimits) -> Self {
+        Self {
+            counted: Some((0, 0)),
+            ..Self::new(on, limits)
         }
     }
 
@@ -153,7 +164,7 @@ impl Memory {
         if cols == 0 || rows == 0 || cols > MAX_EXTENT || rows > MAX_EXTENT {
             bail!(InvalidArgument, "a buffer [{rows}, {cols}]");
         }
-        if self.buffers.len() >= MAX_BUFFERS {
+        if self.buffer_descs.len() >= MAX_BUFFERS {
             bail!(Limit, "more than {MAX_BUFFERS} buffers");
         }
         let bytes = u64::from(cols) * u64::from(rows) * size;
@@ -168,10 +179,12 @@ impl Memory {
         reserve(&mut self.buffers, 1, "buffers")?;
         reserve(&mut self.buffer_handles, 1, "buffers")?;
         reserve(&mut self.buffer_descs, 1, "buffers")?;
-        let buffer = self.on.backend.buffer(bytes, "session buffer")?;
-        let handle = self.buffers.len() as u32;
-        self.buffer_handles.push(buffer.handle());
-        self.buffers.push(buffer);
+        let handle = self.buffer_descs.len() as u32;
+        if self.counted.is_none() {
+            let buffer = self.on.backend.buffer(bytes, "session buffer")?;
+            self.buffer_handles.push(buffer.handle());
+            self.buffers.push(buffer);
+        }
         self.buffer_descs.push(realm_buffer {
             r#type: ty,
             cols,
@@ -189,8 +202,27 @@ impl Memory {
             .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))
     }
 
+    /// Checks the range of a buffer that is only counted.
+    fn counted_range(&self, handle: u32, offset: u64, len: usize) -> Result<()> {
+        let Some(b) = self.buffer_desc(handle) else {
+            bail!(NotFound, "there is no buffer {handle}");
+        };
+        let size = if b.r#type == TYPE_F16 { 2 } else { 4 };
+        let bytes = u64::from(b.cols) * u64::from(b.rows) * size;
+        if offset.saturating_add(len as u64) > bytes {
+            bail!(
+                InvalidArgument,
+                "{len} bytes at {offset} of a buffer of {bytes}"
+            );
+        }
+        Ok(())
+    }
+
     /// Copies bytes into a buffer.
     pub fn buffer_write(&mut self, handle: u32, offset: u64, data: &[u8]) -> Result<()> {
+        if self.counted.is_some() {
+            return self.counted_range(handle, offset, data.len());
+        }
         self.buffers
             .get_mut(handle as usize)
             .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))?
@@ -199,6 +231,11 @@ impl Memory {
 
     /// Copies bytes out of a buffer.
     pub fn buffer_read(&self, handle: u32, offset: u64, out: &mut [u8]) -> Result<()> {
+        if self.counted.is_some() {
+            self.counted_range(handle, offset, out.len())?;
+            out.fill(0);
+            return Ok(());
+        }
         self.buffer(handle)?.read(offset, out)
     }
 
@@ -288,6 +325,16 @@ impl Memory {
         let pages = u64::from(positions.div_ceil(REALM_KV_PAGE_POSITIONS));
         self.groups.iter().flatten().fold(0u64, |sum, g| {
             sum.saturating_add(pages.saturating_mul(g.page_bytes))
+        })
+    }
+
+    /// What the layers cost for so many positions, or for as many as they may have if that is less; in bytes.
+    pub fn kv_planned(&self, positions: u32) -> u64 {
+        self.groups.iter().flatten().fold(0u64, |sum, g| {
+            let pages = positions
+                .min(g.max_positions)
+                .div_ceil(REALM_KV_PAGE_POSITIONS);
+            sum.saturating_add(u64::from(pages).saturating_mul(g.page_bytes))
         })
     }
 
@@ -449,8 +496,9 @@ impl Memory {
     /// Makes sure that scratch and workspace are at least this large.
     pub(super) fn reserve_scratch(&mut self, scratch: u64, workspace: u64) -> Result<()> {
         let has = |b: &Option<Buffer>| b.as_ref().map_or(0, Buffer::bytes);
-        let scratch = scratch.max(has(&self.scratch));
-        let workspace = workspace.max(has(&self.workspace));
+        let there = (has(&self.scratch), has(&self.workspace));
+        let there = self.counted.unwrap_or(there);
+        let (scratch, workspace) = (scratch.max(there.0), workspace.max(there.1));
         let total = scratch.saturating_add(workspace);
         if total > self.limits.scratch_bytes {
             bail!(
@@ -458,6 +506,11 @@ impl Memory {
                 "scratch memory would take {total} bytes, the session may have {}",
                 self.limits.scratch_bytes
             );
+        }
+        if let Some(counted) = &mut self.counted {
+            *counted = (scratch, workspace);
+            self.usage.scratch_bytes = total;
+            return Ok(());
         }
         // The old one goes first, so that both are never there at once. Where the new one cannot be had there is none
         // then, which is why every step comes here before it is bound.

@@ -71,6 +71,25 @@ pub struct Options {
     pub log: Option<LogSink>,
 }
 
+/// What a session will hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The guest's linear memory when the session has been opened.
+    pub guest_linear_memory_bytes: u64,
+    /// The most that it may grow to.
+    pub guest_linear_memory_limit: u64,
+    /// Session buffers.
+    pub buffer_bytes: u64,
+    /// Scratch memory of a step, with the backend's workspace.
+    pub scratch_bytes: u64,
+    /// The KV cache with as many positions as were asked about.
+    pub kv_bytes: u64,
+    /// What 64 positions more take.
+    pub kv_page_bytes: u64,
+    /// Most positions.
+    pub max_positions: u32,
+}
+
 /// What kind of input a turn begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {
@@ -140,8 +159,34 @@ impl Session {
     /// # Errors
     /// What the guest says, `Guest` if it traps, `Limit`, `Unsupported`, `NoMemory`.
     pub fn open(options: Options) -> Result<Self> {
+        Self::open_with(options, Memory::new)
+    }
+
+    /// What a session opened with these options would hold, and its KV cache with so many positions. The guest handles
+    /// OPEN for it, as it would, and the backend prepares its programs; buffers, scratch and KV are counted and not made.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn plan(options: Options, positions: u32) -> Result<Plan> {
+        let limit = options.limits.guest_memory_bytes;
+        let session = Self::open_with(options, Memory::counting)?;
+        let memory = &session.instance.host().compute.memory;
+        let usage = memory.usage();
+        let layers = memory.kv_layers().iter();
+        Ok(Plan {
+            guest_linear_memory_bytes: session.instance.memory_bytes(),
+            guest_linear_memory_limit: limit,
+            buffer_bytes: usage.buffer_bytes,
+            scratch_bytes: usage.scratch_bytes,
+            kv_bytes: memory.kv_planned(positions),
+            kv_page_bytes: memory.kv_planned(1),
+            max_positions: layers.map(|l| l.max_positions).max().unwrap_or(0),
+        })
+    }
+
+    fn open_with(options: Options, make: fn(Selected, MemoryLimits) -> Memory) -> Result<Self> {
         let limits = options.limits;
-        let memory = Memory::new(
+        let memory = make(
             options.backend,
             MemoryLimits {
                 buffer_bytes: limits.buffer_bytes,

@@ -4,14 +4,18 @@
 
 use super::tests::{MODEL, options, stepping};
 use super::{DoneReason, Event, InputKind, Options, Session};
+use crate::backend::host::Backends;
 use crate::error::Status;
 use crate::guest::LoadedGuest;
 use crate::guest::tests::wat;
+use crate::platform::Platform;
 use crate::store::{Store, StoreRef};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
+use core::ffi::c_void;
 
 fn file(name: &str) -> Vec<u8> {
     std::fs::read(std::format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -310,7 +314,7 @@ fn a_state_loads_on_another_backend() {
     let mut s = demo.open(&[]);
     chat(&mut s, "What is the capital of France?");
     let mut options = demo.options(&[]);
-    let backends = crate::backend::host::Backends::new(&options.platform).unwrap();
+    let backends = Backends::new(&options.platform).unwrap();
     options.backend = backends.select(Some("reference")).unwrap();
     let mut t = Session::load_bytes(options, &saved(&s)).unwrap();
     goes_on_equally(&mut s, &mut t, "reference");
@@ -364,6 +368,69 @@ fn foreign_cut_and_damaged_states_are_refused() {
         ][limit] = 1000;
         assert_eq!(status(o, &bytes), Some(Status::Limit), "limit {limit}");
     }
+}
+
+std::thread_local! {
+    /// Bytes that this thread has had of `counting_alloc`.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+unsafe extern "C" fn counting_alloc(_: *mut c_void, bytes: usize, align: usize) -> *mut c_void {
+    ALLOCATED.set(ALLOCATED.get() + bytes);
+    // SAFETY: a valid layout of a size that is not zero.
+    unsafe { std::alloc::alloc(std::alloc::Layout::from_size_align(bytes, align).unwrap()) }.cast()
+}
+
+#[test]
+fn a_plan_is_what_is_used_then() {
+    let demo = Demo::new();
+    for params in KINDS {
+        let mut o = demo.options(params);
+        let mut table = super::tests::platform_table();
+        table.alloc = Some(counting_alloc);
+        // SAFETY: the table keeps its contract.
+        o.platform = unsafe { Platform::from_table(&table) }.unwrap();
+        o.backend = Backends::new(&o.platform).unwrap().select(None).unwrap();
+        ALLOCATED.set(0);
+        let plan = Session::plan(o, u32::MAX).unwrap();
+        // Nothing was made of what was planned.
+        let made = ALLOCATED.get() as u64;
+        assert!(made < plan.scratch_bytes / 4, "{made}: {plan:?}");
+        let mut s = demo.open(params);
+        let opened = s.stats();
+        assert_eq!(
+            plan.guest_linear_memory_bytes,
+            opened.guest_linear_memory_bytes
+        );
+        assert_eq!(
+            (plan.max_positions, plan.guest_linear_memory_limit),
+            (256, 16 << 20)
+        );
+        chat(&mut s, "What is the capital of France?");
+        let at = s.position();
+        let now = Session::plan(demo.options(params), at).unwrap();
+        assert_eq!(now.kv_bytes, s.stats().kv_bytes);
+        assert_eq!(
+            s.stats().kv_bytes,
+            u64::from(at.div_ceil(64)) * plan.kv_page_bytes
+        );
+        // To the last position.
+        s.rewind(at).unwrap();
+        s.set_param("n_predict", Some("0")).unwrap();
+        ids(&mut s, &vec![261; 256 - at as usize]);
+        assert_eq!(s.position(), 256);
+        let full = s.stats();
+        assert_eq!(
+            (plan.buffer_bytes, plan.scratch_bytes, plan.kv_bytes),
+            (full.buffer_bytes, full.scratch_bytes, full.kv_bytes)
+        );
+        assert!(full.guest_linear_memory_bytes <= plan.guest_linear_memory_limit);
+    }
+    // Limits are those of opening.
+    let mut o = demo.options(&[]);
+    o.limits.scratch_bytes = 1000;
+    let e = Session::plan(o, 1).unwrap_err();
+    assert_eq!(e.status(), Status::Limit);
 }
 
 #[test]
