@@ -225,6 +225,12 @@ typedef struct realm_model_limits {
     uint64_t max_string_bytes;
 } realm_model_limits;
 
+/* Told how far a long call is: `done` of `total`, in bytes or tokens, as whoever takes it says. Called on the thread of
+ * that call, every few milliseconds while bytes are hashed. It may not use the object that the call is for.
+ * Returns 0 to go on; else the work is given up.
+ */
+typedef int32_t (*realm_progress_fn)(void *ctx, uint64_t done, uint64_t total);
+
 /* A model to be registered. */
 typedef struct realm_model_source {
     /* Size of the caller's struct in bytes. Set by `REALM_MODEL_SOURCE_INIT`. */
@@ -233,7 +239,7 @@ typedef struct realm_model_source {
     uint32_t abi_version;
     /* Reserved for extensions; NULL. */
     const void *next;
-    /* First argument of `release`. */
+    /* First argument of `release` and `progress`. */
     void *ctx;
     /* The bytes of a GGUF file, or of all files of a split one in order. The array itself is not
      * needed after the call; the bytes are valid until `release` has been called for them.
@@ -253,6 +259,8 @@ typedef struct realm_model_source {
     realm_release_fn release;
     /* (optional) Bounds for the parser. */
     const realm_model_limits *limits;
+    /* (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. */
+    realm_progress_fn progress;
 } realm_model_source;
 
 /* What is known of a model. */
@@ -306,7 +314,7 @@ typedef struct realm_model_info {
  * Threads: any.
  *
  * Returns `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
- * names other bytes, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * names other bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_register(realm_store *store,
                                   const realm_model_source *source,
@@ -353,6 +361,22 @@ realm_status realm_model_digest(realm_store *store,
                                 uint32_t id,
                                 uint8_t *sha256,
                                 realm_error *error);
+
+/* As `realm_model_digest`, with a way to see how far it is and to give up.
+ *
+ * `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if the digest
+ * is known. What was hashed when it gives up is hashed again the next time.
+ *
+ * Threads: any. Two calls for the same model at a time both hash.
+ *
+ * Returns `CANCELLED` if `progress` says so, `NOT_FOUND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_digest_watched(realm_store *store,
+                                        uint32_t id,
+                                        realm_progress_fn progress,
+                                        void *ctx,
+                                        uint8_t *sha256,
+                                        realm_error *error);
 
 /* ============================================================================================
  * Metadata of a model: keys and typed values.
@@ -719,7 +743,7 @@ typedef struct realm_session_options {
     uint32_t abi_version;
     /* Reserved for extensions; NULL. */
     const void *next;
-    /* First argument of `log`. */
+    /* First argument of `log` and `progress`. */
     void *ctx;
     /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library. */
     const realm_guest *guest;
@@ -750,6 +774,10 @@ typedef struct realm_session_options {
     uint32_t thread_count;
     /* (optional) Takes the guest's log. NULL: the platform's log does. */
     realm_log_fn log;
+    /* (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
+     * thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
+     */
+    realm_progress_fn progress;
 } realm_session_options;
 
 /* What a poll brought. */
@@ -1044,7 +1072,7 @@ realm_status realm_session_rewind(realm_session *session,
  *
  * The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own; the
  * guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both sessions'
- * statistics. Limits, parameters, log, clock and threads are the first one's, statistics begin anew.
+ * statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
  *
  * `out` receives the session. Owns: the caller, until `realm_session_close`; in any order.
  *
@@ -1061,7 +1089,8 @@ realm_status realm_session_fork(realm_session *session,
  *
  * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
  * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left
- * out. It holds what was said in the session, and is not encrypted.
+ * out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position may
+ * still be in it, as keys and values that nothing reads.
  *
  * The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
  *

@@ -215,6 +215,61 @@ static void test_plan(void) {
     realm_session_close(session);
 }
 
+typedef struct watched {
+    uint64_t done;
+    uint64_t total;
+    uint64_t give_up;
+} watched;
+
+static int32_t watch(void *ctx, uint64_t done, uint64_t total) {
+    watched *w = (watched *)ctx;
+    CHECK(done >= w->done && done <= total);
+    w->done = done;
+    w->total = total;
+    return done >= w->give_up;
+}
+
+static void test_progress(const realm_posix_map *map) {
+    realm_model_source source = REALM_MODEL_SOURCE_INIT;
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_event event = REALM_EVENT_INIT;
+    realm_session *session = NULL;
+    realm_error error = {0, ""};
+    uint8_t digest[32];
+    uint32_t id = 0;
+    realm_bytes part;
+    watched w = {0, 0, 1};
+    part.data = map->data;
+    part.bytes = map->bytes;
+    source.parts = &part;
+    source.part_count = 1;
+    source.ctx = &w;
+    source.progress = watch;
+    CHECK(realm_model_register(NULL, &source, &id, &error) == REALM_STATUS_CANCELLED);
+    CHECK(id == 0 && w.total == map->bytes);
+    w.done = 0;
+    w.give_up = UINT64_MAX;
+    CHECK_OK(realm_model_register(NULL, &source, &id, &error));
+    CHECK(id != 0 && w.done == map->bytes);
+    CHECK_OK(realm_model_remove(NULL, id, &error));
+
+    /* Saving has made the session's model's digest known. */
+    w.done = 0;
+    CHECK_OK(realm_model_digest_watched(NULL, MODEL, watch, &w, digest, &error));
+    CHECK(w.done == 0);
+
+    w.give_up = 10;
+    options.ctx = &w;
+    options.progress = watch;
+    CHECK_OK(realm_session_open(runtime, MODEL, &options, &session, &error));
+    CHECK_OK(realm_session_prompt(session, REALM_INPUT_CHAT, FRANCE, strlen(FRANCE), &error));
+    while (event.kind != REALM_EVENT_DONE) {
+        CHECK_OK(realm_session_poll(session, 0, &event, &error));
+    }
+    CHECK(event.reason == REALM_DONE_CANCELLED && w.done >= 10);
+    realm_session_close(session);
+}
+
 int main(void) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_model_source source = REALM_MODEL_SOURCE_INIT;
@@ -241,6 +296,7 @@ int main(void) {
     test_fork();
     test_logprob();
     test_plan();
+    test_progress(&map);
     realm_runtime_destroy(runtime);
     return 0;
 }

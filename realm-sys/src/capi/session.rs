@@ -10,13 +10,14 @@ pub mod state;
 
 use super::error::{realm_error, realm_status};
 use super::guest::realm_guest;
+use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
 use super::{
     caught, check, guard, new_handle, no_extension, null, put, read_struct, slice, text,
     write_struct,
 };
 use crate::error::{Result, Status};
-use crate::guest::host::LogSink;
+use crate::guest::host::{LogSink, ProgressSink};
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
 use crate::session::{Event, InputKind, Options, Session};
@@ -64,7 +65,7 @@ pub struct realm_session_options {
     pub abi_version: u32,
     /// Reserved for extensions; NULL.
     pub next: *const c_void,
-    /// First argument of `log`.
+    /// First argument of `log` and `progress`.
     pub ctx: *mut c_void,
     /// The guest; it may be unloaded afterwards. NULL: the one that comes with the library.
     pub guest: *const realm_guest,
@@ -94,6 +95,9 @@ pub struct realm_session_options {
     pub thread_count: u32,
     /// (optional) Takes the guest's log. NULL: the platform's log does.
     pub log: realm_log_fn,
+    /// (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
+    /// thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
+    pub progress: realm_progress_fn,
 }
 
 const OPTIONS_MIN: usize = offset_of!(realm_session_options, log) + size_of::<realm_log_fn>();
@@ -354,6 +358,7 @@ unsafe fn convert(
         grant_clock: false,
         thread_count: 1,
         log: None,
+        watch: None,
     };
     let Some(o) = given else {
         return Ok(options);
@@ -396,6 +401,7 @@ unsafe fn convert(
     options.grant_clock = o.flags & REALM_SESSION_GRANT_CLOCK != 0;
     options.thread_count = o.thread_count.max(1);
     options.log = o.log.map(|call| LogSink { call, ctx: o.ctx });
+    options.watch = o.progress.map(|call| ProgressSink { call, ctx: o.ctx });
     Ok(options)
 }
 

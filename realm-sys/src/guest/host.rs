@@ -44,6 +44,20 @@ unsafe impl Send for LogSink {}
 // SAFETY: as above.
 unsafe impl Sync for LogSink {}
 
+/// Who is told how far a prompt is.
+#[derive(Clone, Copy)]
+pub struct ProgressSink {
+    /// Called with `ctx`, tokens done and tokens in all; not 0: the turn is to end.
+    pub call: unsafe extern "C" fn(ctx: *mut c_void, done: u64, total: u64) -> i32,
+    /// Handed to `call` as it is.
+    pub ctx: *mut c_void,
+}
+
+// SAFETY: `realm_progress_fn` is called on whatever thread polls the session; its header says so.
+unsafe impl Send for ProgressSink {}
+// SAFETY: as above.
+unsafe impl Sync for ProgressSink {}
+
 /// The models a guest may name: the session's, and those it registered itself.
 pub struct Models {
     /// Where guests register, and what is searched for what they registered.
@@ -220,6 +234,8 @@ pub struct HostParts {
     pub thread_count: u32,
     /// The session's log.
     pub log: Option<LogSink>,
+    /// Who is told of progress.
+    pub watch: Option<ProgressSink>,
 }
 
 /// The data of a session's wasmi store.
@@ -263,6 +279,10 @@ pub struct HostState {
     pub grant_clock: bool,
     /// The session's log.
     pub log: Option<LogSink>,
+    /// Who is told of progress.
+    pub watch: Option<ProgressSink>,
+    /// Who is told of progress wants the turn to end.
+    pub give_up: bool,
 }
 
 impl HostState {
@@ -309,6 +329,8 @@ impl HostState {
             platform: parts.platform,
             grant_clock: parts.grant_clock,
             log: parts.log,
+            watch: parts.watch,
+            give_up: false,
         }
     }
 
@@ -324,6 +346,16 @@ impl HostState {
             grant_clock: self.grant_clock,
             thread_count: self.compute.thread_count,
             log: self.log,
+            watch: self.watch,
+        }
+    }
+
+    /// Notes how far the prompt is, and says so.
+    pub fn note_progress(&mut self, done: u64, total: u64) {
+        self.progress = (done, total);
+        if let Some(watch) = self.watch {
+            // SAFETY: the contract of `realm_progress_fn`.
+            self.give_up |= unsafe { (watch.call)(watch.ctx, done, total) } != 0;
         }
     }
 

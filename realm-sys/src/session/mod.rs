@@ -33,7 +33,7 @@ pub(crate) mod tests;
 use crate::backend::host::Selected;
 use crate::error::{Error, Result, Status};
 use crate::graph::memory::{Memory, MemoryLimits};
-use crate::guest::host::{HostParts, HostState, LogSink};
+use crate::guest::host::{HostParts, HostState, LogSink, ProgressSink};
 use crate::guest::{Instance, LoadedGuest, event};
 use crate::platform::Platform;
 use crate::store::{Model, StoreRef};
@@ -69,6 +69,8 @@ pub struct Options {
     pub thread_count: u32,
     /// The session's log; the platform's if there is none.
     pub log: Option<LogSink>,
+    /// Told how far a prompt is, and asked whether to go on.
+    pub watch: Option<ProgressSink>,
 }
 
 /// What a session will hold, in bytes.
@@ -204,6 +206,7 @@ impl Session {
             grant_clock: options.grant_clock,
             thread_count: options.thread_count,
             log: options.log,
+            watch: options.watch,
         });
         let instance = Instance::new(&options.guest, host)?;
         let rewound = false;
@@ -288,6 +291,7 @@ impl Session {
         let host = self.instance.host_mut();
         host.set_input(data)?;
         host.progress = (0, 0);
+        host.give_up = false;
         host.outbox.clear();
         self.turn = Turn {
             tokens_before: host.outbox.tokens(),

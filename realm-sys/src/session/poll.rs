@@ -239,6 +239,10 @@ impl Session {
         let start = self.now();
         self.turn.slices = self.turn.slices.saturating_add(1);
         let result = self.instance.run(fuel);
+        let running = self.instance.host().in_turn();
+        if core::mem::take(&mut self.instance.host_mut().give_up) && running {
+            self.cancel();
+        }
         let ns = self.since(start);
         self.stats.guest_ns += ns;
         self.count_phase(ns);

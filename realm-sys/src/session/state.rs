@@ -435,6 +435,7 @@ impl Session {
             grant_clock: options.grant_clock,
             thread_count: options.thread_count,
             log: options.log,
+            watch: options.watch,
         });
         let mut instance = Instance::new(&options.guest, host)?;
         read_compute(&mut r, &head, instance.host_mut())?;

@@ -7,6 +7,7 @@ use super::{DoneReason, Event, InputKind, Options, Session};
 use crate::backend::host::Backends;
 use crate::error::Status;
 use crate::guest::LoadedGuest;
+use crate::guest::host::ProgressSink;
 use crate::guest::tests::wat;
 use crate::platform::Platform;
 use crate::store::{Store, StoreRef};
@@ -367,6 +368,61 @@ fn foreign_cut_and_damaged_states_are_refused() {
             &mut l.scratch_bytes,
         ][limit] = 1000;
         assert_eq!(status(o, &bytes), Some(Status::Limit), "limit {limit}");
+    }
+}
+
+/// Notes what it is told, and gives up at the number in `ctx`.
+unsafe extern "C" fn watch(ctx: *mut c_void, done: u64, total: u64) -> i32 {
+    TOLD.with_borrow_mut(|t| t.push((done, total)));
+    i32::from(done as usize >= ctx as usize)
+}
+
+std::thread_local! {
+    static TOLD: core::cell::RefCell<Vec<(u64, u64)>> = const { core::cell::RefCell::new(vec![]) };
+}
+
+#[test]
+fn a_prompt_can_be_watched_and_given_up() {
+    let demo = Demo::new();
+    let tokens: Vec<u8> = (0..100_u32).flat_map(|_| 261_u32.to_le_bytes()).collect();
+    for give_up in [1000_usize, 40, 100, 0] {
+        let mut o = demo.options(&[("n_batch", "20"), ("n_predict", "2"), ("ignore_eos", "1")]);
+        o.watch = Some(ProgressSink {
+            call: watch,
+            ctx: give_up as *mut c_void,
+        });
+        let mut s = Session::open(o).unwrap();
+        s.prompt(InputKind::Ids, &tokens).unwrap();
+        let mut count = 0;
+        let end = loop {
+            match s.poll(0).unwrap() {
+                Event::Token(_) => count += 1,
+                Event::Done(reason) => break reason,
+                Event::Again => {}
+            }
+        };
+        let told: Vec<_> = TOLD.take().iter().map(|t| t.0).collect();
+        let (want, tokens, last): (&[u64], _, _) = match give_up {
+            1000 => (&[0, 20, 40, 60, 80, 100], 2, DoneReason::Length),
+            // The first token is there already when the turn ends.
+            100 => (&[0, 20, 40, 60, 80, 100], 1, DoneReason::Cancelled),
+            40 => (&[0, 20, 40], 0, DoneReason::Cancelled),
+            _ => (&[0], 0, DoneReason::Cancelled),
+        };
+        assert_eq!(
+            (told.as_slice(), count, end),
+            (want, tokens, last),
+            "{give_up}"
+        );
+        // It is a turn cancelled, and nothing worse; what is in stays in.
+        assert_eq!(s.position() as usize, give_up.min(101));
+        s.prompt(InputKind::Ids, &[9, 1, 0, 0]).unwrap();
+        let next = s.poll(0).unwrap();
+        assert!(matches!(
+            next,
+            Event::Token(_) | Event::Done(DoneReason::Cancelled)
+        ));
+        TOLD.take();
     }
 }
 

@@ -101,6 +101,7 @@ pub fn options(guest: &Arc<LoadedGuest>) -> Options {
         grant_clock: false,
         thread_count: 1,
         log: None,
+        watch: None,
     }
 }
 

@@ -72,7 +72,7 @@ pub unsafe extern "C" fn realm_session_rewind(
 ///
 /// The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own; the
 /// guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both sessions'
-/// statistics. Limits, parameters, log, clock and threads are the first one's, statistics begin anew.
+/// statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
 ///
 /// `out` receives the session. **Owns**: the caller, until `realm_session_close`; in any order.
 ///
@@ -99,7 +99,8 @@ pub unsafe extern "C" fn realm_session_fork(
 ///
 /// It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
 /// memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left
-/// out. It holds what was said in the session, and is not encrypted.
+/// out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position may
+/// still be in it, as keys and values that nothing reads.
 ///
 /// The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
 ///

@@ -135,7 +135,11 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
         "realm_progress",
         |env: Env<'_>, done: u32, total: u32| {
             call(env, |_, h| {
-                h.progress = (done.into(), total.into());
+                if h.watch.is_some() {
+                    // It leaves the library, as a line of log does.
+                    h.charge(LOG_FUEL);
+                }
+                h.note_progress(done.into(), total.into());
                 Ok(0)
             })
         },
