@@ -227,6 +227,12 @@ typedef struct realm_model_limits {
     uint64_t max_string_bytes;
 } realm_model_limits;
 
+/* Told how far a long call is: `done` of `total`, in bytes or tokens, as whoever takes it says. Called on the thread of
+ * that call, every few milliseconds while bytes are hashed. It may not use the object that the call is for.
+ * Returns 0 to go on; else the work is given up.
+ */
+typedef int32_t (*realm_progress_fn)(void *ctx, uint64_t done, uint64_t total);
+
 /* A model to be registered. */
 typedef struct realm_model_source {
     /* Size of the caller's struct in bytes. Set by `REALM_MODEL_SOURCE_INIT`. */
@@ -235,7 +241,7 @@ typedef struct realm_model_source {
     uint32_t abi_version;
     /* Reserved for extensions; NULL. */
     const void *next;
-    /* First argument of `release`. */
+    /* First argument of `release` and `progress`. */
     void *ctx;
     /* The bytes of a GGUF file, or of all files of a split one in order. The array itself is not
      * needed after the call; the bytes are valid until `release` has been called for them.
@@ -255,6 +261,8 @@ typedef struct realm_model_source {
     realm_release_fn release;
     /* (optional) Bounds for the parser. */
     const realm_model_limits *limits;
+    /* (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. */
+    realm_progress_fn progress;
 } realm_model_source;
 
 /* What is known of a model. */
@@ -308,7 +316,7 @@ typedef struct realm_model_info {
  * Threads: any.
  *
  * Returns `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
- * names other bytes, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * names other bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_register(realm_store *store,
                                   const realm_model_source *source,
@@ -355,6 +363,22 @@ realm_status realm_model_digest(realm_store *store,
                                 uint32_t id,
                                 uint8_t *sha256,
                                 realm_error *error);
+
+/* As `realm_model_digest`, with a way to see how far it is and to give up.
+ *
+ * `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if the digest
+ * is known. What was hashed when it gives up is hashed again the next time.
+ *
+ * Threads: any. Two calls for the same model at a time both hash.
+ *
+ * Returns `CANCELLED` if `progress` says so, `NOT_FOUND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_digest_watched(realm_store *store,
+                                        uint32_t id,
+                                        realm_progress_fn progress,
+                                        void *ctx,
+                                        uint8_t *sha256,
+                                        realm_error *error);
 
 /* ============================================================================================
  * Metadata of a model: keys and typed values.
@@ -721,7 +745,7 @@ typedef struct realm_session_options {
     uint32_t abi_version;
     /* Reserved for extensions; NULL. */
     const void *next;
-    /* First argument of `log`. */
+    /* First argument of `log` and `progress`. */
     void *ctx;
     /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library. */
     const realm_guest *guest;
@@ -752,6 +776,10 @@ typedef struct realm_session_options {
     uint32_t thread_count;
     /* (optional) Takes the guest's log. NULL: the platform's log does. */
     realm_log_fn log;
+    /* (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
+     * thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
+     */
+    realm_progress_fn progress;
 } realm_session_options;
 
 /* What a poll brought. */
@@ -778,6 +806,12 @@ typedef struct realm_event {
     uint64_t progress_done;
     /* Tokens of the input in all. */
     uint64_t progress_total;
+    /* With TOKEN and `logprob_known`: the natural logarithm of the probability that the model gave the token, at most 0,
+     * before bias, penalties, temperature and other samplers; else 0. The library's guest says it if its parameter `logprobs` is 1.
+     */
+    float logprob;
+    /* 1 if `logprob` is there. */
+    uint32_t logprob_known;
 } realm_event;
 
 /* What a session has cost. Times are nanoseconds, 0 without a platform clock. */
@@ -817,6 +851,43 @@ typedef struct realm_session_stats {
     /* Generated tokens but the first of each turn: what `decode_ns` was spent on. */
     uint64_t decode_tokens;
 } realm_session_stats;
+
+/* What a session will hold, in bytes. */
+typedef struct realm_memory_plan {
+    /* Size of the caller's struct in bytes. Set by `REALM_MEMORY_PLAN_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_MEMORY_PLAN_INIT`. */
+    uint32_t abi_version;
+    /* Linear memory of the guest when the session has been opened. Turns may let it grow. */
+    uint64_t guest_linear_memory_bytes;
+    /* The most that it may grow to: `max_guest_memory_bytes`. */
+    uint64_t guest_linear_memory_limit;
+    /* Session buffers. */
+    uint64_t buffer_bytes;
+    /* Scratch memory of a step. */
+    uint64_t scratch_bytes;
+    /* KV cache with as many positions as were asked about. */
+    uint64_t kv_bytes;
+    /* What 64 positions more of KV cache take; it grows by so much. */
+    uint64_t kv_page_bytes;
+    /* The sum of limit, buffers, scratch and KV: what the session can come to. */
+    uint64_t total_bytes;
+    /* Most positions (tokens in the context). */
+    uint32_t max_positions;
+    /* 0. */
+    uint32_t reserved;
+} realm_memory_plan;
+
+/* Takes the next `bytes` bytes of a saved session. Called on the thread that saves; may not use the session.
+ * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
+ */
+typedef int32_t (*realm_write_fn)(void *ctx, const void *data, size_t bytes);
+
+/* Fills `data` with exactly the next `bytes` bytes of a saved session. Called on the thread that loads.
+ * Returns 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where
+ * there are no more, for instance.
+ */
+typedef int32_t (*realm_read_fn)(void *ctx, void *data, size_t bytes);
 
 /* Opens a session with a model of the runtime's store. The guest reads the model's metadata and
  * records its programs in the call.
@@ -948,6 +1019,138 @@ realm_status realm_poll_many(realm_session *const *sessions,
                              realm_event *events,
                              realm_error *errors,
                              realm_error *error);
+
+/* Says what a session that is opened with these options will hold, without making it: `realm_session_get_stats` will show
+ * the same buffers, scratch and KV cache, to the byte, as long as no parameter changes in between or later.
+ *
+ * The guest does what it does when a session is opened, in the call, and the backend prepares its programs, for which a device
+ * may need memory meanwhile. Not counted: some hundred KiB of the library's own objects, the loaded guest, the model and its
+ * vocabulary, which sessions share.
+ *
+ * `options`: as for `realm_session_open`.
+ * `positions`: tokens in the context; more than there may be count as that many. `UINT32_MAX`: as many as there may be.
+ * `plan`: its `struct_size` and `abi_version` are set.
+ *
+ * Threads: any.
+ *
+ * Returns what `realm_session_open` would: `LIMIT` where a limit of the options is too small, for instance, but for the KV
+ * cache, which is not there when a session has been opened.
+ */
+realm_status realm_plan(realm_runtime *runtime,
+                        uint32_t model_id,
+                        const realm_session_options *options,
+                        uint32_t positions,
+                        realm_memory_plan *plan,
+                        realm_error *error);
+
+/* Writes how many tokens are in the session's context to `position`: what `realm_session_rewind` takes. While a turn is
+ * running, those of the step under way are counted. A token that was shown last and that the next turn begins with (as
+ * after `REALM_DONE_LENGTH`) is not.
+ *
+ * Returns `INVALID_ARGUMENT`, and the first failure of a session that has failed.
+ */
+realm_status realm_session_position(realm_session *session,
+                                    uint32_t *position,
+                                    realm_error *error);
+
+/* Takes the context back to its first `position` tokens, between turns: another question after the same introduction,
+ * another answer to the same question. Given the same tokens, what follows is bit for bit what follows in a session that
+ * never went further; only the random numbers of sampling run on, unless `position` is 0. Whole pages of the KV cache
+ * that are not needed any more are zeroed and freed.
+ *
+ * `position`: at most `realm_session_position`. What was shown behind it, and has not entered the context, is forgotten too.
+ *
+ * The guest is told in the call. Until a step has run again there are no logits.
+ *
+ * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `UNSUPPORTED` if the guest is older than guest ABI 0.2,
+ * and what else the guest says; the context is as it was then. `GUEST` if the guest fails.
+ */
+realm_status realm_session_rewind(realm_session *session,
+                                  uint32_t position,
+                                  realm_error *error);
+
+/* Opens a second session that goes on from where this one is, between turns: several answers to one question, several
+ * characters after one introduction. From here on neither can notice the other.
+ *
+ * The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own; the
+ * guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both sessions'
+ * statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
+ *
+ * `out` receives the session. Owns: the caller, until `realm_session_close`; in any order.
+ *
+ * Threads: the two may then be used by two threads.
+ *
+ * Returns `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of its own or has mutable
+ * globals that are no numbers, `LIMIT`, `NO_MEMORY`, `BACKEND`.
+ */
+realm_status realm_session_fork(realm_session *session,
+                                realm_session **out,
+                                realm_error *error);
+
+/* Writes the session's state to the caller's buffer, between turns. Two calls: `bytes` always receives the size.
+ *
+ * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
+ * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left
+ * out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position may
+ * still be in it, as keys and values that nothing reads.
+ *
+ * The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
+ *
+ * Returns `BUFFER_TOO_SMALL`, `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of
+ * its own or has mutable globals that are no numbers, `BACKEND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_save(realm_session *session,
+                                void *data,
+                                size_t capacity,
+                                size_t *bytes,
+                                realm_error *error);
+
+/* As `realm_session_save`, to a callback, which is called with up to some thousand bytes at a time.
+ *
+ * `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
+ *
+ * Returns what `write` returns if that is negative, and what `realm_session_save` returns.
+ */
+realm_status realm_session_save_to(realm_session *session,
+                                   realm_write_fn write,
+                                   void *ctx,
+                                   realm_error *error);
+
+/* Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
+ *
+ * Runtime, model and options are as for `realm_session_open`, with the guest that the state was saved with. Parameters in the
+ * options replace those of the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
+ * the state asks for. The model may have another id than then. Statistics begin anew.
+ *
+ * `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
+ * session that can do no more than any other.
+ * `out` receives the session. Owns: the caller, until `realm_session_close`.
+ *
+ * Returns `FORMAT` for what is no state, is cut short or damaged; `INVALID_ARGUMENT` for the state of another model or guest;
+ * `UNSUPPORTED` for one of another version of the format or another page layout; and what `realm_session_open` returns.
+ */
+realm_status realm_session_load(realm_runtime *runtime,
+                                uint32_t model_id,
+                                const realm_session_options *options,
+                                const void *data,
+                                size_t bytes,
+                                realm_session **out,
+                                realm_error *error);
+
+/* As `realm_session_load`, from a callback. What comes behind the state is not asked for. Damage is found at the end, unless it
+ * shows before, and may then be called something else than `FORMAT`.
+ *
+ * `read`, `ctx`: gives the bytes, in order; `ctx` is its first argument.
+ *
+ * Returns what `read` returns if that is negative, and what `realm_session_load` returns.
+ */
+realm_status realm_session_load_from(realm_runtime *runtime,
+                                     uint32_t model_id,
+                                     const realm_session_options *options,
+                                     realm_read_fn read,
+                                     void *ctx,
+                                     realm_session **out,
+                                     realm_error *error);
 
 /* ============================================================================================
  * The CPU port: which instructions it uses.
@@ -1313,6 +1516,7 @@ template <class T> inline T realm_init_() {
 #define REALM_SESSION_OPTIONS_INIT REALM_INIT_(realm_session_options)
 #define REALM_EVENT_INIT REALM_INIT_(realm_event)
 #define REALM_SESSION_STATS_INIT REALM_INIT_(realm_session_stats)
+#define REALM_MEMORY_PLAN_INIT REALM_INIT_(realm_memory_plan)
 #define REALM_WASM_MODULE_OPTIONS_INIT REALM_INIT_(realm_wasm_module_options)
 #define REALM_WASM_OPTIONS_INIT REALM_INIT_(realm_wasm_options)
 

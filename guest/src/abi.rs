@@ -43,6 +43,7 @@ mod sys {
         pub fn realm_input_read(offset: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_emit(token: i32, text: *const u8, len: usize) -> i32;
         pub fn realm_emit_token(token: u32) -> i32;
+        pub fn realm_logprob(bits: u32) -> i32;
         pub fn realm_publish(what: u32, buffer: u32) -> i32;
         pub fn realm_progress(done: u32, total: u32) -> i32;
         pub fn realm_log(level: u32, text: *const u8, len: usize) -> i32;
@@ -472,6 +473,12 @@ pub fn emit(token: i32, text: &[u8]) -> Result<()> {
 pub fn emit_token(token: u32) -> Result<()> {
     // SAFETY: no pointers.
     check(unsafe { sys::realm_emit_token(token) }).map(drop)
+}
+
+/// Says how probable the token is that is emitted next.
+pub fn logprob(value: f32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { sys::realm_logprob(value.to_bits()) }).map(drop)
 }
 
 /// Lets the host read the logits from this buffer.

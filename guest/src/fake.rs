@@ -38,6 +38,8 @@ pub struct Host {
     pub script: Vec<u32>,
     /// Token and text of every emit.
     pub emits: Vec<(i32, String)>,
+    /// What was said of their probability.
+    pub logprobs: Vec<f32>,
     /// Registers of the submitted step, and its tokens.
     pub submitted: Option<(Vec<u32>, Vec<u32>)>,
     /// Tokens of all steps that completed, by position.
@@ -218,6 +220,10 @@ mod imports {
         realm_emit_token(h, token: u32) {
             let text = u8::try_from(token).map_or(String::new(), |b| String::from(char::from(b)));
             h.emits.push((token as i32, text));
+            0
+        }
+        realm_logprob(h, bits: u32) {
+            h.logprobs.push(f32::from_bits(bits));
             0
         }
         realm_publish(h, what: u32, buffer: u32) { 0 }

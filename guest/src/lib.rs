@@ -39,7 +39,7 @@ use core::cell::UnsafeCell;
 use session::Session;
 
 /// `major << 16 | minor` of the ABI that this guest was written for.
-pub const ABI_VERSION: i32 = 0x0000_0001;
+pub const ABI_VERSION: i32 = 0x0000_0002;
 
 /// The one session of this instance. WebAssembly runs one thread, and the host never re-enters.
 struct Slot(UnsafeCell<Option<Session>>);

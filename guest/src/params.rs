@@ -57,6 +57,8 @@ pub struct Params {
     pub chat_template: Option<Template>,
     /// Go on after an end token.
     pub ignore_eos: bool,
+    /// Say how probable each token was.
+    pub logprobs: bool,
 }
 
 impl Default for Params {
@@ -80,6 +82,7 @@ impl Default for Params {
             system: String::new(),
             chat_template: None,
             ignore_eos: false,
+            logprobs: false,
         }
     }
 }
@@ -158,21 +161,23 @@ impl Params {
             "stop" => self.stop = stops(value)?,
             "system" => self.system = String::from(value),
             "chat_template" => self.chat_template = Template::from_param(value)?,
-            "ignore_eos" => {
-                self.ignore_eos = match value {
-                    "1" | "true" => true,
-                    "0" | "false" => false,
-                    _ => {
-                        return Err(fail!(
-                            INVALID_ARGUMENT,
-                            "parameter ignore_eos is '{value}', expected 0 or 1"
-                        ));
-                    }
-                }
-            }
+            "ignore_eos" => self.ignore_eos = switch(key, value)?,
+            "logprobs" => self.logprobs = switch(key, value)?,
             _ => return Err(fail!(INVALID_ARGUMENT, "unknown parameter '{key}'")),
         }
         Ok(())
+    }
+}
+
+/// On or off.
+fn switch(key: &str, value: &str) -> Result<bool> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(fail!(
+            INVALID_ARGUMENT,
+            "parameter {key} is '{value}', expected 0 or 1"
+        )),
     }
 }
 

@@ -40,6 +40,7 @@ const OPEN: i32 = 1;
 const PROMPT: i32 = 2;
 const STEP: i32 = 3;
 const CANCEL: i32 = 4;
+const REWIND: i32 = 5;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -56,15 +57,18 @@ pub struct Session {
     tokens: u32,
     logits: u32,
     sampler: Sampler,
-    program: Option<(Key, u32)>,
+    /// f32 `[1, 1]`: log-sum-exp of the logits, if it was ever asked for.
+    total: Option<u32>,
+    /// The program, what its sampling depends on, and whether it makes the sum.
+    program: Option<(Key, bool, u32)>,
     stops: Stops,
     /// Positions whose steps succeeded.
     committed: u32,
     turn: Option<Turn>,
     /// A generated token that was shown but has not entered the context.
     pending: Option<u32>,
-    /// Chat turns in the context.
-    chats: u32,
+    /// Where in the context its chat turns begin.
+    chats: Vec<u32>,
     /// Turns begun, for seeding.
     turns: u32,
 }
@@ -112,6 +116,7 @@ fn rare(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> Result<Outcome
         }
         (PROMPT, Some(session)) => session.prompt(a, b as u32),
         (CANCEL, Some(session)) => session.cancel(),
+        (REWIND, Some(session)) => session.rewind(a as u32),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }
@@ -183,12 +188,13 @@ impl Session {
             tokens,
             logits,
             sampler: Sampler::new(facts.n_vocab, tokens),
+            total: None,
             program: None,
             stops: Stops::default(),
             committed: 0,
             turn: None,
             pending: None,
-            chats: 0,
+            chats: Vec::new(),
             turns: 0,
             params,
         };
@@ -202,20 +208,24 @@ impl Session {
         let key = self
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
-        if let Some((old, handle)) = self.program {
-            if old == key {
+        let logprobs = self.params.logprobs;
+        if let Some((old, sums, handle)) = self.program {
+            if old == key && sums == logprobs {
                 return Ok(());
             }
             abi::program_destroy(handle);
             self.program = None;
         }
+        if logprobs && self.total.is_none() {
+            self.total = Some(abi::buffer(abi::kind::F32, 1, 1)?);
+        }
         let handle = self.record()?;
-        self.program = Some((key, handle));
+        self.program = Some((key, logprobs, handle));
         Ok(())
     }
 
     fn record(&self) -> Result<u32> {
-        let ops = self.family.op_count() + 1 + Sampler::OPS;
+        let ops = self.family.op_count() + 3 + Sampler::OPS;
         let mut r = Recorder::new(self.model, ops)?;
         let io = Io {
             tokens: Operand::buffer(self.tokens),
@@ -234,6 +244,11 @@ impl Session {
             Dim(0),
             io.n_out,
         );
+        if let Some(total) = self.total.filter(|_| self.params.logprobs) {
+            let sum = r.f32(1, io.n_out);
+            r.logsumexp(sum, logits, 1.0);
+            r.copy(Operand::buffer(total), Dim(0), sum, Dim(0), io.n_out);
+        }
         self.sampler.record(&mut r, &regs, logits, io.n_out);
         abi::program_create(&r.finish())
     }
@@ -261,9 +276,20 @@ impl Session {
                 "the prompt has {count} tokens, but the context of {ctx} has room for {room}"
             ));
         }
+        if self.chats.try_reserve(1).is_err() {
+            return Err(fail!(
+                NO_MEMORY,
+                "the guest's memory limit is too small for another turn"
+            ));
+        }
         self.stops.set(&self.params.stop);
         abi::detok_reset();
         abi::progress(0, count as u32);
+        if chat {
+            // Behind what is owed, which is the turn's before.
+            let owed = u32::from(self.pending.is_some());
+            self.chats.push(self.committed + owed);
+        }
         self.turn = Some(Turn {
             feed,
             fed: 0,
@@ -274,7 +300,6 @@ impl Session {
             owed: self.pending.take(),
             chat,
         });
-        self.chats += u32::from(chat);
         self.turns += 1;
         self.submit()?;
         Ok(Outcome::Continue)
@@ -306,7 +331,7 @@ impl Session {
         if kind == CHAT {
             let parts = self
                 .template()?
-                .turn(self.chats == 0, &self.params.system, &text);
+                .turn(self.chats.is_empty(), &self.params.system, &text);
             drop(text);
             for part in &parts {
                 match part {
@@ -416,7 +441,7 @@ impl Session {
         let chunk = rest.get(..count).unwrap_or_default();
         let n_out = u32::from(count == rest.len());
         abi::buffer_write(self.tokens, 0, chunk)?;
-        self.sampler.accept(chunk);
+        self.sampler.accept(chunk)?;
         turn.fed += count;
         turn.in_flight = count as u32;
         self.book(count as u32, n_out)
@@ -424,7 +449,7 @@ impl Session {
 
     /// Books the step for `n` tokens whose ids are in the buffer, or will be.
     fn book(&mut self, n: u32, n_out: u32) -> Result<()> {
-        let Some((_, program)) = self.program else {
+        let Some((_, _, program)) = self.program else {
             return Err(fail!(STATE, "no program to run"));
         };
         if n_out == 1 {
@@ -480,6 +505,9 @@ impl Session {
 
     /// Shows a generated token, and either feeds it or ends the turn.
     fn token(&mut self, token: u32) -> Result<Outcome> {
+        if self.params.logprobs {
+            self.logprob(token)?;
+        }
         if self.vocab.n_tokens > 0 && self.stops.idle() {
             abi::emit_token(token)?;
         } else if self.show(token)? {
@@ -500,10 +528,21 @@ impl Session {
         if !self.sampler.feeds_back() {
             abi::buffer_write(self.tokens, 0, &[token])?;
         }
-        self.sampler.accept(&[token]);
+        self.sampler.accept(&[token])?;
         turn.in_flight = 1;
         self.book(1, 1)?;
         Ok(Outcome::Continue)
+    }
+
+    /// Says how probable the model found a token, whatever the samplers made of that.
+    #[cold]
+    #[inline(never)]
+    fn logprob(&self, token: u32) -> Result<()> {
+        let (mut logit, mut total) = ([0f32], [0f32]);
+        abi::buffer_read(self.logits, token, &mut logit)?;
+        abi::buffer_read(self.total.unwrap_or(0), 0, &mut total)?;
+        let ([logit], [total]) = (logit, total);
+        abi::logprob(logit - total)
     }
 
     /// Shows what may be shown after a token; true if a stop string follows.
@@ -546,6 +585,27 @@ impl Session {
         Ok(Outcome::Continue)
     }
 
+    /// The host wants the context to end after its first `position` tokens, as if no more had ever come. Only the random
+    /// numbers run on, unless nothing is left.
+    fn rewind(&mut self, position: u32) -> Result<Outcome> {
+        if self.turn.is_some() || position > self.committed {
+            let at = self.committed;
+            return Err(fail!(
+                STATE,
+                "the context cannot go from {at} to {position}"
+            ));
+        }
+        abi::kv_truncate(position)?;
+        self.sampler.rewind(position);
+        self.committed = position;
+        self.pending = None;
+        self.chats.retain(|begin| *begin < position);
+        if position == 0 {
+            self.turns = 0;
+        }
+        Ok(Outcome::Continue)
+    }
+
     /// Forgets the turn; the context keeps the positions of the steps that completed.
     fn abandon(&mut self) {
         self.stops.clear();
@@ -553,7 +613,9 @@ impl Session {
         self.sampler.retract(turn.in_flight);
         if self.committed == turn.begin {
             self.pending = turn.owed;
-            self.chats -= u32::from(turn.chat);
+            if turn.chat {
+                self.chats.pop();
+            }
         }
         // Nothing to tell anybody if this fails: the session has failed with it.
         let _ = abi::kv_truncate(self.committed);

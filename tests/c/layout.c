@@ -155,7 +155,7 @@ int main(void) {
     FIELD(realm_model_limits, max_kv_count, 40);
     FIELD(realm_model_limits, max_array_count, 48);
     FIELD(realm_model_limits, max_string_bytes, 56);
-    SIZE(realm_model_source, 64);
+    SIZE(realm_model_source, 72);
     FIELD(realm_model_source, struct_size, 0);
     FIELD(realm_model_source, abi_version, 4);
     FIELD(realm_model_source, next, 8);
@@ -166,6 +166,7 @@ int main(void) {
     FIELD(realm_model_source, flags, 44);
     FIELD(realm_model_source, release, 48);
     FIELD(realm_model_source, limits, 56);
+    FIELD(realm_model_source, progress, 64);
     SIZE(realm_model_info, 280);
     FIELD(realm_model_info, struct_size, 0);
     FIELD(realm_model_info, abi_version, 4);
@@ -201,7 +202,7 @@ int main(void) {
     SIZE(realm_param, 16);
     FIELD(realm_param, key, 0);
     FIELD(realm_param, value, 8);
-    SIZE(realm_session_options, 120);
+    SIZE(realm_session_options, 128);
     FIELD(realm_session_options, struct_size, 0);
     FIELD(realm_session_options, abi_version, 4);
     FIELD(realm_session_options, next, 8);
@@ -219,7 +220,18 @@ int main(void) {
     FIELD(realm_session_options, flags, 104);
     FIELD(realm_session_options, thread_count, 108);
     FIELD(realm_session_options, log, 112);
-    SIZE(realm_event, 56);
+    FIELD(realm_session_options, progress, 120);
+    SIZE(realm_memory_plan, 72);
+    FIELD(realm_memory_plan, guest_linear_memory_bytes, 8);
+    FIELD(realm_memory_plan, guest_linear_memory_limit, 16);
+    FIELD(realm_memory_plan, buffer_bytes, 24);
+    FIELD(realm_memory_plan, scratch_bytes, 32);
+    FIELD(realm_memory_plan, kv_bytes, 40);
+    FIELD(realm_memory_plan, kv_page_bytes, 48);
+    FIELD(realm_memory_plan, total_bytes, 56);
+    FIELD(realm_memory_plan, max_positions, 64);
+    FIELD(realm_memory_plan, reserved, 68);
+    SIZE(realm_event, 64);
     FIELD(realm_event, struct_size, 0);
     FIELD(realm_event, abi_version, 4);
     FIELD(realm_event, kind, 8);
@@ -230,6 +242,8 @@ int main(void) {
     FIELD(realm_event, text_bytes, 32);
     FIELD(realm_event, progress_done, 40);
     FIELD(realm_event, progress_total, 48);
+    FIELD(realm_event, logprob, 56);
+    FIELD(realm_event, logprob_known, 60);
     SIZE(realm_session_stats, 128);
     FIELD(realm_session_stats, struct_size, 0);
     FIELD(realm_session_stats, abi_version, 4);

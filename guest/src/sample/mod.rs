@@ -146,20 +146,26 @@ impl Sampler {
     }
 
     /// Notes tokens that are about to enter the context.
-    pub fn accept(&mut self, tokens: &[u32]) {
-        for token in tokens {
-            self.penalties.accept(*token);
-        }
+    pub fn accept(&mut self, tokens: &[u32]) -> Result<()> {
+        self.penalties.accept(tokens)
     }
 
-    /// The newest token of the context, if it is remembered.
+    /// The newest token of the context.
     pub fn last(&self) -> Option<u32> {
         self.penalties.last()
     }
 
     /// Takes back the last `count` accepted tokens.
     pub fn retract(&mut self, count: u32) {
-        self.penalties.retract(count);
+        if count > 0 {
+            let kept = self.penalties.len().saturating_sub(count as usize);
+            self.penalties.keep(kept);
+        }
+    }
+
+    /// Takes back all tokens but the first `count`.
+    pub fn rewind(&mut self, count: u32) {
+        self.penalties.keep(count as usize);
     }
 
     /// Writes what the program reads, before a step whose logits are wanted.

@@ -1,26 +1,24 @@
 //! Repetition, frequency and presence penalties: applied by the program to the tokens counted here.
 //!
 //! The counts cover the last `repeat_last_n` tokens of the context, the prompt included. They are kept
-//! up to date per token, so that a long window costs no recount.
+//! up to date per token, so that a long window costs no recount. All tokens of the context are remembered, four
+//! bytes each, because a rewind must find what the window held then.
 
 use crate::abi::{self, Result, kind};
 use crate::params::Params;
 use crate::program::{Dim, Operand, Recorder};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// History kept while the penalties are off, so that a later turn that turns them on sees it.
-const KEEP: usize = 64;
 /// Longest window: counting is a walk over the distinct tokens, so this bounds it to microseconds.
 const MAX_WINDOW: u32 = 4096;
 
-/// Recent tokens and their counts.
+/// The context's tokens, and counts of the recent ones.
 #[derive(Debug, Default)]
 pub struct Penalties {
-    /// The last tokens, oldest first.
-    recent: VecDeque<u32>,
+    /// The context, oldest first.
+    history: Vec<u32>,
     window: usize,
-    /// Distinct tokens of `recent` and how often they occur, in the same order.
+    /// Distinct tokens of the window and how often they occur, in the same order.
     ids: Vec<u32>,
     counts: Vec<u32>,
     active: bool,
@@ -40,10 +38,7 @@ impl Penalties {
             .min(ctx)
             .min(MAX_WINDOW) as usize;
         self.active = factors != [1.0, 0.0, 0.0] && window > 0;
-        self.window = if self.active { window } else { KEEP };
-        while self.recent.len() > self.window {
-            self.recent.pop_front();
-        }
+        self.window = window;
         self.recount();
         if !self.active {
             return Ok(false);
@@ -86,31 +81,46 @@ impl Penalties {
         r.penalties(logits, ids, counts, factors, count);
     }
 
-    /// A token has entered the context.
-    pub fn accept(&mut self, token: u32) {
-        if self.recent.len() >= self.window
-            && let Some(oldest) = self.recent.pop_front()
-        {
-            self.forget(oldest);
+    /// Tokens have entered the context.
+    pub fn accept(&mut self, tokens: &[u32]) -> Result<()> {
+        if self.history.try_reserve(tokens.len()).is_err() {
+            return Err(fail!(
+                NO_MEMORY,
+                "the guest's memory limit is too small for the context"
+            ));
         }
-        self.recent.push_back(token);
-        if self.active {
-            self.note(token);
-        }
-    }
-
-    /// The last `count` tokens have left it again.
-    pub fn retract(&mut self, count: u32) {
-        for _ in 0..count {
-            if let Some(token) = self.recent.pop_back() {
-                self.forget(token);
+        for &token in tokens {
+            if self.active {
+                let leaves = self.history.len().checked_sub(self.window);
+                if let Some(oldest) = leaves.and_then(|i| self.history.get(i).copied()) {
+                    self.forget(oldest);
+                }
+                self.note(token);
             }
+            self.history.push(token);
         }
+        Ok(())
     }
 
-    /// The newest token of the context, if it is remembered.
+    /// The context ends after its first `count` tokens.
+    pub fn keep(&mut self, count: usize) {
+        self.history.truncate(count);
+        self.recount();
+    }
+
+    /// How many tokens the context has.
+    pub fn len(&self) -> usize {
+        self.history.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.history.is_empty()
+    }
+
+    /// The newest token of the context.
     pub fn last(&self) -> Option<u32> {
-        self.recent.back().copied()
+        self.history.last().copied()
     }
 
     /// Writes the table for the next step.
@@ -126,8 +136,8 @@ impl Penalties {
         self.ids.clear();
         self.counts.clear();
         if self.active {
-            for i in 0..self.recent.len() {
-                if let Some(token) = self.recent.get(i).copied() {
+            for i in self.history.len().saturating_sub(self.window)..self.history.len() {
+                if let Some(token) = self.history.get(i).copied() {
                     self.note(token);
                 }
             }

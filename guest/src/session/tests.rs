@@ -173,6 +173,77 @@ fn a_turn_cancelled_at_once_never_happened() {
 }
 
 #[test]
+fn probabilities_are_said_when_asked_for() {
+    let mut c = Chat::open(tiny(&[("n_predict", "2")])).unwrap();
+    assert_eq!(c.run(TEXT, b"x", &ids("ab"), 99), Outcome::Length as i32);
+    assert!(host(|h| h.logprobs.is_empty()));
+    let programs = host(|h| h.programs.len());
+    host(|h| h.set("logprobs", "1"));
+    assert_eq!(c.run(TEXT, b"x", &ids("ab"), 1), 0);
+    let total = host(|h| {
+        assert_eq!(h.programs.len(), programs + 1);
+        // The tokens' buffer, the logits', the sum's: the fake host computes nothing of them.
+        let logits = &mut h.buffers[1].3;
+        logits[4 * 98..][..4].copy_from_slice(&(-3.5f32).to_le_bytes());
+        let (kind, cols, rows, sum) = h.buffers.last_mut().unwrap();
+        assert_eq!((*kind, *cols, *rows), (abi::kind::F32, 1, 1));
+        sum.copy_from_slice(&2.0f32.to_le_bytes());
+        h.buffers.len()
+    });
+    host(Host::complete);
+    assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+    assert_eq!(host(|h| h.logprobs.clone()), [0.0, -5.5]);
+    // Off and on again: another program, the same buffer.
+    for (value, all) in [("0", 2), ("1", 4)] {
+        host(|h| h.set("logprobs", value));
+        assert_eq!(c.run(TEXT, b"x", &ids("ab"), 99), Outcome::Length as i32);
+        assert_eq!(host(|h| (h.logprobs.len(), h.buffers.len())), (all, total));
+    }
+}
+
+#[test]
+fn a_rewound_session_goes_on_as_one_that_never_went_further() {
+    let params = [
+        ("chat_template", "chatml"),
+        ("n_predict", "2"),
+        ("repeat_penalty", "1.5"),
+        ("repeat_last_n", "3"),
+        ("ctx", "400"),
+    ];
+    let mut c = Chat::open(tiny(&params)).unwrap();
+    let ask = |c: &mut Chat, text: &[u8], answer: &str| {
+        assert_eq!(c.run(CHAT, text, &ids(answer), 99), Outcome::Length as i32);
+    };
+    ask(&mut c, b"x", "ab");
+    let (first, at) = (context(), context().len() as i32);
+    ask(&mut c, b"y", "cd");
+    let whole = context();
+    // Further than the context goes.
+    let beyond = whole.len() as i32 + 1;
+    assert_eq!(event(&mut c.0, REWIND, beyond, 0), abi::status::STATE);
+    assert_eq!(context(), whole);
+    // Back to the first turn's end: "b" was shown, but had not entered.
+    assert_eq!(event(&mut c.0, REWIND, at, 0), 0);
+    assert_eq!(context(), first);
+    let session = c.0.as_ref().unwrap();
+    assert_eq!((session.chats.len(), session.pending), (1, None));
+    // The window holds what it held then.
+    assert_eq!(c.run(IDS, &98u32.to_le_bytes(), &[], 0), 0);
+    let want: std::collections::BTreeSet<_> = [first[first.len() - 2], 97, 98].into();
+    let registers = host(|h| h.submitted.clone()).unwrap().0;
+    assert_eq!(registers[5] as usize, want.len());
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    // To the very beginning: the next turn is a first one again.
+    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    ask(&mut c, b"x", "ab");
+    assert_eq!(context(), first);
+    // Not while a turn is running.
+    assert_eq!(c.run(TEXT, b"z", &ids("q"), 0), 0);
+    assert_eq!(event(&mut c.0, REWIND, 0, 0), abi::status::STATE);
+}
+
+#[test]
 fn chat_turns_are_rendered_once_and_continue() {
     let mut c = Chat::open(tiny(&[
         ("chat_template", "zephyr"),

@@ -194,6 +194,27 @@ impl Buffer {
         self.bytes
     }
 
+    /// Copies all of another buffer of the same backend and size.
+    pub fn copy_from(&mut self, other: &Self) -> Result<()> {
+        if self.backend.shares_memory() {
+            // SAFETY: addressable, and not written during `&other`.
+            let bytes = unsafe {
+                core::slice::from_raw_parts(other.handle.cast::<u8>(), other.bytes as usize)
+            };
+            return self.write(0, bytes);
+        }
+        let mut part = [0_u8; 4096];
+        let mut at = 0;
+        while at < other.bytes {
+            let n = (other.bytes - at).min(part.len() as u64) as usize;
+            let part = part.get_mut(..n).unwrap_or(&mut []);
+            other.read(at, part)?;
+            self.write(at, part)?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
     fn check(&self, offset: u64, len: usize) -> Result<()> {
         if offset
             .checked_add(len as u64)

@@ -8,10 +8,11 @@ use super::{
 use crate::bail;
 use crate::error::{Result, try_vec};
 use crate::gguf::Limits;
-use crate::store::{MAX_PARTS, Mode, Model, Part, Release};
+use crate::store::{MAX_PARTS, Mode, Model, Part, Progress, Release};
 use alloc::sync::Arc;
 use core::ffi::{c_char, c_void};
 use core::mem::{offset_of, size_of};
+use core::ptr;
 
 /// Tells the application that the library is finished with a part of a model.
 ///
@@ -21,6 +22,12 @@ use core::mem::{offset_of, size_of};
 /// not unwind.
 pub type realm_release_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *const c_void, bytes: usize)>;
+
+/// Told how far a long call is: `done` of `total`, in bytes or tokens, as whoever takes it says. Called on the thread of
+/// that call, every few milliseconds while bytes are hashed. It may not use the object that the call is for.
+/// **Returns** 0 to go on; else the work is given up.
+pub type realm_progress_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, done: u64, total: u64) -> i32>;
 
 /// Bytes of the caller's.
 #[repr(C)]
@@ -72,7 +79,7 @@ pub struct realm_model_source {
     pub abi_version: u32,
     /// Reserved for extensions; NULL.
     pub next: *const c_void,
-    /// First argument of `release`.
+    /// First argument of `release` and `progress`.
     pub ctx: *mut c_void,
     /// The bytes of a GGUF file, or of all files of a split one in order. The array itself is not
     /// needed after the call; the bytes are **valid until** `release` has been called for them.
@@ -89,6 +96,8 @@ pub struct realm_model_source {
     pub release: realm_release_fn,
     /// (optional) Bounds for the parser.
     pub limits: *const realm_model_limits,
+    /// (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`.
+    pub progress: realm_progress_fn,
 }
 
 const SOURCE_MIN: usize =
@@ -183,7 +192,7 @@ unsafe fn limits(p: *const realm_model_limits) -> Result<Limits> {
 /// **Threads**: any.
 ///
 /// **Returns** `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
-/// names other bytes, `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// names other bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `source` is a struct as described; `store` is NULL or live; `id` is NULL or points to a `uint32_t`;
@@ -220,14 +229,22 @@ pub unsafe extern "C" fn realm_model_register(
         };
         // SAFETY: the caller's promise.
         let store = unsafe { store_ref(store) };
+        let mut watch = watch(source.progress, source.ctx);
+        let progress = watch.as_mut().map(|w| w as Progress<'_>);
         // SAFETY: the caller's promise about the parts and `release`.
-        let new = unsafe { store.register(&list, source.id, mode, &limits, release, None) }?;
+        let new = unsafe { store.register(&list, source.id, mode, &limits, release, progress) }?;
         if !id.is_null() {
             // SAFETY: not NULL, and the caller's promise.
             unsafe { id.write(new) };
         }
         Ok(())
     })
+}
+
+/// A caller's progress function as the store wants it.
+fn watch(call: realm_progress_fn, ctx: *mut c_void) -> Option<impl FnMut(u64, u64) -> bool> {
+    // SAFETY: the contract of `realm_progress_fn`.
+    call.map(|call| move |done, total| unsafe { call(ctx, done, total) } == 0)
 }
 
 /// Everything that can be refused before the parts go to the store.
@@ -368,12 +385,38 @@ pub unsafe extern "C" fn realm_model_digest(
     sha256: *mut u8,
     error: *mut realm_error,
 ) -> realm_status {
+    // SAFETY: the caller's promise.
+    unsafe { realm_model_digest_watched(store, id, None, ptr::null_mut(), sha256, error) }
+}
+
+/// As `realm_model_digest`, with a way to see how far it is and to give up.
+///
+/// `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if the digest
+/// is known. What was hashed when it gives up is hashed again the next time.
+///
+/// **Threads**: any. Two calls for the same model at a time both hash.
+///
+/// **Returns** `CANCELLED` if `progress` says so, `NOT_FOUND`, `INVALID_ARGUMENT`.
+///
+/// # Safety
+/// As for `realm_model_digest`; `progress` keeps its contract.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_model_digest_watched(
+    store: *mut realm_store,
+    id: u32,
+    progress: realm_progress_fn,
+    ctx: *mut c_void,
+    sha256: *mut u8,
+    error: *mut realm_error,
+) -> realm_status {
     guard(error, || {
         if sha256.is_null() {
             return Err(null("sha256"));
         }
+        let mut watch = watch(progress, ctx);
+        let progress = watch.as_mut().map(|w| w as Progress<'_>);
         // SAFETY: the caller's promise.
-        let digest = unsafe { open(store, id) }?.digest(None)?;
+        let digest = unsafe { open(store, id) }?.digest(progress)?;
         // SAFETY: not NULL, and the caller's promise.
         unsafe { put(sha256.cast::<[u8; 32]>(), digest, "sha256") }
     })

@@ -93,6 +93,7 @@ fn source(parts: &[realm_bytes], id: u32, count: Option<&AtomicUsize>) -> realm_
         flags: 0,
         release: count.map(|_| note as unsafe extern "C" fn(_, _, _)),
         limits: ptr::null(),
+        progress: None,
     }
 }
 

@@ -5,16 +5,19 @@
 //! ```
 
 pub mod many;
+pub mod plan;
+pub mod state;
 
 use super::error::{realm_error, realm_status};
 use super::guest::realm_guest;
+use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
 use super::{
     caught, check, guard, new_handle, no_extension, null, put, read_struct, slice, text,
     write_struct,
 };
 use crate::error::{Result, Status};
-use crate::guest::host::LogSink;
+use crate::guest::host::{LogSink, ProgressSink};
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
 use crate::session::{Event, InputKind, Options, Session};
@@ -62,7 +65,7 @@ pub struct realm_session_options {
     pub abi_version: u32,
     /// Reserved for extensions; NULL.
     pub next: *const c_void,
-    /// First argument of `log`.
+    /// First argument of `log` and `progress`.
     pub ctx: *mut c_void,
     /// The guest; it may be unloaded afterwards. NULL: the one that comes with the library.
     pub guest: *const realm_guest,
@@ -92,6 +95,9 @@ pub struct realm_session_options {
     pub thread_count: u32,
     /// (optional) Takes the guest's log. NULL: the platform's log does.
     pub log: realm_log_fn,
+    /// (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
+    /// thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
+    pub progress: realm_progress_fn,
 }
 
 const OPTIONS_MIN: usize = offset_of!(realm_session_options, log) + size_of::<realm_log_fn>();
@@ -146,6 +152,11 @@ pub struct realm_event {
     pub progress_done: u64,
     /// Tokens of the input in all.
     pub progress_total: u64,
+    /// With TOKEN and `logprob_known`: the natural logarithm of the probability that the model gave the token, at most 0,
+    /// before bias, penalties, temperature and other samplers; else 0. The library's guest says it if its parameter `logprobs` is 1.
+    pub logprob: f32,
+    /// 1 if `logprob` is there.
+    pub logprob_known: u32,
 }
 
 const EVENT_MIN: usize = offset_of!(realm_event, progress_total) + size_of::<u64>();
@@ -249,10 +260,42 @@ pub unsafe extern "C" fn realm_session_open(
     out: *mut *mut realm_session,
     error: *mut realm_error,
 ) -> realm_status {
+    // SAFETY: the caller's promise.
+    unsafe { open_with(runtime, model_id, options, out, error, Session::open) }
+}
+
+/// Makes a session from a caller's options.
+///
+/// # Safety
+/// As for `realm_session_open`.
+unsafe fn open_with(
+    runtime: *mut realm_runtime,
+    model_id: u32,
+    options: *const realm_session_options,
+    out: *mut *mut realm_session,
+    error: *mut realm_error,
+    make: impl FnOnce(Options) -> Result<Session>,
+) -> realm_status {
+    // SAFETY: the caller's promise.
+    let body = |options| unsafe { put_session(out, || make(options)) };
+    // SAFETY: the caller's promise.
+    unsafe { with_options(runtime, model_id, options, error, body) }
+}
+
+/// Does something with a caller's options.
+///
+/// # Safety
+/// As for `realm_session_open`.
+unsafe fn with_options(
+    runtime: *mut realm_runtime,
+    model_id: u32,
+    options: *const realm_session_options,
+    error: *mut realm_error,
+    body: impl FnOnce(Options) -> Result<()>,
+) -> realm_status {
     guard(error, || {
         // SAFETY: the caller's promise.
         let runtime = unsafe { runtime_ref(runtime) }?;
-        check(out, "out")?;
         let given = if options.is_null() {
             None
         } else {
@@ -263,14 +306,26 @@ pub unsafe extern "C" fn realm_session_open(
         };
         // SAFETY: the caller's promise.
         let options = unsafe { convert(runtime, model_id, given.as_ref()) }?;
-        let session = Session::open(options)?;
-        let handle = realm_session {
-            cancel: Arc::clone(session.cancel_flag()),
-            session,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { put(out, new_handle(handle, "session")?, "out") }
+        body(options)
     })
+}
+
+/// Makes a session and gives it to the caller.
+///
+/// # Safety
+/// `out` is NULL or points to a pointer.
+unsafe fn put_session(
+    out: *mut *mut realm_session,
+    make: impl FnOnce() -> Result<Session>,
+) -> Result<()> {
+    check(out, "out")?;
+    let session = make()?;
+    let handle = realm_session {
+        cancel: Arc::clone(session.cancel_flag()),
+        session,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { put(out, new_handle(handle, "session")?, "out") }
 }
 
 /// The options in the library's own terms.
@@ -303,6 +358,7 @@ unsafe fn convert(
         grant_clock: false,
         thread_count: 1,
         log: None,
+        watch: None,
     };
     let Some(o) = given else {
         return Ok(options);
@@ -345,6 +401,7 @@ unsafe fn convert(
     options.grant_clock = o.flags & REALM_SESSION_GRANT_CLOCK != 0;
     options.thread_count = o.thread_count.max(1);
     options.log = o.log.map(|call| LogSink { call, ctx: o.ctx });
+    options.watch = o.progress.map(|call| ProgressSink { call, ctx: o.ctx });
     Ok(options)
 }
 
@@ -502,6 +559,8 @@ unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) ->
         text_bytes: 0,
         progress_done,
         progress_total,
+        logprob: 0.0,
+        logprob_known: 0,
     };
     match got {
         Event::Again => {}
@@ -511,6 +570,8 @@ unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) ->
             value.token = token;
             value.text = text.as_ptr().cast();
             value.text_bytes = text.len();
+            value.logprob = session.logprob().unwrap_or(0.0);
+            value.logprob_known = session.logprob().is_some().into();
         }
         Event::Done(reason) => {
             value.kind = REALM_EVENT_DONE;

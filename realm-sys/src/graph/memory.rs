@@ -1,7 +1,8 @@
 //! What a session holds on its backend: buffers, KV pages and scratch, counted against its limits.
 //!
 //! KV pages are 64 positions long and hold the parts of all layers of a group, so that fork, rewind and
-//! prefix sharing are operations on a short table. A page is zeroed when it is made and when it is freed.
+//! prefix sharing are operations on a short table. A page is zeroed when it is made and when it is freed. Pages
+//! are shared with forks of the session until one of them writes: it then gets a copy of its own, before the step.
 
 use super::kernels::attention::KvLayout;
 use super::op::{TYPE_F16, TYPE_F32, TYPE_I32};
@@ -10,9 +11,10 @@ use crate::backend::host::{Buffer, Selected};
 use crate::backend::table::{
     REALM_KV_PAGE_POSITIONS, realm_buffer, realm_kv_layer, realm_kv_table,
 };
-use crate::error::Result;
+use crate::error::{Result, try_vec};
 use crate::quant::GgmlType;
 use crate::{bail, err};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
 
@@ -68,7 +70,7 @@ struct Group {
     page_bytes: u64,
     max_positions: u32,
     window: u32,
-    pages: Vec<Buffer>,
+    pages: Vec<Arc<Buffer>>,
     handles: Vec<*mut c_void>,
 }
 
@@ -83,9 +85,13 @@ pub struct Memory {
     kv_layers: Vec<realm_kv_layer>,
     groups: Vec<Option<Group>>,
     tables: Vec<realm_kv_table>,
+    /// How far steps have come, in the group that they have come farthest in.
+    positions: u32,
     sealed: bool,
     scratch: Option<Buffer>,
     workspace: Option<Buffer>,
+    /// Nothing is made, only counted: the scratch and workspace that there would be.
+    counted: Option<(u64, u64)>,
 }
 
 // SAFETY: the raw pointers are handles of the buffers beside them.
@@ -96,6 +102,12 @@ unsafe impl Sync for Memory {}
 fn reserve<T>(v: &mut Vec<T>, more: usize, what: &str) -> Result<()> {
     v.try_reserve(more)
         .map_err(|_| err!(NoMemory, "no memory for {more} more {what}"))
+}
+
+fn copied<T: Clone>(from: &[T], what: &str) -> Result<Vec<T>> {
+    let mut to = try_vec(from.len(), what)?;
+    to.extend_from_slice(from);
+    Ok(to)
 }
 
 /// How a layer's part of a page is laid out.
@@ -117,9 +129,19 @@ impl Memory {
             kv_layers: Vec::new(),
             groups: Vec::new(),
             tables: Vec::new(),
+            positions: 0,
             sealed: false,
             scratch: None,
             workspace: None,
+            counted: None,
+        }
+    }
+
+    /// As [`new`](Self::new), but nothing is made: what is asked for is checked and counted. No step can run in it.
+    pub fn counting(on: Selected, limits: MemoryLimits) -> Self {
+        Self {
+            counted: Some((0, 0)),
+            ..Self::new(on, limits)
         }
     }
 
@@ -142,7 +164,7 @@ impl Memory {
         if cols == 0 || rows == 0 || cols > MAX_EXTENT || rows > MAX_EXTENT {
             bail!(InvalidArgument, "a buffer [{rows}, {cols}]");
         }
-        if self.buffers.len() >= MAX_BUFFERS {
+        if self.buffer_descs.len() >= MAX_BUFFERS {
             bail!(Limit, "more than {MAX_BUFFERS} buffers");
         }
         let bytes = u64::from(cols) * u64::from(rows) * size;
@@ -157,10 +179,12 @@ impl Memory {
         reserve(&mut self.buffers, 1, "buffers")?;
         reserve(&mut self.buffer_handles, 1, "buffers")?;
         reserve(&mut self.buffer_descs, 1, "buffers")?;
-        let buffer = self.on.backend.buffer(bytes, "session buffer")?;
-        let handle = self.buffers.len() as u32;
-        self.buffer_handles.push(buffer.handle());
-        self.buffers.push(buffer);
+        let handle = self.buffer_descs.len() as u32;
+        if self.counted.is_none() {
+            let buffer = self.on.backend.buffer(bytes, "session buffer")?;
+            self.buffer_handles.push(buffer.handle());
+            self.buffers.push(buffer);
+        }
         self.buffer_descs.push(realm_buffer {
             r#type: ty,
             cols,
@@ -171,14 +195,34 @@ impl Memory {
         Ok(handle)
     }
 
-    fn buffer(&self, handle: u32) -> Result<&Buffer> {
+    /// A buffer.
+    pub fn buffer(&self, handle: u32) -> Result<&Buffer> {
         self.buffers
             .get(handle as usize)
             .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))
     }
 
+    /// Checks the range of a buffer that is only counted.
+    fn counted_range(&self, handle: u32, offset: u64, len: usize) -> Result<()> {
+        let Some(b) = self.buffer_desc(handle) else {
+            bail!(NotFound, "there is no buffer {handle}");
+        };
+        let size = if b.r#type == TYPE_F16 { 2 } else { 4 };
+        let bytes = u64::from(b.cols) * u64::from(b.rows) * size;
+        if offset.saturating_add(len as u64) > bytes {
+            bail!(
+                InvalidArgument,
+                "{len} bytes at {offset} of a buffer of {bytes}"
+            );
+        }
+        Ok(())
+    }
+
     /// Copies bytes into a buffer.
     pub fn buffer_write(&mut self, handle: u32, offset: u64, data: &[u8]) -> Result<()> {
+        if self.counted.is_some() {
+            return self.counted_range(handle, offset, data.len());
+        }
         self.buffers
             .get_mut(handle as usize)
             .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))?
@@ -187,6 +231,11 @@ impl Memory {
 
     /// Copies bytes out of a buffer.
     pub fn buffer_read(&self, handle: u32, offset: u64, out: &mut [u8]) -> Result<()> {
+        if self.counted.is_some() {
+            self.counted_range(handle, offset, out.len())?;
+            out.fill(0);
+            return Ok(());
+        }
         self.buffer(handle)?.read(offset, out)
     }
 
@@ -279,8 +328,24 @@ impl Memory {
         })
     }
 
-    /// Makes pages until a group reaches `positions`. Nothing changes on failure but pages made so far.
-    pub(super) fn kv_reach(&mut self, group: u32, positions: u32) -> Result<()> {
+    /// What the layers cost for so many positions, or for as many as they may have if that is less; in bytes.
+    pub fn kv_planned(&self, positions: u32) -> u64 {
+        self.groups.iter().flatten().fold(0u64, |sum, g| {
+            let pages = positions
+                .min(g.max_positions)
+                .div_ceil(REALM_KV_PAGE_POSITIONS);
+            sum.saturating_add(u64::from(pages).saturating_mul(g.page_bytes))
+        })
+    }
+
+    /// Positions that have keys and values, or will have when the booked step has run.
+    pub fn positions(&self) -> u32 {
+        self.positions
+    }
+
+    /// Makes pages until a group reaches `positions`, and makes those from position `from` on the session's own, to be written.
+    /// Nothing changes on failure but pages made so far.
+    pub(super) fn kv_reach(&mut self, group: u32, from: u32, positions: u32) -> Result<()> {
         self.sealed = true;
         let Some(Some(g)) = self.groups.get_mut(group as usize) else {
             bail!(Internal, "KV group {group} does not exist");
@@ -299,9 +364,20 @@ impl Memory {
             reserve(&mut g.handles, 1, "KV pages")?;
             let page = self.on.backend.buffer(g.page_bytes, "KV page")?;
             g.handles.push(page.handle());
-            g.pages.push(page);
+            g.pages.push(Arc::new(page));
             self.usage.kv_bytes = total;
         }
+        let first = (from / REALM_KV_PAGE_POSITIONS) as usize;
+        let written = g.pages.iter_mut().zip(&mut g.handles).take(need);
+        for (page, handle) in written.skip(first) {
+            if Arc::get_mut(page).is_none() {
+                let mut own = self.on.backend.buffer(g.page_bytes, "KV page")?;
+                own.copy_from(page)?;
+                *handle = own.handle();
+                *page = Arc::new(own);
+            }
+        }
+        self.positions = self.positions.max(positions);
         self.refresh(group as usize);
         Ok(())
     }
@@ -317,6 +393,7 @@ impl Memory {
     /// Forgets keys and values at `position` and after: whole pages are zeroed and freed.
     pub fn kv_truncate(&mut self, position: u32) -> Result<()> {
         let keep = position.div_ceil(REALM_KV_PAGE_POSITIONS) as usize;
+        self.positions = self.positions.min(position);
         for i in 0..self.groups.len() {
             if let Some(Some(g)) = self.groups.get_mut(i) {
                 let freed = g.pages.len().saturating_sub(keep) as u64;
@@ -329,11 +406,99 @@ impl Memory {
         Ok(())
     }
 
+    /// The same again, for a fork of the session: buffers are copied, pages shared. Shared pages count against both sessions'
+    /// limits, because either may have to have all of them some day.
+    pub fn fork(&self) -> Result<Self> {
+        let mut m = Self::new(self.on.clone(), self.limits);
+        for (desc, from) in self.buffer_descs.iter().zip(&self.buffers) {
+            let to = m.buffer_create(desc.r#type, desc.cols, desc.rows)?;
+            if let Some(to) = m.buffer_mut(to) {
+                to.copy_from(from)?;
+            }
+        }
+        m.kv_layers = copied(&self.kv_layers, "KV layers")?;
+        m.tables = copied(&self.tables, "KV groups")?;
+        m.groups = try_vec(self.groups.len(), "KV groups")?;
+        for group in &self.groups {
+            m.groups.push(match group {
+                Some(g) => Some(Group {
+                    page_bytes: g.page_bytes,
+                    max_positions: g.max_positions,
+                    window: g.window,
+                    pages: copied(&g.pages, "KV pages")?,
+                    handles: copied(&g.handles, "KV pages")?,
+                }),
+                None => None,
+            });
+            m.refresh(m.groups.len() - 1);
+        }
+        m.usage.kv_bytes = self.usage.kv_bytes;
+        m.positions = self.positions;
+        m.sealed = self.sealed;
+        let has = |b: &Option<Buffer>| b.as_ref().map_or(0, Buffer::bytes);
+        m.reserve_scratch(has(&self.scratch), has(&self.workspace))?;
+        Ok(m)
+    }
+
+    /// A KV layer as it was asked for.
+    pub fn kv_desc(&self, layer: &realm_kv_layer) -> KvDesc {
+        let group = self.groups.get(layer.group as usize);
+        KvDesc {
+            ty: layer.r#type,
+            n_head_kv: layer.n_head_kv,
+            head_dim_k: layer.head_dim_k,
+            head_dim_v: layer.head_dim_v,
+            max_positions: layer.max_positions,
+            group: layer.group,
+            window: group.and_then(Option::as_ref).map_or(0, |g| g.window),
+        }
+    }
+
+    /// How many KV groups there are, with those that have no layer.
+    pub fn group_count(&self) -> u32 {
+        self.groups.len() as u32
+    }
+
+    /// A group's pages and the size of one.
+    pub fn pages(&self, group: u32) -> (&[Arc<Buffer>], u64) {
+        match self.groups.get(group as usize) {
+            Some(Some(g)) => (&g.pages, g.page_bytes),
+            _ => (&[], 0),
+        }
+    }
+
+    /// A page to be filled, which is made if it is the next.
+    pub fn page_restore(&mut self, group: u32, page: u32) -> Result<&mut Buffer> {
+        let most = match self.groups.get(group as usize) {
+            Some(Some(g)) => g.max_positions,
+            _ => 0,
+        };
+        let from = page.saturating_mul(REALM_KV_PAGE_POSITIONS);
+        if from >= most {
+            bail!(
+                Format,
+                "page {page} of KV group {group}, of {most} positions"
+            );
+        }
+        self.kv_reach(group, from, from + 1)?;
+        self.pages_mut(group)
+            .get_mut(page as usize)
+            .and_then(Arc::get_mut)
+            .ok_or_else(|| err!(Internal, "page {page} of KV group {group} is gone"))
+    }
+
+    /// Says how far the restored pages go, and whether layers may still be added.
+    pub fn kv_restored(&mut self, positions: u32, sealed: bool) {
+        self.positions = positions;
+        self.sealed = sealed;
+    }
+
     /// Makes sure that scratch and workspace are at least this large.
     pub(super) fn reserve_scratch(&mut self, scratch: u64, workspace: u64) -> Result<()> {
         let has = |b: &Option<Buffer>| b.as_ref().map_or(0, Buffer::bytes);
-        let scratch = scratch.max(has(&self.scratch));
-        let workspace = workspace.max(has(&self.workspace));
+        let there = (has(&self.scratch), has(&self.workspace));
+        let there = self.counted.unwrap_or(there);
+        let (scratch, workspace) = (scratch.max(there.0), workspace.max(there.1));
         let total = scratch.saturating_add(workspace);
         if total > self.limits.scratch_bytes {
             bail!(
@@ -341,6 +506,11 @@ impl Memory {
                 "scratch memory would take {total} bytes, the session may have {}",
                 self.limits.scratch_bytes
             );
+        }
+        if let Some(counted) = &mut self.counted {
+            *counted = (scratch, workspace);
+            self.usage.scratch_bytes = total;
+            return Ok(());
         }
         // The old one goes first, so that both are never there at once. Where the new one cannot be had there is none
         // then, which is why every step comes here before it is bound.
@@ -374,11 +544,11 @@ impl Memory {
         self.scratch.as_mut()
     }
 
-    pub(super) fn buffer_mut(&mut self, handle: u32) -> Option<&mut Buffer> {
+    pub(crate) fn buffer_mut(&mut self, handle: u32) -> Option<&mut Buffer> {
         self.buffers.get_mut(handle as usize)
     }
 
-    pub(super) fn pages_mut(&mut self, group: u32) -> &mut [Buffer] {
+    pub(super) fn pages_mut(&mut self, group: u32) -> &mut [Arc<Buffer>] {
         match self.groups.get_mut(group as usize) {
             Some(Some(g)) => &mut g.pages,
             _ => &mut [],

@@ -57,6 +57,8 @@ pub struct Prepared {
     pub(super) workspace_bytes: u64,
     /// Whether and how its steps may run together with other sessions'.
     pub(super) merge: Option<Merge>,
+    /// What it was made of, for saving.
+    bytes: Vec<u8>,
     _model: Arc<Model>,
 }
 
@@ -74,6 +76,8 @@ impl Prepared {
         copy(&mut program.kv_layers, memory.kv_layers(), "KV layers")?;
         validate(&mut program, model)?;
         plan(&mut program, u64::MAX >> 8)?;
+        let mut recorded = Vec::new();
+        copy(&mut recorded, bytes, "bytes of a program")?;
         let on = memory.on.clone();
         let mut prepared = Self {
             segments: Vec::new(),
@@ -83,6 +87,7 @@ impl Prepared {
             bound: 0,
             workspace_bytes: 0,
             merge: None,
+            bytes: recorded,
             _model: Arc::clone(model),
         };
         prepared.split()?;
@@ -110,6 +115,11 @@ impl Prepared {
     /// The model a program names in its header.
     pub fn model_id_field(bytes: &[u8]) -> Option<u32> {
         super::program::model_id(bytes)
+    }
+
+    /// The bytes it was recorded as.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Scratch memory of one step, without backend workspace.

@@ -107,7 +107,8 @@ impl Run {
             }
             let idle = s.count.value(&first) == 0 && s.count.value(&last) == 0;
             if let (Some(group), false) = (s.kv_group, idle) {
-                memory.kv_reach(group, most as u32)?;
+                let from = s.start.value(&first).min(s.start.value(&last));
+                memory.kv_reach(group, from, most as u32)?;
             }
         }
         // There already, unless a larger program wanted more since and did not get it.

@@ -11,6 +11,7 @@ use crate::backend::table::{realm_kv_table, realm_step};
 use crate::error::{Result, try_vec};
 use crate::platform::Block;
 use crate::{bail, err};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
 use core::ptr;
@@ -160,8 +161,16 @@ impl Stage {
                 if let Operand::Kv(i) = Operand::of(bits) {
                     let group = p.kv_layers.get(i as usize).map_or(0, |l| l.group);
                     let mirrors = self.pages.get(group as usize).map_or(&[][..], |v| v);
-                    for (block, device) in mirrors.iter().zip(memory.pages_mut(group)) {
-                        whole(way, device, block)?;
+                    for (block, page) in mirrors.iter().zip(memory.pages_mut(group)) {
+                        match way {
+                            Way::In => mirror(page, block)?,
+                            // A page that is shared was not written.
+                            Way::Out => {
+                                if let Some(device) = Arc::get_mut(page) {
+                                    whole(way, device, block)?;
+                                }
+                            }
+                        }
                     }
                 }
             }
@@ -203,6 +212,13 @@ impl Way {
             Self::Out => device.write(offset, host),
         }
     }
+}
+
+fn mirror(device: &crate::backend::host::Buffer, block: &Block) -> Result<()> {
+    let bytes = (device.bytes() as usize).min(block.len());
+    // SAFETY: the mirror is ours and at least this long.
+    let host = unsafe { core::slice::from_raw_parts_mut(block.as_ptr(), bytes) };
+    device.read(0, host)
 }
 
 fn whole(way: Way, device: &mut crate::backend::host::Buffer, block: &Block) -> Result<()> {

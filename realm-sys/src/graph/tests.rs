@@ -490,7 +490,7 @@ fn limits_hold() {
     m.kv_create(desc).unwrap();
     let e = Prepared::new(&program(), &model(), &mut m).err().unwrap();
     assert_eq!(e.status(), Status::Limit);
-    assert_eq!(m.kv_reach(0, 1).unwrap_err().status(), Status::Limit);
+    assert_eq!(m.kv_reach(0, 0, 1).unwrap_err().status(), Status::Limit);
 }
 
 #[test]

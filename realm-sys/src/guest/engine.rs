@@ -7,9 +7,11 @@
 //! bounded first, and the memory that translation can be expected to take is reserved and given
 //! back, so that a lack of memory is found where it can be reported.
 
+use super::globals::{self, Exposed};
 use super::host::HostState;
 use super::imports;
 use crate::error::{Result, try_vec};
+use crate::store::{Sha256Digest, sha256};
 use crate::{bail, err};
 use alloc::sync::Arc;
 use wasmi::{CompilationMode, Config, EnforcedLimits, Engine, ExternType, Linker, Module, ValType};
@@ -34,6 +36,9 @@ pub struct LoadedGuest {
     module: Module,
     linker: Linker<HostState>,
     engine: Engine,
+    digest: Sha256Digest,
+    /// Mutable globals that can be read and set; none: not all of them can.
+    globals: Option<u32>,
 }
 
 fn config() -> Config {
@@ -81,9 +86,10 @@ impl LoadedGuest {
             wasm.len() * TRANSLATION_FACTOR + (256 << 10),
             "bytes of translated guest",
         )?);
+        let Exposed { bytes, count } = globals::expose(wasm)?;
         let engine = Engine::new(&config());
-        let module =
-            Module::new(&engine, wasm).map_err(|e| err!(Format, "the guest is refused: {e}"))?;
+        let module = Module::new(&engine, bytes.as_deref().unwrap_or(wasm))
+            .map_err(|e| err!(Format, "the guest is refused: {e}"))?;
         check_imports(&module)?;
         check_exports(&module)?;
         let mut linker = Linker::new(&engine);
@@ -92,6 +98,8 @@ impl LoadedGuest {
             module,
             linker,
             engine,
+            digest: sha256([wasm].into_iter(), None)?,
+            globals: count,
         }))
     }
 
@@ -101,6 +109,16 @@ impl LoadedGuest {
             Some(ExternType::Memory(ty)) => ty.minimum().saturating_mul(65_536),
             _ => 0,
         }
+    }
+
+    /// The SHA-256 of the module's bytes.
+    pub fn digest(&self) -> Sha256Digest {
+        self.digest
+    }
+
+    /// Mutable globals, as [`globals::name`] calls their exports; none: they cannot be had.
+    pub(super) fn globals(&self) -> Option<u32> {
+        self.globals
     }
 
     pub(super) fn engine(&self) -> &Engine {

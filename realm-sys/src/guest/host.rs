@@ -23,7 +23,7 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 14;
 /// Tables of an instance.
 const MAX_TABLES: usize = 4;
 /// Programs that exist at the same time.
-const MAX_PROGRAMS: usize = 16;
+pub const MAX_PROGRAMS: usize = 16;
 /// Models a guest may have registered at the same time.
 const MAX_REGISTERED: usize = 64;
 
@@ -43,6 +43,20 @@ pub struct LogSink {
 unsafe impl Send for LogSink {}
 // SAFETY: as above.
 unsafe impl Sync for LogSink {}
+
+/// Who is told how far a prompt is.
+#[derive(Clone, Copy)]
+pub struct ProgressSink {
+    /// Called with `ctx`, tokens done and tokens in all; not 0: the turn is to end.
+    pub call: unsafe extern "C" fn(ctx: *mut c_void, done: u64, total: u64) -> i32,
+    /// Handed to `call` as it is.
+    pub ctx: *mut c_void,
+}
+
+// SAFETY: `realm_progress_fn` is called on whatever thread polls the session; its header says so.
+unsafe impl Send for ProgressSink {}
+// SAFETY: as above.
+unsafe impl Sync for ProgressSink {}
 
 /// The models a guest may name: the session's, and those it registered itself.
 pub struct Models {
@@ -102,6 +116,11 @@ impl Models {
         Ok(id)
     }
 
+    /// Whether the guest has models of its own, in use or not.
+    pub fn has_registered(&self) -> bool {
+        !self.registered.is_empty() || self.leaving.iter().any(|m| m.0.strong_count() > 0)
+    }
+
     /// Takes back one registration this guest made.
     pub fn remove(&mut self, id: u32) -> Result<()> {
         let at = self
@@ -154,6 +173,27 @@ impl Compute {
             .ok_or_else(|| err!(NotFound, "no program has the handle {handle}"))
     }
 
+    /// Takes over another session's programs and what else a fork of it needs. Memory is not among it.
+    pub fn share(&mut self, other: &Self) -> Result<()> {
+        self.programs = try_vec(other.programs.len(), "programs")?;
+        self.programs.extend_from_slice(&other.programs);
+        self.logits = other.logits;
+        self.stepped = other.stepped;
+        Ok(())
+    }
+
+    /// Puts a saved program, or none, under the next handle.
+    pub fn restore_program(&mut self, program: Option<Arc<Prepared>>) -> Result<()> {
+        if self.programs.len() >= MAX_PROGRAMS {
+            bail!(Limit, "a guest may have {MAX_PROGRAMS} programs at a time");
+        }
+        self.programs
+            .try_reserve(1)
+            .map_err(|_| err!(NoMemory, "no memory for a program"))?;
+        self.programs.push(program);
+        Ok(())
+    }
+
     /// Keeps a program under the lowest free handle.
     pub fn add_program(&mut self, program: Arc<Prepared>) -> Result<u32> {
         let free = self.programs.iter().position(Option::is_none);
@@ -194,6 +234,8 @@ pub struct HostParts {
     pub thread_count: u32,
     /// The session's log.
     pub log: Option<LogSink>,
+    /// Who is told of progress.
+    pub watch: Option<ProgressSink>,
 }
 
 /// The data of a session's wasmi store.
@@ -237,6 +279,10 @@ pub struct HostState {
     pub grant_clock: bool,
     /// The session's log.
     pub log: Option<LogSink>,
+    /// Who is told of progress.
+    pub watch: Option<ProgressSink>,
+    /// Who is told of progress wants the turn to end.
+    pub give_up: bool,
 }
 
 impl HostState {
@@ -283,6 +329,33 @@ impl HostState {
             platform: parts.platform,
             grant_clock: parts.grant_clock,
             log: parts.log,
+            watch: parts.watch,
+            give_up: false,
+        }
+    }
+
+    /// What a session with the same means is made of.
+    pub fn parts(&self, limits: Limits, memory: Memory, params: Params) -> HostParts {
+        HostParts {
+            store: self.models.store.clone(),
+            model: self.models.own.clone(),
+            limits,
+            memory,
+            params,
+            platform: self.platform,
+            grant_clock: self.grant_clock,
+            thread_count: self.compute.thread_count,
+            log: self.log,
+            watch: self.watch,
+        }
+    }
+
+    /// Notes how far the prompt is, and says so.
+    pub fn note_progress(&mut self, done: u64, total: u64) {
+        self.progress = (done, total);
+        if let Some(watch) = self.watch {
+            // SAFETY: the contract of `realm_progress_fn`.
+            self.give_up |= unsafe { (watch.call)(watch.ctx, done, total) } != 0;
         }
     }
 
@@ -290,6 +363,7 @@ impl HostState {
         self.event = kind;
         self.last_error = None;
         self.fail_message = None;
+        self.outbox.forget_logprob();
         self.fuel_debt = 0;
     }
 

@@ -6,11 +6,15 @@
 
 use super::engine::LoadedGuest;
 use super::host::HostState;
-use super::{ABI_MAJOR, ABI_MINOR};
-use crate::error::Result;
+use super::{ABI_MAJOR, ABI_MINOR, globals};
+use crate::error::{Result, try_vec};
 use crate::{bail, err};
 use alloc::sync::Arc;
-use wasmi::{Memory, Store, TypedFunc, TypedResumableCall, TypedResumableCallOutOfFuel};
+use alloc::vec::Vec;
+use wasmi::{
+    F32, F64, Global, Memory, Store, TypedFunc, TypedResumableCall, TypedResumableCallOutOfFuel,
+    Val,
+};
 
 /// How far a slice brought an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +36,19 @@ pub struct Instance {
     store: Store<HostState>,
     event: TypedFunc<(i32, i32, i32), i32>,
     memory: Memory,
+    /// Its mutable globals.
+    globals: Vec<Global>,
     /// What the present event may still burn.
     fuel_left: u64,
     /// What the suspended call needs at least to get on.
     fuel_needed: u64,
-    _guest: Arc<LoadedGuest>,
+    /// The minor number of the ABI that the guest was written for.
+    abi_minor: u32,
+    guest: Arc<LoadedGuest>,
 }
+
+/// Bytes of a page of linear memory.
+pub const PAGE_BYTES: u64 = 65_536;
 
 impl Instance {
     /// Instantiates a guest and asks for its ABI version.
@@ -85,6 +96,12 @@ impl Instance {
                 "the guest is written for guest ABI {major}.{minor}, this host has {ABI_MAJOR}.{ABI_MINOR}"
             );
         }
+        let count = guest.globals().unwrap_or(0);
+        let mut globals = try_vec(count as usize, "globals of a guest")?;
+        for i in 0..count {
+            let found = instance.get_global(&store, &globals::name(i));
+            globals.push(found.ok_or_else(|| err!(Internal, "global {i} is gone"))?);
+        }
         // Only now: until here imports answer `State`.
         store.data_mut().memory = Some(memory);
         Ok(Self {
@@ -93,9 +110,11 @@ impl Instance {
             store,
             event,
             memory,
+            globals,
             fuel_left: 0,
             fuel_needed: 0,
-            _guest: Arc::clone(guest),
+            abi_minor: minor,
+            guest: Arc::clone(guest),
         })
     }
 
@@ -109,9 +128,95 @@ impl Instance {
         self.store.data_mut()
     }
 
+    /// The minor number of the ABI that the guest was written for.
+    pub fn abi_minor(&self) -> u32 {
+        self.abi_minor
+    }
+
     /// Bytes of linear memory.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.data_size(&self.store) as u64
+    }
+
+    /// The guest.
+    pub fn guest(&self) -> &Arc<LoadedGuest> {
+        &self.guest
+    }
+
+    /// Linear memory.
+    pub fn memory(&self) -> &[u8] {
+        self.memory.data(&self.store)
+    }
+
+    /// Linear memory, grown to `bytes`.
+    ///
+    /// # Errors
+    /// `Format` for a size that it cannot have; `Limit` if it may not grow so far.
+    pub fn memory_grown(&mut self, bytes: u64) -> Result<&mut [u8]> {
+        let there = self.memory_bytes();
+        if bytes < there || !bytes.is_multiple_of(PAGE_BYTES) {
+            bail!(
+                Format,
+                "{bytes} bytes of guest memory, of which it begins with {there}"
+            );
+        }
+        if bytes > self.host().memory_limit {
+            bail!(
+                Limit,
+                "the guest has {bytes} bytes of memory; max_guest_memory_bytes is {}",
+                self.host().memory_limit
+            );
+        }
+        let pages = (bytes - there) / PAGE_BYTES;
+        self.memory
+            .grow(&mut self.store, pages)
+            .map_err(|e| err!(NoMemory, "{bytes} bytes of guest memory: {e}"))?;
+        Ok(self.memory.data_mut(&mut self.store))
+    }
+
+    /// Its mutable globals: each one's type (0 i32, 1 i64, 2 f32, 3 f64) and bits.
+    ///
+    /// # Errors
+    /// `Unsupported` if it has some that cannot be read.
+    pub fn globals(&self) -> Result<impl Iterator<Item = (u32, u64)> + '_> {
+        if self.guest.globals().is_none() {
+            bail!(
+                Unsupported,
+                "the guest has mutable globals that are no numbers, or too many: it can be neither saved nor forked"
+            );
+        }
+        Ok(self.globals.iter().map(|g| match g.get(&self.store) {
+            Val::I32(v) => (0, u64::from(v as u32)),
+            Val::I64(v) => (1, v as u64),
+            Val::F32(v) => (2, v.to_bits().into()),
+            Val::F64(v) => (3, v.to_bits()),
+            // `globals::expose` leaves out what is no number.
+            _ => (u32::MAX, 0),
+        }))
+    }
+
+    /// How many there are.
+    pub fn global_count(&self) -> usize {
+        self.globals.len()
+    }
+
+    /// Sets the `i`-th of them.
+    ///
+    /// # Errors
+    /// `Format` if it is of another type, or not there.
+    pub fn set_global(&mut self, i: usize, ty: u32, bits: u64) -> Result<()> {
+        let value = match ty {
+            0 => Val::I32(bits as u32 as i32),
+            1 => Val::I64(bits as i64),
+            2 => Val::F32(F32::from_bits(bits as u32)),
+            3 => Val::F64(F64::from_bits(bits)),
+            _ => bail!(Format, "a global of type {ty}"),
+        };
+        self.globals
+            .get(i)
+            .ok_or_else(|| err!(Format, "the guest has no global {i}"))?
+            .set(&mut self.store, value)
+            .map_err(|e| err!(Format, "global {i}: {e}"))
     }
 
     /// Announces an event, which may burn `fuel` in all.

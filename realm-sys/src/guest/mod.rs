@@ -3,6 +3,7 @@
 //! | file        | what it is |
 //! |-------------|------------|
 //! | `engine`    | a loaded module with an engine of its own, checked against `guest/ABI.md` |
+//! | `globals`   | a module's mutable globals, made visible for saving |
 //! | `instance`  | one session's instance: event calls, sliced by fuel |
 //! | `host`      | what the imports work on: the state of one session |
 //! | `memory`    | guest pointers, checked |
@@ -13,6 +14,7 @@
 //! takes time is paid for with fuel, and a trap ends its session only.
 
 pub mod engine;
+mod globals;
 pub mod host;
 pub mod imports;
 pub mod instance;
@@ -28,7 +30,7 @@ pub use instance::{Instance, Slice};
 /// The major number of the guest ABI this host offers.
 pub const ABI_MAJOR: u32 = 0;
 /// The minor number of the guest ABI this host offers; a guest that needs a higher one is refused.
-pub const ABI_MINOR: u32 = 1;
+pub const ABI_MINOR: u32 = 2;
 
 /// Events: the first argument of `realm_guest_event`.
 pub mod event {
@@ -40,4 +42,6 @@ pub mod event {
     pub const STEP: u32 = 3;
     /// The turn was cancelled.
     pub const CANCEL: u32 = 4;
+    /// The context ends earlier than it did. For guests of ABI 0.2 and later.
+    pub const REWIND: u32 = 5;
 }

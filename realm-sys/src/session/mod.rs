@@ -7,27 +7,33 @@
 //! |----------|------------|
 //! | `poll`   | the state machine: guest slice, step slice, guest slice, … |
 //! | `many`   | several sessions at once: their steps in one batch |
+//! | `fork`   | a second session from where one is |
+//! | `state`  | a session as bytes, and back |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
 //! | `stats`  | what it cost |
 
+mod fork;
 pub mod limits;
 pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
+pub mod state;
 pub mod stats;
 
 #[cfg(test)]
 mod many_tests;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use crate::backend::host::Selected;
 use crate::error::{Error, Result, Status};
 use crate::graph::memory::{Memory, MemoryLimits};
-use crate::guest::host::{HostParts, HostState, LogSink};
+use crate::guest::host::{HostParts, HostState, LogSink, ProgressSink};
 use crate::guest::{Instance, LoadedGuest, event};
 use crate::platform::Platform;
 use crate::store::{Model, StoreRef};
@@ -63,6 +69,27 @@ pub struct Options {
     pub thread_count: u32,
     /// The session's log; the platform's if there is none.
     pub log: Option<LogSink>,
+    /// Told how far a prompt is, and asked whether to go on.
+    pub watch: Option<ProgressSink>,
+}
+
+/// What a session will hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The guest's linear memory when the session has been opened.
+    pub guest_linear_memory_bytes: u64,
+    /// The most that it may grow to.
+    pub guest_linear_memory_limit: u64,
+    /// Session buffers.
+    pub buffer_bytes: u64,
+    /// Scratch memory of a step, with the backend's workspace.
+    pub scratch_bytes: u64,
+    /// The KV cache with as many positions as were asked about.
+    pub kv_bytes: u64,
+    /// What 64 positions more take.
+    pub kv_page_bytes: u64,
+    /// Most positions.
+    pub max_positions: u32,
 }
 
 /// What kind of input a turn begins with.
@@ -97,10 +124,18 @@ pub struct Session {
     /// What the step that the guest is told about failed with.
     step_error: Option<Error>,
     cancel: Arc<AtomicBool>,
-    fuel_per_event: u64,
+    /// The context ends before the position that the logits are of.
+    rewound: bool,
+    limits: Limits,
     stats: Stats,
     turn: Turn,
     place: many::Place,
+}
+
+/// What a session that is not opened by its guest goes on with.
+struct Origin {
+    limits: Limits,
+    rewound: bool,
 }
 
 /// What is counted per turn.
@@ -126,8 +161,34 @@ impl Session {
     /// # Errors
     /// What the guest says, `Guest` if it traps, `Limit`, `Unsupported`, `NoMemory`.
     pub fn open(options: Options) -> Result<Self> {
+        Self::open_with(options, Memory::new)
+    }
+
+    /// What a session opened with these options would hold, and its KV cache with so many positions. The guest handles
+    /// OPEN for it, as it would, and the backend prepares its programs; buffers, scratch and KV are counted and not made.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn plan(options: Options, positions: u32) -> Result<Plan> {
+        let limit = options.limits.guest_memory_bytes;
+        let session = Self::open_with(options, Memory::counting)?;
+        let memory = &session.instance.host().compute.memory;
+        let usage = memory.usage();
+        let layers = memory.kv_layers().iter();
+        Ok(Plan {
+            guest_linear_memory_bytes: session.instance.memory_bytes(),
+            guest_linear_memory_limit: limit,
+            buffer_bytes: usage.buffer_bytes,
+            scratch_bytes: usage.scratch_bytes,
+            kv_bytes: memory.kv_planned(positions),
+            kv_page_bytes: memory.kv_planned(1),
+            max_positions: layers.map(|l| l.max_positions).max().unwrap_or(0),
+        })
+    }
+
+    fn open_with(options: Options, make: fn(Selected, MemoryLimits) -> Memory) -> Result<Self> {
         let limits = options.limits;
-        let memory = Memory::new(
+        let memory = make(
             options.backend,
             MemoryLimits {
                 buffer_bytes: limits.buffer_bytes,
@@ -145,21 +206,30 @@ impl Session {
             grant_clock: options.grant_clock,
             thread_count: options.thread_count,
             log: options.log,
+            watch: options.watch,
         });
-        let mut session = Self {
-            instance: Instance::new(&options.guest, host)?,
+        let instance = Instance::new(&options.guest, host)?;
+        let rewound = false;
+        let mut session = Self::of(instance, Origin { limits, rewound });
+        session.run_open(options.model_id)?;
+        Ok(session)
+    }
+
+    /// A session between turns.
+    fn of(instance: Instance, origin: Origin) -> Self {
+        Self {
+            instance,
             phase: Phase::Idle,
             ending: None,
             failed: None,
             step_error: None,
             cancel: Arc::new(AtomicBool::new(false)),
-            fuel_per_event: limits.fuel_per_event,
+            rewound: origin.rewound,
+            limits: origin.limits,
             stats: Stats::default(),
             turn: Turn::default(),
             place: many::Place::default(),
-        };
-        session.run_open(options.model_id)?;
-        Ok(session)
+        }
     }
 
     /// Set from any thread to end the running turn; see [`cancel`](Self::cancel).
@@ -221,6 +291,7 @@ impl Session {
         let host = self.instance.host_mut();
         host.set_input(data)?;
         host.progress = (0, 0);
+        host.give_up = false;
         host.outbox.clear();
         self.turn = Turn {
             tokens_before: host.outbox.tokens(),
@@ -246,6 +317,17 @@ impl Session {
         self.instance.host().outbox.text()
     }
 
+    /// The logarithm of the probability that the model gave the token that [`poll`](Self::poll) returned last, if the guest
+    /// said it.
+    pub fn logprob(&self) -> Option<f32> {
+        self.instance.host().outbox.logprob()
+    }
+
+    /// Tokens in the context. While a turn is running, with those of the step under way.
+    pub fn position(&self) -> u32 {
+        self.instance.host().compute.memory.positions()
+    }
+
     /// How many logits there are: the columns of the buffer the guest published.
     ///
     /// # Errors
@@ -263,12 +345,18 @@ impl Session {
     ///
     /// # Errors
     /// `NotFound` if the guest has published none, `BufferTooSmall`, `State` while a step that
-    /// may be changing them is half done.
+    /// may be changing them is half done, and after a rewind until the next step.
     pub fn logits(&self, dst: &mut [f32]) -> Result<()> {
         self.check()?;
         let n = self.logits_len()?;
         if self.turn.step_begun {
             bail!(State, "a step is half done: poll to the next event first");
+        }
+        if self.rewound {
+            bail!(
+                State,
+                "the context was rewound: the next step brings logits"
+            );
         }
         let Some(dst) = dst.get_mut(..n) else {
             bail!(BufferTooSmall, "{n} logits");

@@ -18,15 +18,26 @@ fn too_much() -> Error {
     )
 }
 
+/// An event that waits.
+struct Waiting {
+    token: i32,
+    text_bytes: usize,
+    logprob: Option<f32>,
+}
+
 /// A queue of events, their text in one run of bytes.
 #[derive(Default)]
 pub struct Outbox {
-    events: VecDeque<(i32, usize)>,
+    events: VecDeque<Waiting>,
     text: Vec<u8>,
     /// Where the text of the next event begins.
     read: usize,
     /// Where the text of the event last taken begins.
     taken: usize,
+    /// What was said of the next token's probability.
+    said: Option<f32>,
+    /// The same of the token last taken.
+    logprob: Option<f32>,
     tokens: u64,
 }
 
@@ -85,19 +96,41 @@ impl Outbox {
             return Err(e);
         }
         let bytes = self.text.len() - before;
-        self.events.push_back((token, bytes));
+        let mut waiting = Waiting {
+            token,
+            text_bytes: bytes,
+            logprob: None,
+        };
         if token >= 0 {
+            waiting.logprob = self.said.take();
             self.tokens += 1;
         }
+        self.events.push_back(waiting);
         Ok(bytes)
     }
 
     /// Takes the oldest event; its text is [`text`](Self::text) until the next `emit`.
     pub fn take(&mut self) -> Option<i32> {
-        let (token, bytes) = self.events.pop_front()?;
+        let event = self.events.pop_front()?;
         self.taken = self.read;
-        self.read += bytes;
-        Some(token)
+        self.read += event.text_bytes;
+        self.logprob = event.logprob;
+        Some(event.token)
+    }
+
+    /// Says how probable the token is that is emitted next. What is no logarithm of a probability is not kept.
+    pub fn say_logprob(&mut self, value: f32) {
+        self.said = (!value.is_nan()).then_some(value.min(0.0));
+    }
+
+    /// What was said is of no token.
+    pub fn forget_logprob(&mut self) {
+        self.said = None;
+    }
+
+    /// The logarithm of the probability of the token last taken, if the guest said it.
+    pub fn logprob(&self) -> Option<f32> {
+        self.logprob
     }
 
     /// The text of the event last taken.
@@ -144,6 +177,26 @@ mod tests {
         assert_eq!(o.text(), "bc");
         o.emit(3, "d").unwrap();
         assert_eq!((o.take(), o.text(), o.tokens()), (Some(3), "d", 3));
+        // What is said is of the next token, once.
+        o.say_logprob(-0.5);
+        o.emit(-1, "text").unwrap();
+        o.emit(4, "").unwrap();
+        o.emit(5, "").unwrap();
+        let mut all = [0; 3].map(|_| (o.take(), o.logprob()));
+        assert_eq!(
+            all,
+            [(Some(-1), None), (Some(4), Some(-0.5)), (Some(5), None)]
+        );
+        for (said, kept) in [
+            (f32::NAN, None),
+            (1e-7, Some(0.0)),
+            (f32::NEG_INFINITY, Some(f32::NEG_INFINITY)),
+        ] {
+            o.say_logprob(said);
+            o.emit(6, "").unwrap();
+            all[0] = (o.take(), o.logprob());
+            assert_eq!(all[0], (Some(6), kept));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::bail;
 use crate::err;
-use crate::error::Result;
+use crate::error::{Result, try_vec};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -71,6 +71,33 @@ impl Params {
     /// Forgets a parameter; it may be one that was never set.
     pub fn unset(&mut self, key: &str) {
         self.0.retain(|p| p.0 != key);
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// `NoMemory`.
+    pub fn try_clone(&self) -> Result<Self> {
+        let mut to = Self(try_vec(self.0.len(), "parameters")?);
+        for (key, value) in self.iter() {
+            to.0.push((copy(key)?, copy(value)?));
+        }
+        Ok(to)
+    }
+
+    /// How many are set.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|p| (p.0.as_str(), p.1.as_str()))
     }
 
     /// The value of a parameter.

@@ -40,6 +40,8 @@ pub enum DoneReason {
     Cancelled = 5,
 }
 
+/// The minor number of the ABI from which on guests handle REWIND.
+const REWIND_MINOR: u32 = 2;
 /// Fuel of a guest slice under a budget: some tens of microseconds.
 const SLICE_FUEL: u64 = 100_000;
 /// Fuel of a guest slice without: only cancellation needs to be noticed.
@@ -121,25 +123,87 @@ impl Session {
 
     /// Lets the guest handle OPEN, to its end.
     pub(super) fn run_open(&mut self, model_id: u32) -> Result<()> {
-        self.begin(event::OPEN, model_id, 0);
-        let value = loop {
-            if let Slice::Returned(value) = self.run_guest(LONG_SLICE_FUEL)? {
-                break value;
-            }
-        };
-        self.phase = Phase::Idle;
-        match value {
+        match self.run_event(event::OPEN, model_id)? {
             0 => Ok(()),
             v if v < 0 => Err(self.guest_error(v)),
             v => bail!(Guest, "the guest returned {v} after OPEN"),
         }
     }
 
+    /// Lets the guest handle an event outside of turns, to its end. An error fails the session.
+    fn run_event(&mut self, kind: u32, a: u32) -> Result<i32> {
+        self.begin(kind, a, 0);
+        let value = loop {
+            if let Slice::Returned(value) = self.run_guest(LONG_SLICE_FUEL)? {
+                break value;
+            }
+        };
+        self.phase = Phase::Idle;
+        self.instance.host_mut().event = 0;
+        Ok(value)
+    }
+
+    /// Takes the context back to its first `position` tokens. What follows is, bit for bit, what would have followed had
+    /// no more tokens ever come.
+    ///
+    /// # Errors
+    /// `State` while a turn is running; `InvalidArgument` for more tokens than there are; `Unsupported` for a guest that is
+    /// written for an ABI without it; what the guest says. Nothing has changed then, unless [`check`](Self::check) fails.
+    pub fn rewind(&mut self, position: u32) -> Result<()> {
+        self.check()?;
+        self.between_turns()?;
+        let there = self.position();
+        if position > there {
+            bail!(
+                InvalidArgument,
+                "the context has {there} tokens, it cannot go back to {position}"
+            );
+        }
+        let minor = self.instance.abi_minor();
+        if minor < REWIND_MINOR {
+            bail!(
+                Unsupported,
+                "the guest is written for guest ABI 0.{minor}; rewinding takes 0.{REWIND_MINOR}"
+            );
+        }
+        self.step_error = None;
+        let result = match self.run_event(event::REWIND, position) {
+            Ok(0) => self
+                .instance
+                .host_mut()
+                .compute
+                .memory
+                .kv_truncate(position),
+            Ok(v) if v < 0 => return Err(self.guest_error(v)),
+            Ok(v) => Err(err!(Guest, "the guest returned {v} after REWIND")),
+            Err(e) => Err(e),
+        };
+        match result {
+            Ok(()) => {
+                // The logits that are there are a later position's.
+                self.rewound |= position < there;
+                Ok(())
+            }
+            Err(e) => {
+                self.poison(e.clone());
+                Err(e)
+            }
+        }
+    }
+
+    /// Refuses what cannot be done while a turn is running.
+    pub(super) fn between_turns(&self) -> Result<()> {
+        if self.is_busy() || !self.instance.host().outbox.is_empty() {
+            bail!(State, "a turn is running: poll to its end, or cancel it");
+        }
+        Ok(())
+    }
+
     /// Announces an event to the guest.
     pub(super) fn begin(&mut self, kind: u32, a: u32, b: u32) {
         self.turn.decoding =
             kind != event::OPEN && self.instance.host().outbox.tokens() > self.turn.tokens_before;
-        self.instance.begin(kind, a, b, self.fuel_per_event);
+        self.instance.begin(kind, a, b, self.limits.fuel_per_event);
         self.stats.guest_events += 1;
         self.turn.slices = 0;
         self.phase = Phase::Event(kind);
@@ -175,6 +239,10 @@ impl Session {
         let start = self.now();
         self.turn.slices = self.turn.slices.saturating_add(1);
         let result = self.instance.run(fuel);
+        let running = self.instance.host().in_turn();
+        if core::mem::take(&mut self.instance.host_mut().give_up) && running {
+            self.cancel();
+        }
         let ns = self.since(start);
         self.stats.guest_ns += ns;
         self.count_phase(ns);
@@ -214,6 +282,7 @@ impl Session {
             Ok(()) => {
                 self.instance.host_mut().compute.booked = None;
                 self.turn.step_begun = false;
+                self.rewound = false;
                 self.begin(event::STEP, 0, 0);
             }
             Err(e) => {
@@ -281,7 +350,7 @@ impl Session {
 
     fn count_phase(&mut self, ns: u64) {
         match self.phase {
-            Phase::Event(event::OPEN) => {}
+            Phase::Event(event::OPEN | event::REWIND) => {}
             _ if self.turn.decoding => self.stats.decode_ns += ns,
             _ => self.stats.prefill_ns += ns,
         }

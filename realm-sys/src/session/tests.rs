@@ -101,6 +101,7 @@ pub fn options(guest: &Arc<LoadedGuest>) -> Options {
         grant_clock: false,
         thread_count: 1,
         log: None,
+        watch: None,
     }
 }
 
@@ -335,7 +336,8 @@ fn versions_are_checked() {
     for (version, ok) in [
         (0, true),
         (1, true),
-        (2, false),
+        (2, true),
+        (3, false),
         (0x1_0000, false),
         (-1, false),
     ] {

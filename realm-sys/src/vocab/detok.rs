@@ -45,6 +45,26 @@ impl Detokenizer {
         }
     }
 
+    /// What it holds, for saving.
+    pub fn to_bytes(&self) -> [u8; 8] {
+        let [a, b, c, d] = self.held;
+        let flags = u8::from(self.special) | u8::from(self.at_start) << 1;
+        [a, b, c, d, self.held_len, flags, 0, 0]
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave; none for what it cannot have given.
+    pub fn from_bytes(bytes: [u8; 8]) -> Option<Self> {
+        let [a, b, c, d, held_len, flags, 0, 0] = bytes else {
+            return None;
+        };
+        (held_len < 4 && flags < 4).then_some(Self {
+            held: [a, b, c, d],
+            held_len,
+            special: flags & 1 != 0,
+            at_start: flags & 2 != 0,
+        })
+    }
+
     /// Appends the text that is complete after this token, perhaps none; what is appended is
     /// always valid UTF-8.
     ///

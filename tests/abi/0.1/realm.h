@@ -21,11 +21,13 @@
  *
  * Threads
  *
- * The library starts no thread. Stores, models, guests and runtimes may be used from any thread at
- * any time. A session is used by one thread at a time, and may move between threads; the one
- * exception is realm_session_cancel, which may be called from any thread and from a signal handler.
+ * The library starts no thread. Stores, models, guests, runtimes and modules of your own may be used
+ * from any thread at any time. A session is used by one thread at a time, and may move between threads;
+ * the one exception is realm_session_cancel, which may be called from any thread and from a signal
+ * handler. Instances of modules are used likewise, all together that are linked with each other.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
- * not call back into the library, but for release callbacks. No lock is held across a callback.
+ * not call back into the library, but for release callbacks and the host functions of modules of your
+ * own (see there). No lock is held across a callback.
  *
  *
  * Errors
@@ -116,7 +118,7 @@ const char *realm_version(void);
 /* The call is not allowed in the object's present state. */
 #define REALM_STATUS_STATE (-8)
 
-/* The guest trapped or broke the guest ABI; its session is of no more use. */
+/* The guest trapped or broke the guest ABI; its session is of no more use. Or a module of your own trapped. */
 #define REALM_STATUS_GUEST (-9)
 
 /* A backend reported a failure. */
@@ -225,6 +227,12 @@ typedef struct realm_model_limits {
     uint64_t max_string_bytes;
 } realm_model_limits;
 
+/* Told how far a long call is: `done` of `total`, in bytes or tokens, as whoever takes it says. Called on the thread of
+ * that call, every few milliseconds while bytes are hashed. It may not use the object that the call is for.
+ * Returns 0 to go on; else the work is given up.
+ */
+typedef int32_t (*realm_progress_fn)(void *ctx, uint64_t done, uint64_t total);
+
 /* A model to be registered. */
 typedef struct realm_model_source {
     /* Size of the caller's struct in bytes. Set by `REALM_MODEL_SOURCE_INIT`. */
@@ -233,7 +241,7 @@ typedef struct realm_model_source {
     uint32_t abi_version;
     /* Reserved for extensions; NULL. */
     const void *next;
-    /* First argument of `release`. */
+    /* First argument of `release` and `progress`. */
     void *ctx;
     /* The bytes of a GGUF file, or of all files of a split one in order. The array itself is not
      * needed after the call; the bytes are valid until `release` has been called for them.
@@ -253,6 +261,8 @@ typedef struct realm_model_source {
     realm_release_fn release;
     /* (optional) Bounds for the parser. */
     const realm_model_limits *limits;
+    /* (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. */
+    realm_progress_fn progress;
 } realm_model_source;
 
 /* What is known of a model. */
@@ -306,7 +316,7 @@ typedef struct realm_model_info {
  * Threads: any.
  *
  * Returns `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
- * names other bytes, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * names other bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_register(realm_store *store,
                                   const realm_model_source *source,
@@ -353,6 +363,22 @@ realm_status realm_model_digest(realm_store *store,
                                 uint32_t id,
                                 uint8_t *sha256,
                                 realm_error *error);
+
+/* As `realm_model_digest`, with a way to see how far it is and to give up.
+ *
+ * `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if the digest
+ * is known. What was hashed when it gives up is hashed again the next time.
+ *
+ * Threads: any. Two calls for the same model at a time both hash.
+ *
+ * Returns `CANCELLED` if `progress` says so, `NOT_FOUND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_model_digest_watched(realm_store *store,
+                                        uint32_t id,
+                                        realm_progress_fn progress,
+                                        void *ctx,
+                                        uint8_t *sha256,
+                                        realm_error *error);
 
 /* ============================================================================================
  * Metadata of a model: keys and typed values.
@@ -719,7 +745,7 @@ typedef struct realm_session_options {
     uint32_t abi_version;
     /* Reserved for extensions; NULL. */
     const void *next;
-    /* First argument of `log`. */
+    /* First argument of `log` and `progress`. */
     void *ctx;
     /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library. */
     const realm_guest *guest;
@@ -750,6 +776,10 @@ typedef struct realm_session_options {
     uint32_t thread_count;
     /* (optional) Takes the guest's log. NULL: the platform's log does. */
     realm_log_fn log;
+    /* (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
+     * thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
+     */
+    realm_progress_fn progress;
 } realm_session_options;
 
 /* What a poll brought. */
@@ -776,6 +806,12 @@ typedef struct realm_event {
     uint64_t progress_done;
     /* Tokens of the input in all. */
     uint64_t progress_total;
+    /* With TOKEN and `logprob_known`: the natural logarithm of the probability that the model gave the token, at most 0,
+     * before bias, penalties, temperature and other samplers; else 0. The library's guest says it if its parameter `logprobs` is 1.
+     */
+    float logprob;
+    /* 1 if `logprob` is there. */
+    uint32_t logprob_known;
 } realm_event;
 
 /* What a session has cost. Times are nanoseconds, 0 without a platform clock. */
@@ -815,6 +851,43 @@ typedef struct realm_session_stats {
     /* Generated tokens but the first of each turn: what `decode_ns` was spent on. */
     uint64_t decode_tokens;
 } realm_session_stats;
+
+/* What a session will hold, in bytes. */
+typedef struct realm_memory_plan {
+    /* Size of the caller's struct in bytes. Set by `REALM_MEMORY_PLAN_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_MEMORY_PLAN_INIT`. */
+    uint32_t abi_version;
+    /* Linear memory of the guest when the session has been opened. Turns may let it grow. */
+    uint64_t guest_linear_memory_bytes;
+    /* The most that it may grow to: `max_guest_memory_bytes`. */
+    uint64_t guest_linear_memory_limit;
+    /* Session buffers. */
+    uint64_t buffer_bytes;
+    /* Scratch memory of a step. */
+    uint64_t scratch_bytes;
+    /* KV cache with as many positions as were asked about. */
+    uint64_t kv_bytes;
+    /* What 64 positions more of KV cache take; it grows by so much. */
+    uint64_t kv_page_bytes;
+    /* The sum of limit, buffers, scratch and KV: what the session can come to. */
+    uint64_t total_bytes;
+    /* Most positions (tokens in the context). */
+    uint32_t max_positions;
+    /* 0. */
+    uint32_t reserved;
+} realm_memory_plan;
+
+/* Takes the next `bytes` bytes of a saved session. Called on the thread that saves; may not use the session.
+ * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
+ */
+typedef int32_t (*realm_write_fn)(void *ctx, const void *data, size_t bytes);
+
+/* Fills `data` with exactly the next `bytes` bytes of a saved session. Called on the thread that loads.
+ * Returns 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where
+ * there are no more, for instance.
+ */
+typedef int32_t (*realm_read_fn)(void *ctx, void *data, size_t bytes);
 
 /* Opens a session with a model of the runtime's store. The guest reads the model's metadata and
  * records its programs in the call.
@@ -947,6 +1020,138 @@ realm_status realm_poll_many(realm_session *const *sessions,
                              realm_error *errors,
                              realm_error *error);
 
+/* Says what a session that is opened with these options will hold, without making it: `realm_session_get_stats` will show
+ * the same buffers, scratch and KV cache, to the byte, as long as no parameter changes in between or later.
+ *
+ * The guest does what it does when a session is opened, in the call, and the backend prepares its programs, for which a device
+ * may need memory meanwhile. Not counted: some hundred KiB of the library's own objects, the loaded guest, the model and its
+ * vocabulary, which sessions share.
+ *
+ * `options`: as for `realm_session_open`.
+ * `positions`: tokens in the context; more than there may be count as that many. `UINT32_MAX`: as many as there may be.
+ * `plan`: its `struct_size` and `abi_version` are set.
+ *
+ * Threads: any.
+ *
+ * Returns what `realm_session_open` would: `LIMIT` where a limit of the options is too small, for instance, but for the KV
+ * cache, which is not there when a session has been opened.
+ */
+realm_status realm_plan(realm_runtime *runtime,
+                        uint32_t model_id,
+                        const realm_session_options *options,
+                        uint32_t positions,
+                        realm_memory_plan *plan,
+                        realm_error *error);
+
+/* Writes how many tokens are in the session's context to `position`: what `realm_session_rewind` takes. While a turn is
+ * running, those of the step under way are counted. A token that was shown last and that the next turn begins with (as
+ * after `REALM_DONE_LENGTH`) is not.
+ *
+ * Returns `INVALID_ARGUMENT`, and the first failure of a session that has failed.
+ */
+realm_status realm_session_position(realm_session *session,
+                                    uint32_t *position,
+                                    realm_error *error);
+
+/* Takes the context back to its first `position` tokens, between turns: another question after the same introduction,
+ * another answer to the same question. Given the same tokens, what follows is bit for bit what follows in a session that
+ * never went further; only the random numbers of sampling run on, unless `position` is 0. Whole pages of the KV cache
+ * that are not needed any more are zeroed and freed.
+ *
+ * `position`: at most `realm_session_position`. What was shown behind it, and has not entered the context, is forgotten too.
+ *
+ * The guest is told in the call. Until a step has run again there are no logits.
+ *
+ * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `UNSUPPORTED` if the guest is older than guest ABI 0.2,
+ * and what else the guest says; the context is as it was then. `GUEST` if the guest fails.
+ */
+realm_status realm_session_rewind(realm_session *session,
+                                  uint32_t position,
+                                  realm_error *error);
+
+/* Opens a second session that goes on from where this one is, between turns: several answers to one question, several
+ * characters after one introduction. From here on neither can notice the other.
+ *
+ * The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own; the
+ * guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both sessions'
+ * statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
+ *
+ * `out` receives the session. Owns: the caller, until `realm_session_close`; in any order.
+ *
+ * Threads: the two may then be used by two threads.
+ *
+ * Returns `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of its own or has mutable
+ * globals that are no numbers, `LIMIT`, `NO_MEMORY`, `BACKEND`.
+ */
+realm_status realm_session_fork(realm_session *session,
+                                realm_session **out,
+                                realm_error *error);
+
+/* Writes the session's state to the caller's buffer, between turns. Two calls: `bytes` always receives the size.
+ *
+ * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
+ * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left
+ * out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position may
+ * still be in it, as keys and values that nothing reads.
+ *
+ * The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
+ *
+ * Returns `BUFFER_TOO_SMALL`, `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of
+ * its own or has mutable globals that are no numbers, `BACKEND`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_save(realm_session *session,
+                                void *data,
+                                size_t capacity,
+                                size_t *bytes,
+                                realm_error *error);
+
+/* As `realm_session_save`, to a callback, which is called with up to some thousand bytes at a time.
+ *
+ * `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
+ *
+ * Returns what `write` returns if that is negative, and what `realm_session_save` returns.
+ */
+realm_status realm_session_save_to(realm_session *session,
+                                   realm_write_fn write,
+                                   void *ctx,
+                                   realm_error *error);
+
+/* Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
+ *
+ * Runtime, model and options are as for `realm_session_open`, with the guest that the state was saved with. Parameters in the
+ * options replace those of the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
+ * the state asks for. The model may have another id than then. Statistics begin anew.
+ *
+ * `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
+ * session that can do no more than any other.
+ * `out` receives the session. Owns: the caller, until `realm_session_close`.
+ *
+ * Returns `FORMAT` for what is no state, is cut short or damaged; `INVALID_ARGUMENT` for the state of another model or guest;
+ * `UNSUPPORTED` for one of another version of the format or another page layout; and what `realm_session_open` returns.
+ */
+realm_status realm_session_load(realm_runtime *runtime,
+                                uint32_t model_id,
+                                const realm_session_options *options,
+                                const void *data,
+                                size_t bytes,
+                                realm_session **out,
+                                realm_error *error);
+
+/* As `realm_session_load`, from a callback. What comes behind the state is not asked for. Damage is found at the end, unless it
+ * shows before, and may then be called something else than `FORMAT`.
+ *
+ * `read`, `ctx`: gives the bytes, in order; `ctx` is its first argument.
+ *
+ * Returns what `read` returns if that is negative, and what `realm_session_load` returns.
+ */
+realm_status realm_session_load_from(realm_runtime *runtime,
+                                     uint32_t model_id,
+                                     const realm_session_options *options,
+                                     realm_read_fn read,
+                                     void *ctx,
+                                     realm_session **out,
+                                     realm_error *error);
+
 /* ============================================================================================
  * The CPU port: which instructions it uses.
  * ============================================================================================ */
@@ -970,6 +1175,321 @@ const char *realm_cpu_isa(void);
  */
 realm_status realm_cpu_force_isa(const char *name,
                                  size_t name_bytes,
+                                 realm_error *error);
+
+/* ============================================================================================
+ * Modules of your own: any WebAssembly, sandboxed, apart from models and sessions.
+ * ============================================================================================ */
+
+/* `realm_wasm_value.type`: a 32-bit integer, `i` in signatures. */
+#define REALM_WASM_I32 1
+
+/* `realm_wasm_value.type`: a 64-bit integer, `I` in signatures. */
+#define REALM_WASM_I64 2
+
+/* `realm_wasm_value.type`: a 32-bit float, `f` in signatures. */
+#define REALM_WASM_F32 3
+
+/* `realm_wasm_value.type`: a 64-bit float, `F` in signatures. */
+#define REALM_WASM_F64 4
+
+/* `realm_wasm_module_options.flags`: refuse what came after draft 1.1 of the specification, which is 1.0 with
+ * mutable globals, sign extension, saturating conversions and several results.
+ */
+#define REALM_WASM_ONLY_1_1 1
+
+/* The most parameters, or results, of a function that is called or given from C. */
+#define REALM_WASM_MAX_VALUES 32
+
+/* An instance of a module: its memory, globals and tables. */
+typedef struct realm_wasm_instance realm_wasm_instance;
+
+/* A validated and translated module, shared by any number of instances.
+ *
+ * What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
+ * memory, reference types (not as arguments or results in C), tail calls and extended constants. Not SIMD, 64-bit or
+ * several memories, threads, exceptions, garbage collection.
+ */
+typedef struct realm_wasm_module realm_wasm_module;
+
+/* What a module is loaded with. Zero is the default for every field but the first two. */
+typedef struct realm_wasm_module_options {
+    /* Size of the caller's struct in bytes. Set by `REALM_WASM_MODULE_OPTIONS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_WASM_MODULE_OPTIONS_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* Reserved; NULL. */
+    void *ctx;
+    /* (optional) A module whose instances are to be linked with this one's. The two share stack limits and flags,
+     * which must be 0 here, and their translated code is freed when both are gone. NULL: a module on its own.
+     */
+    const realm_wasm_module *beside;
+    /* Bytes of the module at most. 0: 16 MiB. */
+    uint64_t max_module_bytes;
+    /* Bytes that locals and operands of nested calls may take, 4 KiB to 1 GiB; more is a trap. 0: 1 MiB. */
+    uint64_t max_stack_bytes;
+    /* Nested calls at most; more is a trap. 0: 10000. */
+    uint32_t max_call_depth;
+    /* `REALM_WASM_ONLY_1_1`, or 0. */
+    uint32_t flags;
+} realm_wasm_module_options;
+
+/* The number in a `realm_wasm_value`. Signedness is the reader's affair, as in WebAssembly. */
+typedef union realm_wasm_number {
+    /* With `REALM_WASM_I32`. */
+    int32_t i32;
+    /* With `REALM_WASM_I64`. */
+    int64_t i64;
+    /* With `REALM_WASM_F32`. */
+    float f32;
+    /* With `REALM_WASM_F64`. */
+    double f64;
+} realm_wasm_number;
+
+/* A value of a WebAssembly type. */
+typedef struct realm_wasm_value {
+    /* `REALM_WASM_I32`, `_I64`, `_F32` or `_F64`. */
+    uint32_t type;
+    /* 0. */
+    uint32_t reserved;
+    /* The number. */
+    realm_wasm_number of;
+} realm_wasm_value;
+
+/* A function of the application's that a module imports.
+ *
+ * `ctx` is that of the `realm_wasm_import`. `args` and `results` are as long as the signature says;
+ * `results` holds zeros of the right types, of which only `of` is to be written. Both, and `caller`, are valid
+ * until the function returns.
+ *
+ * `caller` stands for the instance that calls. It, or the instance itself, may be given to the functions for
+ * memory and fuel, and the instance also to those for globals. What finds or calls functions, or creates an
+ * instance that is linked with this one, returns `STATE`. Instances that are not linked with it may be used freely.
+ *
+ * Returns 0, or another number to end the call: a `REALM_STATUS_` is what `realm_wasm_call` then returns;
+ * for any other number it returns `GUEST` with the number in its message. It may not unwind or `longjmp`.
+ *
+ * Called on the thread that calls the module.
+ */
+typedef int32_t (*realm_wasm_host_fn)(void *ctx,
+                                      realm_wasm_instance *caller,
+                                      const realm_wasm_value *args,
+                                      realm_wasm_value *results);
+
+/* A host function and the import it answers. The texts are not needed after the call that takes them. */
+typedef struct realm_wasm_import {
+    /* The import's module, NUL-terminated UTF-8. */
+    const char *module;
+    /* The import's name, NUL-terminated UTF-8. */
+    const char *name;
+    /* Results, or `v` for none, then parameters in parentheses, one letter each: `i(iI)` takes a 32-bit and a
+     * 64-bit integer and returns a 32-bit one. NUL-terminated. At most `REALM_WASM_MAX_VALUES` of each.
+     */
+    const char *signature;
+    /* What is called. */
+    realm_wasm_host_fn call;
+    /* First argument of `call`. What it points to must live as long as the instance and those linked with it. */
+    void *ctx;
+} realm_wasm_import;
+
+/* An instance whose exports another may import. */
+typedef struct realm_wasm_peer {
+    /* The module that imports call it, NUL-terminated UTF-8; not needed after the call that takes it. */
+    const char *name;
+    /* The instance. Its handle may be destroyed before the new one's. */
+    const realm_wasm_instance *instance;
+} realm_wasm_peer;
+
+/* What an instance is created with. Zero is the default for every field but the first two.
+ *
+ * Fuel and limits are those of all instances that are linked with each other, together: with peers they
+ * must be 0.
+ */
+typedef struct realm_wasm_options {
+    /* Size of the caller's struct in bytes. Set by `REALM_WASM_OPTIONS_INIT`. */
+    uint32_t struct_size;
+    /* The interface version the caller was compiled for. Set by `REALM_WASM_OPTIONS_INIT`. */
+    uint32_t abi_version;
+    /* Reserved for extensions; NULL. */
+    const void *next;
+    /* Reserved; NULL. */
+    void *ctx;
+    /* Host functions; more than the module imports are fine. */
+    const realm_wasm_import *imports;
+    /* How many there are. */
+    size_t import_count;
+    /* Instances whose exports may be imported; all linked with each other already. Asked after `imports`. */
+    const realm_wasm_peer *peers;
+    /* How many there are. */
+    size_t peer_count;
+    /* Fuel to begin with, about one per instruction. 0: 4000000000, some seconds. `UINT64_MAX` lasts for centuries. */
+    uint64_t fuel;
+    /* Bytes of linear memory at most. 0: 16 MiB. */
+    uint64_t max_memory_bytes;
+    /* Elements of tables at most. 0: 65536. */
+    uint64_t max_table_elements;
+} realm_wasm_options;
+
+/* Validates and translates a module.
+ *
+ * `wasm`, `bytes`: the module in binary form; not needed afterwards.
+ * `options`: NULL is the default.
+ * `out` receives the module. Owns: the caller, until `realm_wasm_module_unload`.
+ *
+ * Threads: any. Takes some milliseconds per 100 KB.
+ *
+ * Returns `FORMAT` for what is malformed, invalid, or uses what this build or `REALM_WASM_ONLY_1_1` leaves out;
+ * `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_module_load(const void *wasm,
+                                    size_t bytes,
+                                    const realm_wasm_module_options *options,
+                                    realm_wasm_module **out,
+                                    realm_error *error);
+
+/* Gives a module back; NULL is fine. Its instances go on. */
+void realm_wasm_module_unload(realm_wasm_module *module);
+
+/* Makes an instance of a module: looks up its imports, writes its segments, runs its start function.
+ *
+ * `options`: NULL is the default, for a module that imports nothing.
+ * `out` receives the instance. Owns: the caller, until `realm_wasm_instance_destroy`.
+ *
+ * Threads: a module may be used from several threads at a time; instances that are linked with each other (and
+ * this call with their peers) by one thread at a time.
+ *
+ * Returns `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
+ * is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
+ * returns, for the start function; `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_instance_create(const realm_wasm_module *module,
+                                        const realm_wasm_options *options,
+                                        realm_wasm_instance **out,
+                                        realm_error *error);
+
+/* Destroys an instance; NULL is fine, and the `caller` of a host function is left as it is. Memory is
+ * freed with the last of the instances that are linked with each other.
+ */
+void realm_wasm_instance_destroy(realm_wasm_instance *instance);
+
+/* Finds an exported function.
+ *
+ * `name`, `name_bytes`: its name in UTF-8, not terminated.
+ * `function` receives its number, which is the same in all instances of a module.
+ *
+ * Returns `NOT_FOUND`; `UNSUPPORTED` if it takes or returns references or vectors; `STATE` from a host
+ * function; `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_find(const realm_wasm_instance *instance,
+                             const char *name,
+                             size_t name_bytes,
+                             uint32_t *function,
+                             realm_error *error);
+
+/* The signature of an exported function, as in `realm_wasm_import`. Two calls: with too little room `bytes`
+ * receives the size, and nothing else is written. A terminating zero is added where there is room, and not counted.
+ *
+ * Returns `BUFFER_TOO_SMALL`, `NOT_FOUND`, `INVALID_ARGUMENT`; `STATE` from a host function.
+ */
+realm_status realm_wasm_signature(const realm_wasm_instance *instance,
+                                  uint32_t function,
+                                  char *dst,
+                                  size_t capacity,
+                                  size_t *bytes,
+                                  realm_error *error);
+
+/* Calls an exported function, to its end.
+ *
+ * `function`: what `realm_wasm_find` gave.
+ * `args`, `arg_count`: as many as it has parameters, of their types.
+ * `results`, `result_count`: receives as many as it has, with their types. It may be the array of `args`.
+ *
+ * Returns `GUEST` for a trap: the message says which. There is no backtrace, as the interpreter keeps none. The
+ * instance may be called again, in whatever state the trap left it. `LIMIT` if the fuel is used up: the call is
+ * lost, and later ones need `realm_wasm_add_fuel`. What a host function ended the call with. `INVALID_ARGUMENT`
+ * for other arguments or counts than the function has. `STATE` from a host function of this instance or one that is
+ * linked with it. `NOT_FOUND`, `NO_MEMORY`.
+ */
+realm_status realm_wasm_call(const realm_wasm_instance *instance,
+                             uint32_t function,
+                             const realm_wasm_value *args,
+                             size_t arg_count,
+                             realm_wasm_value *results,
+                             size_t result_count,
+                             realm_error *error);
+
+/* Reads an exported global.
+ *
+ * Returns `NOT_FOUND`; `UNSUPPORTED` if it is a reference; `STATE` for a host function's `caller`; `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_global_get(const realm_wasm_instance *instance,
+                                   const char *name,
+                                   size_t name_bytes,
+                                   realm_wasm_value *value,
+                                   realm_error *error);
+
+/* Writes an exported global.
+ *
+ * Returns `NOT_FOUND`; `INVALID_ARGUMENT` if it is constant or of another type; `STATE` for a host function's
+ * `caller`.
+ */
+realm_status realm_wasm_global_set(const realm_wasm_instance *instance,
+                                   const char *name,
+                                   size_t name_bytes,
+                                   const realm_wasm_value *value,
+                                   realm_error *error);
+
+/* The size in bytes of an instance's memory: the export `memory`, else the first that is a memory.
+ *
+ * Returns `NOT_FOUND` if it exports none; `INVALID_ARGUMENT`.
+ */
+realm_status realm_wasm_memory_size(const realm_wasm_instance *instance,
+                                    uint64_t *bytes,
+                                    realm_error *error);
+
+/* Copies `bytes` bytes at `offset` out of an instance's memory, all or none.
+ *
+ * Returns `INVALID_ARGUMENT` if they are not all inside; `NOT_FOUND` if it exports no memory.
+ */
+realm_status realm_wasm_memory_read(const realm_wasm_instance *instance,
+                                    uint64_t offset,
+                                    void *dst,
+                                    size_t bytes,
+                                    realm_error *error);
+
+/* Copies `bytes` bytes to `offset` in an instance's memory, all or none.
+ *
+ * Returns `INVALID_ARGUMENT` if they do not all fit; `NOT_FOUND` if it exports no memory.
+ */
+realm_status realm_wasm_memory_write(const realm_wasm_instance *instance,
+                                     uint64_t offset,
+                                     const void *src,
+                                     size_t bytes,
+                                     realm_error *error);
+
+/* Grows an instance's memory.
+ *
+ * `pages`: how many pages of 64 KiB are added; 0 is fine.
+ * `old_bytes` (optional) receives the size before.
+ *
+ * Returns `LIMIT` if it would be larger than its own maximum, `max_memory_bytes`, or what the system gives;
+ * `NOT_FOUND` if it exports no memory.
+ */
+realm_status realm_wasm_memory_grow(const realm_wasm_instance *instance,
+                                    uint64_t pages,
+                                    uint64_t *old_bytes,
+                                    realm_error *error);
+
+/* The fuel that an instance, and those linked with it, have left. */
+realm_status realm_wasm_fuel(const realm_wasm_instance *instance,
+                             uint64_t *fuel,
+                             realm_error *error);
+
+/* Gives an instance, and those linked with it, more fuel; the sum ends at `UINT64_MAX`. */
+realm_status realm_wasm_add_fuel(const realm_wasm_instance *instance,
+                                 uint64_t more,
                                  realm_error *error);
 
 /* NAME x = NAME_INIT; everything is zero but the size and the version. */
@@ -996,6 +1516,9 @@ template <class T> inline T realm_init_() {
 #define REALM_SESSION_OPTIONS_INIT REALM_INIT_(realm_session_options)
 #define REALM_EVENT_INIT REALM_INIT_(realm_event)
 #define REALM_SESSION_STATS_INIT REALM_INIT_(realm_session_stats)
+#define REALM_MEMORY_PLAN_INIT REALM_INIT_(realm_memory_plan)
+#define REALM_WASM_MODULE_OPTIONS_INIT REALM_INIT_(realm_wasm_module_options)
+#define REALM_WASM_OPTIONS_INIT REALM_INIT_(realm_wasm_options)
 
 #ifdef __cplusplus
 }

@@ -2,7 +2,7 @@
  *
  * A guest is a WebAssembly module that decides policy (architecture, graph, chat format, sampling) for
  * one session; it never holds weights, activations or the KV cache. The contract, with every rule, is
- * guest/ABI.md; this file is its spelling in C99. Version 0.1.
+ * guest/ABI.md; this file is its spelling in C99. Version 0.2.
  *
  * Build without a C library:
  *
@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define REALM_GUEST_ABI_MAJOR 0
-#define REALM_GUEST_ABI_MINOR 1
+#define REALM_GUEST_ABI_MINOR 2
 #define REALM_GUEST_ABI ((REALM_GUEST_ABI_MAJOR << 16) | REALM_GUEST_ABI_MINOR)
 
 #if defined(__wasm__)
@@ -57,7 +57,8 @@ enum {
     REALM_GUEST_EVENT_OPEN = 1,   /* a: model id. Read metadata, create layers, buffers, programs */
     REALM_GUEST_EVENT_PROMPT = 2, /* a: kind of input, b: its length. Read it, submit a step */
     REALM_GUEST_EVENT_STEP = 3,   /* a: status of the step that ended. Read results, emit, go on */
-    REALM_GUEST_EVENT_CANCEL = 4  /* forget the turn; completed positions stay */
+    REALM_GUEST_EVENT_CANCEL = 4, /* forget the turn; completed positions stay */
+    REALM_GUEST_EVENT_REWIND = 5  /* a: tokens that the context keeps. Forget the others */
 };
 
 /* Kinds of input. */
@@ -302,6 +303,11 @@ int32_t realm_emit(int32_t token, const char *text, uint32_t len);
  * it. If it fails, nothing is consumed. */
 REALM_GUEST_IMPORT(realm_emit_token)
 int32_t realm_emit_token(uint32_t token);
+
+/* Says how probable the token is that is emitted next in this event: the bits of a float, the natural logarithm
+ * of the probability that the model gave it. Since 0.2. */
+REALM_GUEST_IMPORT(realm_logprob)
+int32_t realm_logprob(uint32_t bits);
 
 /* Lets the host read a session buffer; what 1: logits, f32, one row. */
 REALM_GUEST_IMPORT(realm_publish)

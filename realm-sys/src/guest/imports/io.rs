@@ -102,6 +102,12 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
     linker.func_wrap(M, "realm_emit_token", |env: Env<'_>, token: u32| {
         call(env, |_, h| emit_token(h, token))
     })?;
+    linker.func_wrap(M, "realm_logprob", |env: Env<'_>, bits: u32| {
+        call(env, |_, h| {
+            h.outbox.say_logprob(f32::from_bits(bits));
+            Ok(0)
+        })
+    })?;
     linker.func_wrap(
         M,
         "realm_publish",
@@ -129,7 +135,11 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
         "realm_progress",
         |env: Env<'_>, done: u32, total: u32| {
             call(env, |_, h| {
-                h.progress = (done.into(), total.into());
+                if h.watch.is_some() {
+                    // It leaves the library, as a line of log does.
+                    h.charge(LOG_FUEL);
+                }
+                h.note_progress(done.into(), total.into());
                 Ok(0)
             })
         },

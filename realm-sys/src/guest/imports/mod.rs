@@ -35,6 +35,7 @@ pub const SIGNATURES: &[(&str, &str, &str)] = &[
     ("realm_input_read", "iii", "i"),
     ("realm_emit", "iii", "i"),
     ("realm_emit_token", "i", "i"),
+    ("realm_logprob", "i", "i"),
     ("realm_publish", "ii", "i"),
     ("realm_progress", "ii", "i"),
     ("realm_log", "iii", "i"),
