@@ -1,4 +1,4 @@
-/* 05_cancel.c - Ctrl-C ends the answer, not the program.
+/* 05_cancel.c - Ctrl-C ends the answer, not the program; and the context goes back to before the question.
  *
  * realm_session_cancel may be called from any thread and from a signal handler, whether a poll is running or not. The
  * turn then ends as turns do, with DONE, and the session goes on. Try it: 05_cancel --wait, then Ctrl-C.
@@ -25,13 +25,14 @@ int main(int argc, char **argv) {
     realm_event event = REALM_EVENT_INIT;
     realm_error error = {0, ""};
     char answer[256];
-    uint32_t tokens = 0;
+    uint32_t tokens = 0, before = 0;
 
     options.params = params;
     options.param_count = 1;
     must(realm_session_open(runtime, model, &options, &session, &error), &error);
     (void)signal(SIGINT, on_interrupt);
 
+    must(realm_session_position(session, &before, &error), &error);
     must(realm_session_prompt(session, REALM_INPUT_CHAT, question, sizeof question - 1, &error), &error);
     while (event.kind != REALM_EVENT_DONE) {
         must(realm_session_poll(session, 0, &event, &error), &error);
@@ -49,7 +50,8 @@ int main(int argc, char **argv) {
         expect(tokens < 8, "it ended soon"); /* what had been computed already may still come */
     }
 
-    /* The positions that were evaluated stay, and the next turn follows them. */
+    /* What was said so far would stay in the context. Back to before the question, as if it had not been asked. */
+    must(realm_session_rewind(session, before, &error), &error);
     must(realm_session_set_param(session, "ignore_eos", "0", &error), &error);
     const uint32_t reason = ask(session, "What is the capital of Japan?", answer, sizeof answer);
     printf("%s\n", answer);

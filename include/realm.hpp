@@ -547,6 +547,36 @@ public:
             return realm_session_logits(c(), data, room, size, error);
         });
     }
+    // Tokens in the context, and back to fewer, between turns.
+    result<std::uint32_t> position() const noexcept {
+        realm::error error;
+        std::uint32_t position = 0;
+        if (realm_session_position(c(), &position, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return position;
+    }
+    result<void> rewind(std::uint32_t position) noexcept {
+        realm::error error;
+        return detail::status_of(realm_session_rewind(c(), position, error.c()), error);
+    }
+    // A second session that goes on from here, between turns.
+    result<session> fork() noexcept {
+        realm::error error;
+        realm_session *forked = nullptr;
+        if (realm_session_fork(c(), &forked, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return session(forked);
+    }
+    // The session's state, between turns, for runtime::load. `out` is a std::vector<std::byte> or the like.
+    template <class Bytes> result<void> save(Bytes &out) {
+        static_assert(sizeof(*out.data()) == 1, "a state is bytes");
+        return detail::fill<std::remove_reference_t<decltype(*out.data())>>(
+            out, [this](void *data, std::size_t room, std::size_t *size, realm_error *error) {
+                return realm_session_save(c(), data, room, size, error);
+            });
+    }
     result<realm_session_stats> stats() const noexcept {
         realm_session_stats stats = REALM_SESSION_STATS_INIT;
         const realm_status status = realm_session_get_stats(c(), &stats);
@@ -631,6 +661,26 @@ public:
     }
     result<session> open(const model &of, const realm_session_options &options = REALM_SESSION_OPTIONS_INIT) noexcept {
         return open(of.id(), options);
+    }
+    // Opens a session in a state that session::save has given.
+    result<session> load(const model &of, const void *state, std::size_t bytes,
+                         const realm_session_options &options = REALM_SESSION_OPTIONS_INIT) noexcept {
+        realm::error error;
+        realm_session *opened = nullptr;
+        if (realm_session_load(c(), of.id(), &options, state, bytes, &opened, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return session(opened);
+    }
+    // What a session will hold with so many tokens, before it is opened.
+    result<realm_memory_plan> plan(const model &of, std::uint32_t positions = UINT32_MAX,
+                                   const realm_session_options &options = REALM_SESSION_OPTIONS_INIT) noexcept {
+        realm::error error;
+        realm_memory_plan plan = REALM_MEMORY_PLAN_INIT;
+        if (realm_plan(c(), of.id(), &options, positions, &plan, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return plan;
     }
 };
 

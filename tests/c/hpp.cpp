@@ -368,6 +368,28 @@ void test_spans(realm::runtime &runtime, const realm::model &model) {
 }
 #endif
 
+// Back, twice, and away and back again: always the same words.
+void test_states(realm::runtime &runtime, const realm::model &model) {
+    const realm_memory_plan plan = TAKE(runtime.plan(model, 64));
+    CHECK(plan.kv_bytes > 0 && plan.total_bytes > plan.kv_bytes);
+    realm::session session = TAKE(runtime.open(model));
+    CHECK(TAKE(session.position()) == 0);
+    std::vector<unsigned char> state;
+    CHECK(session.save(state));
+    realm::turn first = session.ask(france);
+    CHECK(all(first) == paris && TAKE(session.position()) > 0);
+    realm::session other = TAKE(session.fork());
+    CHECK(TAKE(other.position()) == TAKE(session.position()));
+    CHECK(session.rewind(0) && TAKE(session.position()) == 0 && !session.rewind(1));
+    realm::turn again = session.ask(france);
+    CHECK(all(again) == paris);
+    realm::session loaded = TAKE(runtime.load(model, state.data(), state.size()));
+    realm::turn third = loaded.ask(france);
+    CHECK(all(third) == paris);
+    state[state.size() / 2] ^= 1;
+    CHECK(runtime.load(model, state.data(), state.size()).status() == REALM_STATUS_FORMAT);
+}
+
 } // namespace
 
 int main() {
@@ -388,6 +410,7 @@ int main() {
     test_turns(runtime, model);
     test_callbacks(runtime, model);
     test_many(runtime, model);
+    test_states(runtime, model);
 #if defined(__cpp_lib_span)
     test_spans(runtime, model);
 #endif
