@@ -10,6 +10,7 @@
 //! what 1.1 refuses may have become valid.
 
 use realm_sys::capi::error::*;
+use realm_sys::capi::wasm::state::*;
 use realm_sys::capi::wasm::*;
 use realm_sys::platform::REALM_ABI_VERSION;
 use serde_json::Value;

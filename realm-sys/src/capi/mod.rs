@@ -48,6 +48,8 @@ mod runtime_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod wasm_host_tests;
+#[cfg(test)]
 mod wasm_tests;
 
 use crate::error::{Error, Result};
