@@ -175,7 +175,8 @@ pub struct realm_program {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct realm_kv_table {
-    /// Memory of page `i`, which holds positions `64·i ..`; NULL where a window has left it behind.
+    /// Memory of page `i`, which holds positions `64·i ..`; NULL where a window has left it behind. A page may be in the tables of
+    /// several sessions' steps (forks) as long as all of them only read it: those that a step appends to are its own.
     pub pages: *const *mut c_void,
     /// Number of pages. The core has made sure that every position the step writes has one.
     pub page_count: u32,

@@ -240,6 +240,13 @@ fn bench_on(backends: &Backends, name: Option<&str>, kv_type: u32) -> Bench {
 }
 
 impl Bench {
+    fn fork(&self) -> Self {
+        Self {
+            memory: self.memory.fork().unwrap(),
+            prepared: Arc::clone(&self.prepared),
+        }
+    }
+
     fn step(&mut self, tokens: &[u32], pos: u32, threads: u32, quantum: u64) -> u32 {
         let bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
         self.memory.buffer_write(0, 0, &bytes).unwrap();
@@ -741,11 +748,33 @@ fn a_device_with_gaps_gives_the_same_bits() {
                 .add(unsafe { Backend::from_table(&raw const table, platform) }.unwrap())
                 .unwrap();
             let mut b = bench(&backends, kv_type);
+            let mut forks = vec![];
             for (i, chunk) in tokens().chunks(20).enumerate() {
-                b.step(chunk, i as u32 * 20, 1, 0);
+                let at = i as u32 * 20;
+                if at.is_multiple_of(40) {
+                    forks.push((at, b.fork()));
+                }
+                b.step(chunk, at, 1, 0);
             }
             assert_eq!(b.logits(), reference_logits(kv_type), "{codes:?}");
             assert_eq!(b.memory.usage().fallback_ops > 0, fallback);
+            // Forks go astray, back, and where it went, whatever of the pages they share with whom.
+            for (at, f) in &mut forks {
+                f.step(&[1, 2, 3, 4, 5, 6, 7], *at, 1, 0);
+            }
+            assert_eq!(b.logits(), reference_logits(kv_type));
+            for (at, f) in &mut forks {
+                f.memory.kv_truncate(*at).unwrap();
+                for (i, chunk) in tokens()[*at as usize..].chunks(20).enumerate() {
+                    f.step(chunk, *at + i as u32 * 20, 1, 0);
+                }
+                assert_eq!(f.logits(), reference_logits(kv_type), "{codes:?} from {at}");
+                assert_eq!(f.memory.usage().kv_bytes, b.memory.usage().kv_bytes);
+            }
+            // And it was not disturbed: its last token, once more.
+            b.memory.kv_truncate(149).unwrap();
+            b.step(&tokens()[149..], 149, 1, 0);
+            assert_eq!(b.logits(), reference_logits(kv_type));
         }
     }
 }

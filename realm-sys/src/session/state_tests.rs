@@ -741,3 +741,43 @@ fn forks_share_pages_until_they_write() {
     ids(&mut s, &[263; 70]);
     other.join().unwrap();
 }
+
+#[test]
+fn forks_polled_together_are_as_each_alone() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[("n_predict", "12"), ("ignore_eos", "1")]);
+    chat(&mut s, "What is the capital of France?");
+    let questions = [
+        "And of Italy?",
+        "Hello",
+        "And of Spain? Tell me.",
+        "And of Italy?",
+    ];
+    let want: Vec<Shown> = questions
+        .iter()
+        .map(|q| chat(&mut s.fork().unwrap(), q))
+        .collect();
+    for budget in [0, 50] {
+        let mut forks: Vec<Session> = questions.iter().map(|_| s.fork().unwrap()).collect();
+        for (fork, q) in forks.iter_mut().zip(questions) {
+            fork.prompt(InputKind::Chat, q.as_bytes()).unwrap();
+        }
+        let mut shown: Vec<Shown> = vec![Shown::default(); questions.len()];
+        while forks.iter().any(Session::is_busy) {
+            let busy: Vec<usize> = (0..forks.len()).filter(|i| forks[*i].is_busy()).collect();
+            let mut refs: Vec<&mut Session> = forks.iter_mut().filter(|f| f.is_busy()).collect();
+            super::many::poll_many(&mut refs, budget, |i, s, got| {
+                let to = &mut shown[busy[i]];
+                match got.unwrap() {
+                    Event::Token(t) => {
+                        to.0.push(t);
+                        to.1.push_str(s.text());
+                    }
+                    Event::Done(_) => to.2 = logits(s),
+                    Event::Again => {}
+                }
+            });
+        }
+        assert_eq!(shown, want, "budget {budget}");
+    }
+}
