@@ -242,7 +242,9 @@ typedef struct realm_program {
 
 /* A page table: one buffer per 64 positions. */
 typedef struct realm_kv_table {
-    /* Memory of page `i`, which holds positions `64·i ..`; NULL where a window has left it behind. */
+    /* Memory of page `i`, which holds positions `64·i ..`; NULL where a window has left it behind. A page may be in the tables of
+     * several sessions' steps (forks) as long as all of them only read it: those that a step appends to are its own.
+     */
     void *const *pages;
     /* Number of pages. The core has made sure that every position the step writes has one. */
     uint32_t page_count;
