@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "demo.h"
 #include "realm.h"
 #include "realm_posix.h"
 
@@ -222,27 +223,12 @@ static void test_refusals(void) {
 
 int main(void) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
-    realm_model_source source = REALM_MODEL_SOURCE_INIT;
     realm_posix_pool *pool = NULL;
-    realm_posix_map map = {NULL, 0};
     realm_error error = {0, ""};
-    realm_bytes part;
-    uint32_t id = 0;
     turn want[SESSIONS];
     (void)alarm(240);
-    if (realm_posix_map_file(DEMO_MODEL, &map, &error) == REALM_STATUS_NOT_FOUND) {
-        fprintf(stderr, "skipped: %s\n", error.message);
-        return 77;
-    }
-    part.data = map.data;
-    part.bytes = map.bytes;
-    source.parts = &part;
-    source.part_count = 1;
-    source.id = MODEL;
-    source.flags = REALM_MODEL_COPY;
-    CHECK_OK(realm_model_register(NULL, &source, &id, &error));
-    source.id = SAME_MODEL_AGAIN;
-    CHECK_OK(realm_model_register(NULL, &source, &id, &error));
+    (void)add_demo_model(MODEL);
+    (void)add_demo_model(SAME_MODEL_AGAIN);
     CHECK_OK(realm_posix_pool_create(3, &pool, &error));
     options.platform = realm_posix_pool_platform(pool);
     CHECK_OK(realm_runtime_create(&options, &runtime, &error));
@@ -255,7 +241,6 @@ int main(void) {
     realm_runtime_destroy(runtime);
     CHECK_OK(realm_model_remove(NULL, MODEL, &error));
     CHECK_OK(realm_model_remove(NULL, SAME_MODEL_AGAIN, &error));
-    realm_posix_unmap(&map);
     realm_posix_pool_destroy(pool);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "demo.h"
 #include "realm.h"
 #include "realm_posix.h"
 
@@ -272,23 +273,9 @@ static void test_progress(const realm_posix_map *map) {
 
 int main(void) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
-    realm_model_source source = REALM_MODEL_SOURCE_INIT;
-    realm_posix_map map = {NULL, 0};
     realm_error error = {0, ""};
-    realm_bytes part;
-    uint32_t id = 0;
     (void)alarm(240);
-    if (realm_posix_map_file(DEMO_MODEL, &map, &error) == REALM_STATUS_NOT_FOUND) {
-        fprintf(stderr, "skipped: %s\n", error.message);
-        return 77;
-    }
-    part.data = map.data;
-    part.bytes = map.bytes;
-    source.parts = &part;
-    source.part_count = 1;
-    source.id = MODEL;
-    source.release = realm_posix_release;
-    CHECK_OK(realm_model_register(NULL, &source, &id, &error));
+    const realm_posix_map map = add_demo_model(MODEL);
     options.platform = realm_posix_platform();
     CHECK_OK(realm_runtime_create(&options, &runtime, &error));
     test_rewind();
