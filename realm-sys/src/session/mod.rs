@@ -73,6 +73,34 @@ pub struct Options {
     pub watch: Option<ProgressSink>,
 }
 
+impl Options {
+    /// The guest with a host of its own, before any event.
+    fn instantiate(self, memory: fn(Selected, MemoryLimits) -> Memory) -> Result<Instance> {
+        let limits = self.limits;
+        let memory = memory(
+            self.backend,
+            MemoryLimits {
+                buffer_bytes: limits.buffer_bytes,
+                kv_bytes: limits.kv_bytes,
+                scratch_bytes: limits.scratch_bytes,
+            },
+        );
+        let host = HostState::new(HostParts {
+            store: self.store,
+            model: (self.model_id, self.model),
+            limits,
+            memory,
+            params: self.params,
+            platform: self.platform,
+            grant_clock: self.grant_clock,
+            thread_count: self.thread_count,
+            log: self.log,
+            watch: self.watch,
+        });
+        Instance::new(&self.guest, host)
+    }
+}
+
 /// What a session will hold, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -187,31 +215,11 @@ impl Session {
     }
 
     fn open_with(options: Options, make: fn(Selected, MemoryLimits) -> Memory) -> Result<Self> {
-        let limits = options.limits;
-        let memory = make(
-            options.backend,
-            MemoryLimits {
-                buffer_bytes: limits.buffer_bytes,
-                kv_bytes: limits.kv_bytes,
-                scratch_bytes: limits.scratch_bytes,
-            },
-        );
-        let host = HostState::new(HostParts {
-            store: options.store,
-            model: (options.model_id, options.model),
-            limits,
-            memory,
-            params: options.params,
-            platform: options.platform,
-            grant_clock: options.grant_clock,
-            thread_count: options.thread_count,
-            log: options.log,
-            watch: options.watch,
-        });
-        let instance = Instance::new(&options.guest, host)?;
+        let (limits, model_id) = (options.limits, options.model_id);
+        let instance = options.instantiate(make)?;
         let rewound = false;
         let mut session = Self::of(instance, Origin { limits, rewound });
-        session.run_open(options.model_id)?;
+        session.run_open(model_id)?;
         Ok(session)
     }
 

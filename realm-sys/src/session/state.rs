@@ -24,11 +24,10 @@ use super::{Options, Origin, Session};
 use crate::backend::host::Buffer;
 use crate::backend::table::REALM_KV_PAGE_POSITIONS;
 use crate::error::{Result, try_vec};
-use crate::graph::memory::{KvDesc, Memory, MemoryLimits};
+use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
-use crate::guest::Instance;
-use crate::guest::host::{HostParts, HostState, MAX_PROGRAMS};
+use crate::guest::host::{HostState, MAX_PROGRAMS};
 use crate::vocab::Detokenizer;
 use crate::{bail, err};
 use alloc::string::String;
@@ -400,44 +399,25 @@ impl Session {
     /// `Format` for what is no state, or a damaged one; `InvalidArgument` for one of another model or guest; `Unsupported` for
     /// one of another version of the format; `Limit`, `NoMemory`, `Backend`; `Guest` if the guest fails when it is instantiated;
     /// those of `source`.
-    pub fn load(options: Options, source: Source<'_>) -> Result<Self> {
+    pub fn load(mut options: Options, source: Source<'_>) -> Result<Self> {
         let mut r = Reader {
             source,
             hash: Sha256::new(),
         };
         let head = Head::read(&mut r, &options)?;
         let limits = options.limits;
-        let mut params = Params::new();
+        options.model_id = head.model_id;
+        let given = core::mem::replace(&mut options.params, Params::new());
         for _ in 0..head.params {
             let [key, value] = r.words()?;
             let key = r.text(key, MAX_KEY_BYTES)?;
             let value = r.text(value, MAX_VALUE_BYTES)?;
-            params.set(&key, &value)?;
+            options.params.set(&key, &value)?;
         }
-        for (key, value) in options.params.iter() {
-            params.set(key, value)?;
+        for (key, value) in given.iter() {
+            options.params.set(key, value)?;
         }
-        let memory = Memory::new(
-            options.backend,
-            MemoryLimits {
-                buffer_bytes: limits.buffer_bytes,
-                kv_bytes: limits.kv_bytes,
-                scratch_bytes: limits.scratch_bytes,
-            },
-        );
-        let host = HostState::new(HostParts {
-            store: options.store,
-            model: (head.model_id, options.model),
-            limits,
-            memory,
-            params,
-            platform: options.platform,
-            grant_clock: options.grant_clock,
-            thread_count: options.thread_count,
-            log: options.log,
-            watch: options.watch,
-        });
-        let mut instance = Instance::new(&options.guest, host)?;
+        let mut instance = options.instantiate(Memory::new)?;
         read_compute(&mut r, &head, instance.host_mut())?;
         if head.globals as usize != instance.global_count() {
             bail!(Format, "saved state: {} globals", head.globals);
