@@ -53,6 +53,17 @@ pub struct Attention<'a> {
     pub dst: *mut f32,
 }
 
+/// How far ahead of rows that are read side by side their memory is asked for, at least `least` bytes: whole groups of so
+/// many rows further on, or within long rows, because memory is best asked for in its order.
+#[cfg(target_arch = "x86_64")]
+pub fn ahead(rows: usize, row_bytes: usize, least: usize) -> usize {
+    if row_bytes > least {
+        return least;
+    }
+    let group = rows * row_bytes;
+    group * least.div_ceil(group)
+}
+
 /// What a level computes with. Every function gives the reference's bits.
 #[derive(Clone, Copy)]
 pub struct Kernels {

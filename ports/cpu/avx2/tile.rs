@@ -12,7 +12,7 @@
 //! as floats in the scratch, which changes nothing.
 
 use super::step::{Job, Step, load, transpose8};
-use crate::cpu::kernels::Product;
+use crate::cpu::kernels::{Product, ahead};
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -135,13 +135,7 @@ unsafe fn store(p: &Product<'_>, t: usize, first: usize, end: usize, y: __m256) 
 #[inline(always)]
 unsafe fn few<W: Weights, S: Step>(p: &Product<'_>, rows: Range<usize>) {
     let row_bytes = p.k / W::BLOCK.0 * W::BLOCK.1;
-    // Rows further on, in the order of memory: places side by side would be as many streams, of which memory serves each at a
-    // fraction of its speed.
-    let ahead = if row_bytes > AHEAD {
-        AHEAD
-    } else {
-        8 * row_bytes * AHEAD.div_ceil(8 * row_bytes)
-    };
+    let ahead = ahead(8, row_bytes, AHEAD);
     for first in rows.clone().step_by(8) {
         // SAFETY: the caller's promise.
         unsafe {

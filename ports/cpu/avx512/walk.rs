@@ -4,7 +4,7 @@
 //! In both a lane is a weight row, so that nothing is summed across lanes but integers, and results are stored side by
 //! side. What a family does with its blocks is behind two functions of [`Blocks`] for each way.
 
-use crate::cpu::kernels::Product;
+use crate::cpu::kernels::{Product, ahead};
 use core::arch::x86_64::*;
 use core::array::from_fn;
 use core::ops::Range;
@@ -117,12 +117,7 @@ pub(super) unsafe fn product<F: Blocks>(p: &Product<'_>, rows: Range<usize>, scr
 unsafe fn few<F: Blocks, const T: usize>(p: &Product<'_>, rows: Range<usize>, x: [*const u8; T]) {
     let blocks = p.k / F::LEN;
     let row_bytes = blocks * F::BYTES;
-    // Whole groups of four rows further on, or within long rows: memory is best asked for in its order.
-    let ahead = if row_bytes > AHEAD {
-        AHEAD
-    } else {
-        4 * row_bytes * AHEAD.div_ceil(4 * row_bytes)
-    };
+    let ahead = ahead(4, row_bytes, AHEAD);
     let end = p.w.as_ptr_range().end;
     for r in rows.clone().step_by(4) {
         // SAFETY: the caller's promise: the rows are there, and may be written in `dst`.
