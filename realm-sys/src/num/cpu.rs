@@ -194,7 +194,19 @@ impl Isa for Native {
         }
     }
 
-    #[cfg(not(target_arch = "aarch64"))]
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
+        let mut sum = c;
+        // SAFETY: arithmetic on registers; `build.rs` has found that every processor of the target has the instruction.
+        unsafe {
+            core::arch::asm!("vfma.f32 {}, {}, {}", inout(sreg) sum, in(sreg) a, in(sreg) b,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        sum
+    }
+
+    #[cfg(not(any(target_arch = "aarch64", arm_fma)))]
     #[inline(always)]
     fn fma(self, a: f32, b: f32, c: f32) -> f32 {
         super::fma(a, b, c)
