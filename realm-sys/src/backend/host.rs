@@ -7,7 +7,7 @@ use super::table::{
 use crate::error::{Error, Result, Status};
 use crate::graph::shared::Shared;
 use crate::platform::{Block, Platform, check_head};
-use crate::{bail, err};
+use crate::{bail, err, panics};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -18,8 +18,13 @@ use core::ptr;
 /// The smallest backend table accepted: the end of the last field of version 0.1.
 const BACKEND_MIN_BYTES: usize = offset_of!(realm_backend, cancel) + size_of::<*const c_void>();
 
-/// A status that came back from foreign code.
+/// A status that came back from a table's function.
 pub fn foreign(code: i32, who: &str, what: &str) -> Error {
+    if code == Status::Internal as i32
+        && let Some(e) = panics::said()
+    {
+        return e;
+    }
     let status = Status::from_code(code).unwrap_or(Status::Backend);
     let mut e = err!(Backend, "{who}: {what} failed with status {code}");
     e.set_status(status);

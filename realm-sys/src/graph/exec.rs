@@ -16,6 +16,7 @@ use crate::backend::table::{
     realm_weight,
 };
 use crate::error::{Result, Status, try_vec};
+use crate::panics::unless_provoked;
 use crate::quant::{self, GgmlType};
 use crate::{bail, err};
 use alloc::vec::Vec;
@@ -699,7 +700,9 @@ fn get_row(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Result<(
     // SAFETY: `first + i` was checked against the list's rows; nobody writes it meanwhile.
     let id = unsafe { bound.row::<i32>(src(op, 1), first + i) };
     let id = id.first().and_then(|&id| u64::try_from(id).ok());
-    let id = id.filter(|&id| id < w.ne[1]).ok_or(BAD_DATA)?;
+    let id = id
+        .filter(|&id| id < w.ne[1])
+        .ok_or_else(|| unless_provoked(BAD_DATA))?;
     let bytes = ty.row_bytes(w.ne[0]).ok_or(Status::Internal)?;
     let table = bound.weight_bytes(src(op, 0)).ok_or(Status::Internal)?;
     let start = (id * bytes) as usize;

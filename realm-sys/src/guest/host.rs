@@ -253,6 +253,8 @@ pub struct HostState {
     pub event: u32,
     /// What the last import that failed said: the best message there is if the guest gives none.
     pub last_error: Option<Error>,
+    /// The bug in the library that an import has met: it ends the session.
+    pub(super) bug: Option<Error>,
     /// What `realm_fail` was given in this event.
     pub fail_message: Option<Error>,
     /// The models the guest may name.
@@ -303,6 +305,7 @@ impl HostState {
             fuel_debt: 0,
             event: 0,
             last_error: None,
+            bug: None,
             fail_message: None,
             models: Models {
                 store: parts.store,

@@ -26,6 +26,8 @@ pub mod stats;
 #[cfg(test)]
 mod many_tests;
 #[cfg(test)]
+mod panic_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 pub(crate) mod tests;

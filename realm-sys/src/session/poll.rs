@@ -9,7 +9,7 @@
 //! fuel, backend slices by the quantum they are given.
 
 use super::{Phase, Session};
-use crate::error::Result;
+use crate::error::{Result, Status};
 use crate::guest::{Slice, event};
 use crate::{bail, err};
 use core::sync::atomic::Ordering;
@@ -113,6 +113,11 @@ impl Session {
         let ending = self.ending.take()?;
         self.phase = Phase::Idle;
         self.count_turn();
+        if let Err(e) = &ending
+            && e.status() == Status::Internal
+        {
+            self.poison(e.clone());
+        }
         Some(ending.map(Event::Done))
     }
 
@@ -228,10 +233,7 @@ impl Session {
                     Slice::Returned(value) => self.returned(kind, value),
                 }
             }
-            Phase::Step => {
-                self.run_step(left_ns);
-                Ok(())
-            }
+            Phase::Step => self.run_step(left_ns),
         }
     }
 
@@ -252,7 +254,8 @@ impl Session {
         result
     }
 
-    fn run_step(&mut self, left_ns: Option<u64>) {
+    /// What a step fails with is told to the guest, but for a bug in the library, after which nothing is known.
+    fn run_step(&mut self, left_ns: Option<u64>) -> Result<()> {
         let start = self.now();
         let quantum = quantum(start, left_ns);
         self.turn.step_begun = true;
@@ -265,8 +268,10 @@ impl Session {
         match result {
             Ok(false) => {}
             Ok(true) => self.step_ended(Ok(())),
+            Err(e) if e.status() == Status::Internal => return Err(e),
             Err(e) => self.step_ended(Err(e)),
         }
+        Ok(())
     }
 
     /// Counts time that a backend has spent on the step.
