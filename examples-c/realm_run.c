@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tool.h"
@@ -39,7 +40,9 @@ static const char help[] =
     "  -c, --ctx N              room for N tokens, prompt included (default: the guest's)\n"
     "  -t, --threads N          threads to use (default 1)\n"
     "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
-    "      --top-k K  --top-p P  --min-p P  --repeat-penalty R  --seed S\n"
+    "      --top-k K  --top-p P  --min-p P  --repeat-penalty R\n"
+    "      --seed S             what random choices begin with (default 0; -1: another one each time,\n"
+    "                           which is printed to stderr so that it can be given again)\n"
     "      --ignore-eos         do not stop at the end token\n"
     "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
@@ -65,9 +68,9 @@ static uint32_t thread_count = 1, budget_us = 0;
 #define SETTLE_BYTES ((size_t)16 << 20)
 
 static const tool_option options[] = {
-    {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
+    {"--model", "-m", TOOL_NAME, &model_path, 0, 0},
     {"--prompt", "-p", TOOL_TEXT, &prompt_text, 0, 0},
-    {"--file", "-f", TOOL_TEXT, &prompt_file, 0, 0},
+    {"--file", "-f", TOOL_NAME, &prompt_file, 0, 0},
     {"--ids", NULL, TOOL_TEXT, &prompt_ids, 0, 0},
     {"--raw", NULL, TOOL_FLAG, &raw, 0, 0},
     {"--chat", NULL, TOOL_FLAG, &chat, 0, 0},
@@ -81,17 +84,17 @@ static const tool_option options[] = {
     {"--repeat-penalty", NULL, TOOL_PARAM, "repeat_penalty", 0.001, 1000},
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
-    {"--kv-type", NULL, TOOL_TEXT, &kv_type, 0, 0},
+    {"--kv-type", NULL, TOOL_NAME, &kv_type, 0, 0},
     {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
-    {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
-    {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
+    {"--backend", NULL, TOOL_NAME, &backend, 0, 0},
+    {"--isa", NULL, TOOL_NAME, &isa, 0, 0},
     TOOL_MMAP_OPTIONS,
-    {"--guest", NULL, TOOL_TEXT, &guest_path, 0, 0},
+    {"--guest", NULL, TOOL_NAME, &guest_path, 0, 0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
-    {"--logits-out", NULL, TOOL_TEXT, &logits_path, 0, 0},
+    {"--logits-out", NULL, TOOL_NAME, &logits_path, 0, 0},
     {"--ids-out", NULL, TOOL_FLAG, &ids_out, 0, 0},
-    {"--stats", NULL, TOOL_TEXT, &stats_format, 0, 0},
+    {"--stats", NULL, TOOL_NAME, &stats_format, 0, 0},
 };
 
 /* What --stats reports and the library does not count. */
@@ -176,11 +179,11 @@ static void check_options(void) {
     if (prompts > 1) {
         tool_misuse("-p, -f and --ids exclude each other");
     }
-    if (prompts == 0 && (model_path != NULL || raw)) {
-        tool_misuse("no prompt: give -p, -f or --ids");
-    }
     if (raw && chat) {
         tool_misuse("--raw and --chat exclude each other");
+    }
+    if (prompts == 0 && (model_path != NULL || raw)) {
+        tool_misuse("no prompt: give -p, -f or --ids");
     }
     if (stats_format != NULL && strcmp(stats_format, "json") != 0) {
         tool_misuse("--stats: '%s' is not a format, 'json' is", stats_format);
@@ -190,6 +193,21 @@ static void check_options(void) {
     }
     if (kv_type != NULL) {
         tool_param_set("kv_type", kv_type);
+    }
+}
+
+/* A seed of -1 asks for one that nobody chose, as elsewhere. A guest has no randomness of its own, so it is drawn here, and
+ * told, because a text that cannot be had again is of little use. */
+static void draw_seed(void) {
+    static char text[16];
+    for (size_t i = 0; i < tool_param_count; i++) {
+        if (strcmp(tool_params[i].key, "seed") == 0 && strtod(tool_params[i].value, NULL) == -1) {
+            uint64_t bits = (uint64_t)time(NULL) << 32 ^ (uint64_t)(tool_now_ms() * 1e6) ^ (uint64_t)getpid() << 16;
+            bits *= 0x9e3779b97f4a7c15u; /* so that each of them shows in the upper half */
+            (void)snprintf(text, sizeof text, "%" PRIu32, (uint32_t)(bits >> 32));
+            fprintf(stderr, "realm-run: seed %s\n", text);
+            tool_params[i].value = text;
+        }
     }
 }
 
@@ -235,7 +253,9 @@ static realm_guest *load_guest(void) {
     if (guest_path != NULL) {
         size_t bytes = 0;
         char *wasm = tool_read_file(guest_path, &bytes);
-        tool_check(realm_guest_load(wasm, bytes, &guest, &error), &error);
+        if (realm_guest_load(wasm, bytes, &guest, &error) < 0) {
+            tool_die("%s: %s", guest_path, error.message);
+        }
         free(wasm);
     }
     return guest;
@@ -400,7 +420,11 @@ int main(int argc, char **argv) {
     }
     if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
         p.kind = REALM_INPUT_CHAT;
+        if (p.bytes == 0) {
+            tool_misuse("the prompt is empty, and a chat begins with a message (--raw begins with nothing)");
+        }
     }
+    draw_seed();
     tool_isa(isa);
     realm_runtime *runtime = tool_runtime(thread_count);
     realm_guest *guest = load_guest();

@@ -394,7 +394,7 @@ unsafe fn convert(
     if o.flags & !REALM_SESSION_GRANT_CLOCK != 0 {
         bail!(
             InvalidArgument,
-            "realm_session_options: flags {:#x}",
+            "realm_session_options: unknown flags {:#x} (known: REALM_SESSION_GRANT_CLOCK)",
             o.flags
         );
     }
@@ -480,7 +480,10 @@ pub unsafe extern "C" fn realm_session_prompt(
             REALM_INPUT_TEXT => InputKind::Text,
             REALM_INPUT_CHAT => InputKind::Chat,
             REALM_INPUT_IDS => return prompt_ids(session, data),
-            kind => bail!(InvalidArgument, "input kind {kind}"),
+            kind => bail!(
+                InvalidArgument,
+                "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS and _CHAT are 0, 1 and 2)"
+            ),
         };
         session.prompt(kind, data)
     };

@@ -82,7 +82,7 @@ impl Models {
             .iter()
             .find(|r| r.0 == id)
             .map(|r| &r.1)
-            .ok_or_else(|| err!(NotFound, "the guest may not use model {id:#010x}"))
+            .ok_or_else(|| err!(NotFound, "the guest may not use model {id}"))
     }
 
     /// Registers a copy of `bytes`.
@@ -127,7 +127,7 @@ impl Models {
             .registered
             .iter()
             .position(|r| r.0 == id)
-            .ok_or_else(|| err!(NotFound, "the guest has not registered model {id:#010x}"))?;
+            .ok_or_else(|| err!(NotFound, "the guest has not registered model {id}"))?;
         self.leaving
             .try_reserve(1)
             .map_err(|_| err!(NoMemory, "no memory for a removal"))?;

@@ -283,13 +283,21 @@ impl Session {
     pub fn prompt(&mut self, kind: InputKind, data: &[u8]) -> Result<()> {
         self.check()?;
         if self.is_busy() {
-            bail!(State, "a turn is running: poll to its end, or cancel it");
+            return Err(poll::running());
         }
-        let len = i32::try_from(data.len())
-            .map_err(|_| err!(Limit, "an input of {} bytes", data.len()))?;
+        let len = i32::try_from(data.len()).map_err(|_| {
+            err!(
+                Limit,
+                "an input of {} bytes is over the limit of 2 GiB",
+                data.len()
+            )
+        })?;
         match kind {
             InputKind::Ids if !data.len().is_multiple_of(4) => {
-                bail!(InvalidArgument, "{len} bytes are not whole token ids")
+                bail!(
+                    InvalidArgument,
+                    "a token id has 4 bytes: {len} bytes are no whole number of them"
+                )
             }
             InputKind::Text | InputKind::Chat if core::str::from_utf8(data).is_err() => {
                 bail!(InvalidArgument, "the prompt is not UTF-8")

@@ -271,7 +271,11 @@ impl Vocab {
     /// `NotFound` for an id outside the vocabulary; `NoMemory`.
     pub fn piece(&self, id: u32, special: bool, out: &mut Vec<u8>) -> Result<()> {
         let (Some(text), Some(kind)) = (self.tokens.get(id), self.kind(id)) else {
-            bail!(NotFound, "token {id} of a vocabulary of {}", self.len());
+            bail!(
+                NotFound,
+                "token {id} is not in the vocabulary of {}",
+                self.len()
+            );
         };
         match kind {
             TokenKind::Control | TokenKind::Unknown if !special => return Ok(()),
