@@ -27,7 +27,9 @@ pub(super) struct Parts<'a> {
     pub(super) add_bos: Option<bool>,
     pub(super) add_eos: Option<bool>,
     pub(super) add_space_prefix: Option<bool>,
+    #[cfg(feature = "wpm")]
     pub(super) lowercase: Option<bool>,
+    #[cfg(feature = "wpm")]
     pub(super) strip_accents: Option<bool>,
     pub(super) merge_spaces: Option<bool>,
     /// `tokenizer.ggml.precompiled_charsmap`, empty if absent
@@ -95,7 +97,9 @@ impl<'a> Parts<'a> {
             add_bos: meta.bool("tokenizer.ggml.add_bos_token"),
             add_eos: meta.bool("tokenizer.ggml.add_eos_token"),
             add_space_prefix: meta.bool("tokenizer.ggml.add_space_prefix"),
+            #[cfg(feature = "wpm")]
             lowercase: meta.bool("tokenizer.ggml.normalizer.lowercase"),
+            #[cfg(feature = "wpm")]
             strip_accents: meta.bool("tokenizer.ggml.normalizer.strip_accents"),
             merge_spaces: meta.bool("tokenizer.ggml.remove_extra_whitespaces"),
             chars_map: bytes(meta, "tokenizer.ggml.precompiled_charsmap")?,
