@@ -40,6 +40,11 @@ static const char help[] =
     "  -t, --threads N          threads to use (default 1)\n"
     "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
     "      --top-k K  --top-p P  --min-p P  --repeat-penalty R  --seed S\n"
+    "      --typical P  --top-nsigma N  --xtc-probability P  --xtc-threshold P  --dynatemp-range R\n"
+    "      --dynatemp-exp E  --mirostat 1|2  --mirostat-ent TAU  --mirostat-lr ETA\n"
+    "      --repeat-last-n N  --frequency-penalty F  --presence-penalty F\n"
+    "      --dry-multiplier M  --dry-base B  --dry-allowed-length N  --dry-penalty-last-n N\n"
+    "                           further samplers (guest/README.md); --param samplers=... orders them\n"
     "      --ignore-eos         do not stop at the end token\n"
     "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
@@ -79,6 +84,22 @@ static const tool_option options[] = {
     {"--top-p", NULL, TOOL_PARAM, "top_p", 0, 1},
     {"--min-p", NULL, TOOL_PARAM, "min_p", 0, 1},
     {"--repeat-penalty", NULL, TOOL_PARAM, "repeat_penalty", 0.001, 1000},
+    {"--typical", NULL, TOOL_PARAM, "typical_p", 0, 1},
+    {"--top-nsigma", NULL, TOOL_PARAM, "top_n_sigma", -1, 1000},
+    {"--xtc-probability", NULL, TOOL_PARAM, "xtc_probability", 0, 1},
+    {"--xtc-threshold", NULL, TOOL_PARAM, "xtc_threshold", 0, 1},
+    {"--dynatemp-range", NULL, TOOL_PARAM, "dynatemp_range", 0, 1000},
+    {"--dynatemp-exp", NULL, TOOL_PARAM, "dynatemp_exponent", 0, 1000},
+    {"--mirostat", NULL, TOOL_WHOLE_PARAM, "mirostat", 0, 2},
+    {"--mirostat-ent", NULL, TOOL_PARAM, "mirostat_tau", 0, 1000},
+    {"--mirostat-lr", NULL, TOOL_PARAM, "mirostat_eta", 0, 1000},
+    {"--repeat-last-n", NULL, TOOL_WHOLE_PARAM, "repeat_last_n", -1, 16777216},
+    {"--frequency-penalty", NULL, TOOL_PARAM, "frequency_penalty", -1000, 1000},
+    {"--presence-penalty", NULL, TOOL_PARAM, "presence_penalty", -1000, 1000},
+    {"--dry-multiplier", NULL, TOOL_PARAM, "dry_multiplier", 0, 1000},
+    {"--dry-base", NULL, TOOL_PARAM, "dry_base", 0, 1000},
+    {"--dry-allowed-length", NULL, TOOL_WHOLE_PARAM, "dry_allowed_length", 1, 16777216},
+    {"--dry-penalty-last-n", NULL, TOOL_WHOLE_PARAM, "dry_penalty_last_n", -1, 16777216},
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
     {"--kv-type", NULL, TOOL_TEXT, &kv_type, 0, 0},

@@ -35,6 +35,7 @@ mod sys {
             dst_count: usize,
         ) -> i32;
         pub fn realm_token_is_eog(id: u32, token: u32) -> i32;
+        pub fn realm_token_piece(id: u32, token: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_detok_reset() -> i32;
         pub fn realm_detok_push(token: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_detok_flush(dst: *mut u8, dst_bytes: usize) -> i32;
@@ -399,6 +400,21 @@ pub fn tokenize(id: u32, text: &str, flags: u32, out: &mut Vec<u32>) -> Result<(
 pub fn is_eog(id: u32, token: u32) -> bool {
     // SAFETY: no pointers.
     unsafe { sys::realm_token_is_eog(id, token) == 1 }
+}
+
+/// Appends the first bytes that a token stands for, at most 256 of them, to `out`.
+pub fn piece(id: u32, token: u32, out: &mut Vec<u8>) -> Result<()> {
+    const ROOM: usize = 256;
+    if out.try_reserve(ROOM).is_err() {
+        return Err(Fail(status::NO_MEMORY));
+    }
+    // SAFETY: `out` has ROOM bytes behind its length, and the host writes at most so many.
+    unsafe {
+        let dst = out.as_mut_ptr().add(out.len());
+        let size = check(sys::realm_token_piece(id, token, dst, ROOM))? as usize;
+        out.set_len(out.len() + size.min(ROOM));
+    }
+    Ok(())
 }
 
 /// Forgets an incomplete character of the turn before.

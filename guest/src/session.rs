@@ -187,7 +187,7 @@ impl Session {
             kv,
             tokens,
             logits,
-            sampler: Sampler::new(facts.n_vocab, tokens),
+            sampler: Sampler::new(model, facts.n_vocab, tokens),
             total: None,
             program: None,
             stops: Stops::default(),
@@ -455,8 +455,8 @@ impl Session {
         if n_out == 1 {
             self.sampler.prepare()?;
         }
-        let [n_bias, n_penalties] = self.sampler.regs();
-        let regs = [n, self.committed, n - 1, n_out, n_bias, n_penalties];
+        let [n_bias, n_penalties, n_dry] = self.sampler.regs();
+        let regs = [n, self.committed, n - 1, n_out, n_bias, n_penalties, n_dry];
         abi::step_submit(program, &regs)
     }
 

@@ -280,11 +280,17 @@ fn penalties_see_the_recent_tokens() {
         0
     );
     // Of the last three, 2, 2, 3, two are distinct; one bias.
-    assert_eq!(host(|h| h.submitted.clone()).unwrap().0, [4, 0, 3, 1, 1, 2]);
+    assert_eq!(
+        host(|h| h.submitted.clone()).unwrap().0,
+        [4, 0, 3, 1, 1, 2, 0]
+    );
     host(|h| h.script = vec![7]);
     host(Host::complete);
     assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
-    assert_eq!(host(|h| h.submitted.clone()).unwrap().0, [1, 4, 0, 1, 1, 3]);
+    assert_eq!(
+        host(|h| h.submitted.clone()).unwrap().0,
+        [1, 4, 0, 1, 1, 3, 0]
+    );
     host(|h| h.submitted = None);
     assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
 }

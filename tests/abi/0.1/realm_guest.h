@@ -272,6 +272,11 @@ int32_t realm_token_find(uint32_t id, const char *text, uint32_t len);
 REALM_GUEST_IMPORT(realm_token_is_eog)
 int32_t realm_token_is_eog(uint32_t id, uint32_t token);
 
+/* The bytes that the token stands for, which need not be whole characters; none for control tokens. Writes at
+ * most dst_bytes. Returns how many there are. Since 0.2. */
+REALM_GUEST_IMPORT(realm_token_piece)
+int32_t realm_token_piece(uint32_t id, uint32_t token, void *dst, uint32_t dst_bytes);
+
 /* The streaming detokenizer: whole UTF-8 characters only. Each returns the bytes written; with too
  * little room (256 bytes always suffice, unless the token is longer) nothing is consumed. */
 REALM_GUEST_IMPORT(realm_detok_reset)
