@@ -216,6 +216,33 @@ def seeded_runs_repeat(tools):
     must(len(texts) > 1, "five seeds, one text")
 
 
+def samplers_act(tools):
+    plain = ["-n", 24, "--ignore-eos", "--top-k", 0, "--top-p", 1, "--min-p", 0, "--temp", 1.5]
+    greedy = ["-n", 40, "--ignore-eos"]
+    for base, options in [
+        (plain, ["--typical", 0.3]),
+        (plain, ["--top-nsigma", 1]),
+        (plain, ["--xtc-probability", 1, "--xtc-threshold", 0.02]),
+        (plain, ["--dynatemp-range", 1.4]),
+        (plain, ["--mirostat", 1, "--mirostat-ent", 1]),
+        (plain, ["--mirostat", 2, "--mirostat-ent", 1]),
+        (plain, ["--param", "top_k=2", "--param", "samplers=temperature;top_k"]),
+        (greedy, ["--dry-multiplier", 5, "--dry-allowed-length", 1]),
+        (greedy, ["--presence-penalty", 5]),
+    ]:
+        texts = []
+        for seed in range(3):
+            without = succeed(tools.run, *base, "--seed", seed).stdout
+            text = succeed(tools.run, *base, *options, "--seed", seed).stdout
+            must(succeed(tools.run, *base, *options, "--seed", seed, "-t", 2).stdout == text, f"{options}: other text")
+            texts.append((without, text))
+        must(any(a != b for a, b in texts), f"{options} has no effect")
+    # What the chain does not name is off.
+    off = ["--param", "samplers=temperature"]
+    filtered = ["--typical", 0.3, "--xtc-probability", 1, "--presence-penalty", 5, "--dry-multiplier", 5]
+    must(succeed(tools.run, *plain, *off).stdout == succeed(tools.run, *plain, *off, *filtered).stdout, "not off")
+
+
 def refused(tools, code, *args):
     done = run(tools.run, *args, timeout=60)
     lines = done.stderr.decode(errors="replace").splitlines()
@@ -334,6 +361,7 @@ def main():
             check("demo model answers", demo_answers, tools)
             check("demo model statistics", demo_stats, tools)
             check("same seed, same text", seeded_runs_repeat, tools)
+            check("every sampler acts", samplers_act, tools)
             damaged_files(tools, demo)
         else:
             report("failed", "demo model", f"there is no {demo}")
