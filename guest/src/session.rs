@@ -6,7 +6,8 @@
 //! by forgetting everything behind `committed`.
 
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
-use crate::arch::{self, Family, Io};
+use crate::arch::graph::{Graph, Io};
+use crate::arch::{self, Family};
 use crate::chat::{Part, Template};
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
@@ -153,6 +154,13 @@ impl Session {
             0 => facts.n_ctx_train.min(DEFAULT_CTX),
             n => n,
         };
+        if ctx > facts.n_ctx_max {
+            let most = facts.n_ctx_max;
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "context {ctx} is more than the {most} positions that the model has"
+            ));
+        }
         if ctx > facts.n_ctx_train {
             let train = facts.n_ctx_train;
             abi::log(
@@ -233,9 +241,10 @@ impl Session {
             pos: r.reg(0, self.ctx - 1),
             out_row: r.reg(0, self.n_batch - 1),
             n_out: r.reg(0, 1),
+            ctx: self.ctx,
         };
         let regs = self.sampler.declare(&mut r);
-        let logits = self.family.build(&mut r, &io, &self.kv);
+        let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
         // The host's copy is taken before any sampler touches the logits.
         r.copy(
             Operand::buffer(self.logits),

@@ -299,7 +299,10 @@ fn what_cannot_work_is_refused_in_a_sentence() {
             "{error:?}: {message}"
         );
     };
-    refused(Host::tiny("mamba"), "'mamba' (known: llama, qwen2, qwen3)");
+    refused(
+        Host::tiny("mamba"),
+        "architecture 'mamba' (known: llama, qwen2, qwen3, ",
+    );
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];
     refused(
@@ -312,7 +315,13 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     let mut h = Host::tiny("llama");
     h.meta
         .insert("llama.expert_count".into(), crate::fake::Meta::U32(8));
-    refused(h, "mixture-of-experts");
+    refused(h, "no llama.expert_used_count");
+    let mut h = Host::tiny("llama");
+    for (key, n) in [("expert_count", 2), ("expert_used_count", 3)] {
+        h.meta
+            .insert(format!("llama.{key}"), crate::fake::Meta::U32(n));
+    }
+    refused(h, "3 of 2 experts of width 16 cannot be right");
     refused(Host::tiny("qwen3"), "no tensor blk.0.attn_q_norm.weight");
     let mut h = Host::tiny("llama");
     h.meta.remove("llama.block_count");
