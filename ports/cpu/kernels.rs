@@ -41,6 +41,8 @@ pub struct Attention<'a> {
     pub window: u32,
     /// Caps the scores; 0 for none.
     pub softcap: f32,
+    /// A score per query head that has no value, little-endian floats at any alignment.
+    pub sinks: Option<&'a [u8]>,
     /// The page table; NULL entries where a window has left pages behind.
     pub pages: &'a [*const u8],
     /// Where the layer's part of a page starts, in bytes.

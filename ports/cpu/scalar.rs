@@ -90,6 +90,7 @@ pub unsafe fn attend(a: &Attention<'_>, rows: Range<usize>, heads: Range<usize>,
             scale: a.scale,
             window: a.window,
             softcap: a.softcap,
+            sinks: a.sinks,
             pages: a.pages,
             offset: a.offset,
         };

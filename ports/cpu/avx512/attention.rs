@@ -246,7 +246,7 @@ unsafe fn tiles<S: Store>(
             tile.out[t] = a.dst.wrapping_add(vector * h.dv);
             tile.lo[t] = first.max(base) - base;
             tile.hi[t] = last.min(base + PAGE - 1) - base;
-            tile.later |= u16::from(index != first / PAGE) << t;
+            tile.later |= u16::from(index != first / PAGE || a.sinks.is_some()) << t;
             g += 1;
             if g == h.group {
                 (row, g) = (row + 1, 0);
@@ -285,6 +285,15 @@ unsafe fn block<S: Store>(h: &Head<'_>, rows: Range<usize>) {
         for i in (0..vectors + 16).step_by(16) {
             _mm512_storeu_ps(h.m.add(i), _mm512_set1_ps(f32::NEG_INFINITY));
             _mm512_storeu_ps(h.l.add(i), _mm512_setzero_ps());
+        }
+        if let Some(sinks) = a.sinks {
+            // As if behind a page with nothing but the sink.
+            let sinks = sinks.as_chunks::<4>().0;
+            for (i, g) in (0..rows.len()).flat_map(|i| (0..h.group).map(move |g| (i, g))) {
+                let sink = sinks.get(h.head * h.group + g).copied().unwrap_or_default();
+                *h.m.add(i * h.group + g) = f32::from_le_bytes(sink);
+                *h.l.add(i * h.group + g) = 1.0;
+            }
         }
         let (first, last) = (h.sees(rows.start).0, h.sees(rows.end - 1).1);
         for index in first / PAGE..=last / PAGE {

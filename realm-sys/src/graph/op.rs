@@ -67,6 +67,8 @@ codes! {
     Penalties = 19, "PENALTIES";
     Mask = 20, "MASK";
     LogSumExp = 21, "LOGSUMEXP";
+    SoftMax = 22, "SOFT_MAX";
+    WeightedSum = 23, "WEIGHTED_SUM";
 }
 
 /// An operand, unpacked.

@@ -15,7 +15,8 @@
 //! | [`rope`]      | rotary embedding |
 //! | [`attention`] | the KV page and attention over it |
 //! | [`act`]       | activations, gated and plain, soft cap |
-//! | [`basic`]     | add, multiply, scale |
+//! | [`basic`]     | add, multiply, scale, weighted sums |
+//! | [`softmax`]   | softmax of a row |
 //! | [`select`]    | argmax, top-k, and what changes logits before them |
 //!
 //! **Rows are independent**: no kernel mixes rows, so batch size, slicing and threads cannot show in
@@ -35,3 +36,4 @@ pub mod matmul;
 pub mod norm;
 pub mod rope;
 pub mod select;
+pub mod softmax;
