@@ -53,12 +53,13 @@ static const char help[] =
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
     "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
     "      --ids-out            print the generated token ids instead of text\n"
+    "  -v, --verbose            the guest's log on stderr, debug messages too\n"
     "      --stats json         measurements as the last line on stderr\n"
     "  -h, --help   --version\n";
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *logits_path, *stats_format, *kv_type;
-static int raw, chat, ignore_eos, ids_out, hash;
+static int raw, chat, ignore_eos, ids_out, hash, verbose;
 static uint32_t thread_count = 1, budget_us = 0;
 
 /* Moved between two tokens: a few milliseconds. */
@@ -91,6 +92,7 @@ static const tool_option options[] = {
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
     {"--logits-out", NULL, TOOL_TEXT, &logits_path, 0, 0},
     {"--ids-out", NULL, TOOL_FLAG, &ids_out, 0, 0},
+    {"--verbose", "-v", TOOL_FLAG, &verbose, 0, 0},
     {"--stats", NULL, TOOL_TEXT, &stats_format, 0, 0},
 };
 
@@ -99,6 +101,13 @@ static struct {
     double load_ms, hash_ms;
     uint64_t tokens; /* events that carried a token */
 } measured;
+
+/* Takes the guest's log with --verbose. */
+static void guest_log(void *ctx, int32_t level, const char *text, size_t bytes) {
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    (void)ctx;
+    fprintf(stderr, "realm-run: %s: %.*s\n", names[level < 0 || level > 3 ? 3 : level], (int)bytes, text);
+}
 
 /* ---- Ctrl-C ---- */
 
@@ -250,6 +259,9 @@ static realm_session *open_session(realm_runtime *runtime, const realm_guest *gu
     session_options.params = tool_params;
     session_options.param_count = tool_param_count;
     session_options.thread_count = thread_count;
+    if (verbose) {
+        session_options.log = guest_log;
+    }
     tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
     return session;
 }

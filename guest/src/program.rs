@@ -43,6 +43,8 @@ impl Act {
     pub const SILU: Self = Self(2, [0; 2]);
     /// GELU by its usual approximation with tanh.
     pub const GELU_TANH: Self = Self(1, [0; 2]);
+    /// gpt-oss's gate, clamped: its sigmoid takes 1.702 x, and both sides are kept within 7.
+    pub const SWIGLU_OAI: Self = Self(7, [1.702f32.to_bits(), 7f32.to_bits()]);
     /// 1 / (1 + exp(-x)), for UNARY.
     pub const SIGMOID: Self = Self(6, [0; 2]);
 }
@@ -156,7 +158,7 @@ impl Recorder {
         debug_assert_eq!(self.ops.len() - start, OP_BYTES);
     }
 
-    /// dst `[n, d]` = rows `ids[first ..]` of a weight.
+    /// dst `[n, d]` = rows `ids[first ..]` of a weight; without ids, its rows from `first` on.
     pub fn get_rows(&mut self, dst: Operand, table: Operand, ids: Operand, first: Dim) {
         self.op(1, 0, dst, &[table, ids], &[first.0]);
     }
@@ -285,6 +287,12 @@ impl Recorder {
         self.op(23, 0, dst, &[x, weights, ids], &[]);
     }
 
+    /// The codes of the operations so far: bit i is set if one has code i.
+    pub fn codes(&self) -> u32 {
+        let heads = self.ops.chunks_exact(OP_BYTES).filter_map(|op| op.first());
+        heads.fold(0, |all, code| all | 1 << (code & 31))
+    }
+
     /// The program's bytes.
     pub fn finish(self) -> Vec<u8> {
         let Self {
@@ -326,6 +334,7 @@ mod tests {
         let ids = Operand::buffer(3);
         r.get_rows(x, Operand::weight(5), ids, Dim(0));
         r.rms_norm(x, x, Operand::weight(6), 1e-5, 0);
+        assert_eq!(r.codes(), 0b110);
         let bytes = r.finish();
         assert_eq!(bytes.len(), 32 + 16 + 16 + 2 * 128);
         assert_eq!(&bytes[..4], b"RPRG");

@@ -16,6 +16,7 @@ use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -136,6 +137,16 @@ fn failed(slot: &mut Option<Session>, Fail(status): Fail) -> i32 {
     }
 }
 
+/// Says which operations the model takes, by their codes.
+fn log_codes(codes: u32) {
+    let mut line = abi::Line::default();
+    let _ = write!(line, "operations of the model:");
+    for code in (0..32).filter(|code| codes >> code & 1 == 1) {
+        let _ = write!(line, " {code}");
+    }
+    abi::log(3, format_args!("{}", line.text()));
+}
+
 impl Session {
     fn open(model: u32) -> Result<Self> {
         let params = Params::read()?;
@@ -245,6 +256,7 @@ impl Session {
         };
         let regs = self.sampler.declare(&mut r);
         let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
+        log_codes(r.codes());
         // The host's copy is taken before any sampler touches the logits.
         r.copy(
             Operand::buffer(self.logits),

@@ -72,11 +72,13 @@ impl<'a> Graph<'a> {
     }
 
     /// A new value with `cols` columns.
+    #[inline(never)]
     pub fn value(&mut self, cols: u32) -> Operand {
         self.r.f32(cols, self.n)
     }
 
     /// The tokens' embeddings `[n, d]`.
+    #[inline(never)]
     pub fn embed(&mut self, base: &Base) -> Operand {
         let x = self.value(base.n_embd);
         let tokens = self.io.tokens;
@@ -101,6 +103,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Normalises x in place.
+    #[inline(never)]
     pub fn norm_in_place(&mut self, norm: &Norm, x: Operand) {
         self.norm_to(x, norm, x);
     }
@@ -185,11 +188,13 @@ impl<'a> Graph<'a> {
     }
 
     /// x += y.
+    #[inline(never)]
     pub fn add(&mut self, x: Operand, y: Operand) {
         self.r.add(x, x, y);
     }
 
     /// x *= s, unless that changes nothing.
+    #[inline(never)]
     pub fn scale(&mut self, x: Operand, s: f32) {
         if s != 1.0 {
             self.r.scale(x, x, s, 0.0);
@@ -197,6 +202,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Caps x at ± c, unless c is 0.
+    #[inline(never)]
     pub fn softcap(&mut self, x: Operand, c: f32) {
         if c != 0.0 {
             self.r.softcap(x, x, c);

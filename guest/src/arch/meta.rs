@@ -19,11 +19,13 @@ impl Meta {
     }
 
     /// A number; None if absent. A value of another type is refused with the key's name.
+    #[inline(never)]
     pub fn u32(&self, name: &str) -> Result<Option<u32>> {
         self.explain(name, abi::meta_u32(self.model, self.key(name).text(), -1))
     }
 
     /// A number that must be there and be at least 1.
+    #[inline(never)]
     pub fn need(&self, name: &str) -> Result<u32> {
         match self.u32(name)? {
             Some(0) => Err(fail!(FORMAT, "{}.{name} is 0", self.arch)),
@@ -33,6 +35,7 @@ impl Meta {
     }
 
     /// A number that may be given per layer, as an array.
+    #[inline(never)]
     pub fn u32_at(&self, name: &str, layer: u32) -> Result<Option<u32>> {
         let key = self.key(name);
         // A scalar first: reading an array as one is an argument error, not a missing key.
@@ -46,22 +49,26 @@ impl Meta {
     }
 
     /// A float; None if absent.
+    #[inline(never)]
     pub fn f32(&self, name: &str) -> Result<Option<f32>> {
         self.explain(name, abi::meta_f32(self.model, self.key(name).text()))
     }
 
     /// A string; None if absent.
+    #[inline(never)]
     pub fn string(&self, name: &str) -> Result<Option<String>> {
         self.explain(name, abi::meta_string(self.model, self.key(name).text()))
     }
 
     /// Whether `name` says yes; None if absent.
+    #[inline(never)]
     pub fn bool(&self, name: &str) -> Result<Option<bool>> {
         self.explain(name, abi::meta_bool(self.model, self.key(name).text(), -1))
     }
 
     /// Whether a layer's attention slides: what the file says per layer, or its period, or `period`. In a period of n all
     /// layers slide but the last; a period of 0 means all, of 1 none.
+    #[inline(never)]
     pub fn slides(&self, layer: u32, period: u32) -> Result<bool> {
         let name = "attention.sliding_window_pattern";
         let key = self.key(name);
@@ -74,6 +81,7 @@ impl Meta {
     }
 
     /// A number that must be positive, with a default.
+    #[inline(never)]
     pub fn positive(&self, name: &str, default: f32) -> Result<f32> {
         match self.f32(name)?.unwrap_or(default) {
             v if v > 0.0 && v.is_finite() => Ok(v),
@@ -86,6 +94,7 @@ impl Meta {
     }
 
     /// A scale: finite, and `default` where the file has none or 0.
+    #[inline(never)]
     pub fn scale(&self, name: &str, default: f32) -> Result<f32> {
         match self.f32(name)? {
             None | Some(0.0) => Ok(default),
@@ -94,6 +103,7 @@ impl Meta {
         }
     }
 
+    #[inline(never)]
     fn explain<T>(&self, name: &str, result: Result<T>) -> Result<T> {
         result.map_err(|e| match e.0 {
             abi::status::INVALID_ARGUMENT => {
@@ -108,6 +118,7 @@ impl Meta {
     }
 
     /// A tensor that must be there with exactly this shape (trailing ones may be left out).
+    #[inline(never)]
     pub fn tensor(&self, name: fmt::Arguments<'_>, shape: &[u32]) -> Result<Tensor> {
         let name = abi::Line::format(name);
         match self.find(name.text(), shape)? {
@@ -117,11 +128,13 @@ impl Meta {
     }
 
     /// A tensor that may be missing; if it is there, it must have this shape.
+    #[inline(never)]
     pub fn maybe(&self, name: fmt::Arguments<'_>, shape: &[u32]) -> Result<Option<Tensor>> {
         self.find(abi::Line::format(name).text(), shape)
     }
 
     /// A norm's weight, a bias or a table of factors: f32 and one-dimensional.
+    #[inline(never)]
     pub fn vector(&self, name: fmt::Arguments<'_>, n: u32) -> Result<Operand> {
         let line = abi::Line::format(name);
         match self.maybe_vector(format_args!("{}", line.text()), n)? {
@@ -131,11 +144,13 @@ impl Meta {
     }
 
     /// As [`Meta::vector`], or [`Operand::NONE`] if the model has none.
+    #[inline(never)]
     pub fn maybe_vector(&self, name: fmt::Arguments<'_>, n: u32) -> Result<Operand> {
         self.maybe_matrix(name, n, 1)
     }
 
     /// As [`Meta::maybe_vector`], with `rows` rows.
+    #[inline(never)]
     pub fn maybe_matrix(&self, name: fmt::Arguments<'_>, n: u32, rows: u32) -> Result<Operand> {
         let line = abi::Line::format(name);
         match self.find(line.text(), &[n, rows])? {
@@ -150,6 +165,7 @@ impl Meta {
         }
     }
 
+    #[inline(never)]
     fn find(&self, name: &str, shape: &[u32]) -> Result<Option<Tensor>> {
         let Some(tensor) = abi::tensor(self.model, name)? else {
             return Ok(None);

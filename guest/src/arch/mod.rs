@@ -9,11 +9,19 @@ pub mod meta;
 pub mod moe;
 pub mod parts;
 
+mod cohere2;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gpt2;
+mod gpt_oss;
+mod granite;
 mod llama;
+mod olmo2;
+mod phi3;
 mod qwen;
+mod smollm3;
+mod stablelm;
 
 use crate::abi::{self, KvDesc, Line, Result};
 use crate::program::Operand;
@@ -26,7 +34,7 @@ use parts::Base;
 type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
 /// The architectures this guest knows, as `general.architecture` has them.
-const FAMILIES: [(&str, Open); 8] = [
+const FAMILIES: [(&str, Open); 17] = [
     ("llama", llama::open),
     ("qwen2", qwen::open),
     ("qwen3", qwen::open),
@@ -35,6 +43,15 @@ const FAMILIES: [(&str, Open); 8] = [
     ("gemma", gemma::open),
     ("gemma2", gemma2::open),
     ("gemma3", gemma3::open),
+    ("phi3", phi3::open),
+    ("smollm3", smollm3::open),
+    ("granite", granite::open),
+    ("granitemoe", granite::open),
+    ("olmo2", olmo2::open),
+    ("stablelm", stablelm::open),
+    ("gpt2", gpt2::open),
+    ("cohere2", cohere2::open),
+    ("gpt-oss", gpt_oss::open),
 ];
 
 /// Facts about a model that do not depend on its family.

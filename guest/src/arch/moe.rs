@@ -52,6 +52,7 @@ pub enum Ffn {
 
 impl Mixture {
     /// Reads the sizes; None for a model without experts.
+    #[inline(never)]
     pub fn read(meta: &Meta, base: &Base, weighing: Weighing) -> Result<Option<Self>> {
         let Some(count) = meta.u32("expert_count")?.filter(|n| *n > 0) else {
             return Ok(None);
@@ -80,6 +81,7 @@ impl Mixture {
 
 impl Ffn {
     /// A layer's network: of experts, if the model has them.
+    #[inline(never)]
     pub fn read(block: Block<'_>, base: &Base, mixture: Option<Mixture>) -> Result<Self> {
         Ok(match mixture {
             None => Self::Dense(block.mlp(base)?),
@@ -90,6 +92,7 @@ impl Ffn {
 
 impl Experts {
     /// Reads a layer's router and experts.
+    #[inline(never)]
     pub fn read(block: Block<'_>, base: &Base, mixture: Mixture) -> Result<Self> {
         let Mixture { count, n_ff, .. } = mixture;
         let d = base.n_embd;

@@ -117,6 +117,7 @@ impl Norm {
         Self::of(meta, true, "attention.layer_norm_epsilon")
     }
 
+    #[inline(never)]
     fn of(meta: &Meta, layer: bool, key: &str) -> Result<Self> {
         match meta.f32(key)? {
             Some(eps) if (0.0..1.0).contains(&eps) => Ok(Self {
@@ -131,6 +132,7 @@ impl Norm {
     }
 
     /// Of this kind, with the tensors of this name: the weight must be there, a layer norm's bias may.
+    #[inline(never)]
     pub fn named(self, meta: &Meta, name: fmt::Arguments<'_>, n: u32) -> Result<Self> {
         let bias = match self.layer {
             true => meta.maybe_vector(format_args!("{name}.bias"), n)?,
@@ -150,6 +152,7 @@ impl Norm {
 }
 
 /// Reads a matrix `[m, k]` and its bias, if there is one.
+#[inline(never)]
 pub fn linear(meta: &Meta, name: fmt::Arguments<'_>, k: u32, m: u32) -> Result<Linear> {
     Ok(Linear {
         weight: Operand::weight(meta.tensor(format_args!("{name}.weight"), &[k, m])?.handle),
@@ -160,6 +163,7 @@ pub fn linear(meta: &Meta, name: fmt::Arguments<'_>, k: u32, m: u32) -> Result<L
 
 impl Base {
     /// Reads and checks what the keys and tensors of nearly every decoder say. `norm` is the kind of the last one.
+    #[inline(never)]
     pub fn read(meta: &Meta, norm: Norm) -> Result<Self> {
         let arch = meta.arch.as_str();
         let n_layer = meta.need("block_count")?;
@@ -234,6 +238,7 @@ impl Base {
     }
 
     /// Rotary embedding as the file says. `neox`: pairs are half the turned elements apart, not neighbours.
+    #[inline(never)]
     pub fn rotary(&self, meta: &Meta, neox: bool) -> Result<Rotary> {
         let rope = rope(meta, neox, self.head_k, self.n_ctx_train)?;
         let factors =
@@ -259,6 +264,7 @@ impl Base {
     }
 }
 
+#[inline(never)]
 fn shapes(meta: &Meta, n_layer: u32) -> Result<Vec<Shape>> {
     let arch = meta.arch.as_str();
     let experts = meta.u32("expert_count")?.is_some_and(|n| n > 0);
@@ -296,6 +302,7 @@ fn shapes(meta: &Meta, n_layer: u32) -> Result<Vec<Shape>> {
     Ok(layers)
 }
 
+#[inline(never)]
 fn rope(meta: &Meta, neox: bool, head: u32, n_ctx_train: u32) -> Result<Rope> {
     let arch = meta.arch.as_str();
     let n_dims = meta.u32("rope.dimension_count")?.unwrap_or(head);
@@ -356,24 +363,28 @@ pub struct Block<'a> {
 
 impl Block<'_> {
     /// A norm `blk.N.name`.
+    #[inline(never)]
     pub fn norm(&self, norm: Norm, name: &str, n: u32) -> Result<Norm> {
         let il = self.layer;
         norm.named(self.meta, format_args!("blk.{il}.{name}"), n)
     }
 
     /// A matrix `blk.N.name`.
+    #[inline(never)]
     pub fn linear(&self, name: &str, k: u32, m: u32) -> Result<Linear> {
         let il = self.layer;
         linear(self.meta, format_args!("blk.{il}.{name}"), k, m)
     }
 
     /// Whether there is a tensor `blk.N.name`.
+    #[inline(never)]
     pub fn has(&self, name: &str) -> Result<bool> {
         let line = abi::Line::format(format_args!("blk.{}.{name}", self.layer));
         Ok(abi::tensor(self.meta.model, line.text())?.is_some())
     }
 
     /// Queries, keys and values, in whichever form the file has them.
+    #[inline(never)]
     pub fn qkv(&self, base: &Base) -> Result<Qkv> {
         let shape = base.shape(self.layer as usize);
         let widths = [
@@ -394,12 +405,14 @@ impl Block<'_> {
     }
 
     /// What attention's result goes through.
+    #[inline(never)]
     pub fn attn_output(&self, base: &Base) -> Result<Linear> {
         let n_head = base.shape(self.layer as usize).n_head;
         self.linear("attn_output", n_head * base.head_v, base.n_embd)
     }
 
     /// The feed-forward network `ffn_gate`, `ffn_up`, `ffn_down`.
+    #[inline(never)]
     pub fn mlp(&self, base: &Base) -> Result<Mlp> {
         let (d, ff) = (base.n_embd, base.shape(self.layer as usize).n_ff);
         Ok(Mlp {
