@@ -72,6 +72,7 @@ fn attention(kernels: &Kernels, rows: usize) {
         scale: 0.125,
         window: 0,
         softcap: 0.0,
+        sinks: None,
         pages: &pages,
         offset: 0,
         first: (positions - rows) as u32,
