@@ -215,7 +215,8 @@ enum {
     REALM_GUEST_OP_MASK = 20,
     REALM_GUEST_OP_LOGSUMEXP = 21,
     REALM_GUEST_OP_SOFT_MAX = 22,
-    REALM_GUEST_OP_WEIGHTED_SUM = 23
+    REALM_GUEST_OP_WEIGHTED_SUM = 23,
+    REALM_GUEST_OP_SSM_CONV = 24
 };
 
 /* ---- Store ------------------------------------------------------------------------------------- */

@@ -28,6 +28,7 @@ mod heap;
 pub mod num;
 pub mod params;
 pub mod program;
+pub mod recur;
 pub mod rng;
 pub mod sample;
 pub mod session;

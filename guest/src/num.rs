@@ -112,6 +112,20 @@ pub fn parse_float(text: &str) -> Option<f32> {
     })
 }
 
+/// ln x, by Halley's steps from [`exp`]; for positive x of moderate size.
+pub fn ln(x: f64) -> f64 {
+    let mut y = 0.0;
+    for _ in 0..64 {
+        let e = exp(y);
+        let step = 2.0 * (x - e) / (x + e);
+        y += step;
+        if step.abs() < 1e-15 {
+            break;
+        }
+    }
+    y
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +137,9 @@ mod tests {
             assert!((exp(x) / x.exp() - 1.0).abs() < 1e-13, "{x}");
             let y = x * x + 1e-9;
             assert!((sqrt(y) / y.sqrt() - 1.0).abs() < 1e-15, "{y}");
+        }
+        for x in [1e-6f64, 0.3, 1.0, 1.5, 4.0, 32.0, 1e9] {
+            assert!((ln(x) - x.ln()).abs() < 1e-13 * (1.0 + x.ln().abs()), "{x}");
         }
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f64::NEG_INFINITY), 0.0);

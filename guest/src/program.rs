@@ -287,6 +287,11 @@ impl Recorder {
         self.op(23, 0, dst, &[x, weights, ids], &[]);
     }
 
+    /// dst `[n, c]` = the convolution of x, with the rows before it, by weights `[c, taps]`.
+    pub fn ssm_conv(&mut self, dst: Operand, x: Operand, before: Operand, weights: Operand) {
+        self.op(24, 0, dst, &[x, before, weights], &[]);
+    }
+
     /// The codes of the operations so far: bit i is set if one has code i.
     pub fn codes(&self) -> u32 {
         let heads = self.ops.chunks_exact(OP_BYTES).filter_map(|op| op.first());

@@ -11,6 +11,7 @@ use crate::arch::{self, Family};
 use crate::chat::{Part, Template};
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
+use crate::recur::Kept;
 use crate::sample::{Key, Sampler};
 use crate::stop::Stops;
 use alloc::boxed::Box;
@@ -55,7 +56,9 @@ pub struct Session {
     params: Params,
     ctx: u32,
     n_batch: u32,
+    /// Of each layer, its cache or its buffer of kept rows.
     kv: Vec<u32>,
+    kept: Kept,
     tokens: u32,
     logits: u32,
     sampler: Sampler,
@@ -185,16 +188,22 @@ impl Session {
             KvType::Auto if facts.f32_weights => abi::kind::F32,
             KvType::Auto => abi::kind::F16,
         };
+        let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
+        let kept = Kept::new(family.kept_rows());
         let mut kv = try_vec(facts.n_layer as usize)?;
         for layer in 0..facts.n_layer {
-            let desc = KvDesc {
-                kind,
-                max_positions: ctx,
-                ..family.kv(layer)
-            };
-            kv.push(abi::kv_create(&desc)?);
+            kv.push(match family.kv(layer) {
+                Some(desc) => abi::kv_create(&KvDesc {
+                    kind,
+                    max_positions: ctx,
+                    ..desc
+                })?,
+                None => {
+                    let width = family.base().n_embd;
+                    abi::buffer(abi::kind::F32, width, kept.buffer_rows())?
+                }
+            });
         }
-        let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
         let logits = abi::buffer(abi::kind::F32, facts.n_vocab, 1)?;
         abi::publish_logits(logits)?;
         let mut session = Self {
@@ -204,6 +213,7 @@ impl Session {
             ctx,
             n_batch,
             kv,
+            kept,
             tokens,
             logits,
             sampler: Sampler::new(facts.n_vocab, tokens),
@@ -246,15 +256,17 @@ impl Session {
     fn record(&self) -> Result<u32> {
         let ops = self.family.op_count() + 3 + Sampler::OPS;
         let mut r = Recorder::new(self.model, ops)?;
-        let io = Io {
+        let mut io = Io {
             tokens: Operand::buffer(self.tokens),
             n_tok: r.reg(1, self.n_batch),
             pos: r.reg(0, self.ctx - 1),
             out_row: r.reg(0, self.n_batch - 1),
             n_out: r.reg(0, 1),
             ctx: self.ctx,
+            kept: None,
         };
         let regs = self.sampler.declare(&mut r);
+        io.kept = self.kept.declare(&mut r, self.n_batch);
         let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
         log_codes(r.codes());
         // The host's copy is taken before any sampler touches the logits.
@@ -408,6 +420,11 @@ impl Session {
                 ));
             };
             feed.push(bos);
+        } else if self.kept.any() {
+            return Err(fail!(
+                UNSUPPORTED,
+                "the prompt is empty, and this model cannot evaluate its last token again"
+            ));
         } else if let Some(last) = self.sampler.last() {
             self.committed -= 1;
             self.sampler.retract(1);
@@ -477,8 +494,10 @@ impl Session {
             self.sampler.prepare()?;
         }
         let [n_bias, n_penalties] = self.sampler.regs();
-        let regs = [n, self.committed, n - 1, n_out, n_bias, n_penalties];
-        abi::step_submit(program, &regs)
+        let ([a, b, c, d, e, f], more) = self.kept.values(n, self.committed);
+        let at = self.committed;
+        let regs = [n, at, n - 1, n_out, n_bias, n_penalties, a, b, c, d, e, f];
+        abi::step_submit(program, regs.get(..6 + more).unwrap_or(&regs))
     }
 
     fn step(&mut self, status: i32) -> Result<Outcome> {
@@ -491,6 +510,7 @@ impl Session {
         };
         self.committed += turn.in_flight;
         turn.in_flight = 0;
+        self.kept.advance();
         if !turn.decoding
             && let Some(outcome) = self.prompt_step()?
         {
@@ -614,6 +634,12 @@ impl Session {
             return Err(fail!(
                 STATE,
                 "the context cannot go from {at} to {position}"
+            ));
+        }
+        if self.kept.any() && position != 0 && position != self.committed {
+            return Err(fail!(
+                UNSUPPORTED,
+                "a model with convolutions goes back to its beginning only, not to {position}"
             ));
         }
         abi::kv_truncate(position)?;

@@ -435,7 +435,8 @@ impl Planner<'_> {
         let op = self.bound.ops.get(i)?;
         match Code::from_u16(op.code)? {
             Code::Cpy => Some(param(op, 2)),
-            Code::TopK | Code::LogitBias | Code::Penalties | Code::Mask => None,
+            // A convolution reads the rows before its own, so those must be whole.
+            Code::TopK | Code::LogitBias | Code::Penalties | Code::Mask | Code::SsmConv => None,
             Code::GetRows => self.bound.value(Operand::of(op.dst)).map(|v| v.rows),
             _ => {
                 let all = [Operand::of(op.dst), src(op, 0), src(op, 1), src(op, 2)];

@@ -5,6 +5,7 @@
 
 use super::parts::{Base, Linear, Mlp, Norm, Qkv, Rotary};
 use crate::program::{Act, Attention, Dim, Operand, Recorder};
+use crate::recur::Regs;
 
 /// Registers and buffers that a graph is built over.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub struct Io {
     pub n_out: Dim,
     /// Positions the session has.
     pub ctx: u32,
+    /// Where convolutions keep rows, if the model has any.
+    pub kept: Option<Regs>,
 }
 
 /// A graph being recorded.
@@ -168,6 +171,23 @@ impl<'a> Graph<'a> {
         };
         let sources = [q, k, v, Operand::kv(kv), heads.sinks];
         self.r.attention(out, &sources, &attention);
+        out
+    }
+
+    /// A causal convolution of x by weights `[d, taps]`, with the rows before it from `buffer`, which gets those before the
+    /// next step. Nothing of a model that keeps no rows.
+    #[inline(never)]
+    pub fn short_conv(&mut self, x: Operand, weights: Operand, buffer: u32) -> Operand {
+        let cols = self.r.cols(x);
+        let out = self.value(cols);
+        let (buffer, io) = (Operand::buffer(buffer), self.io);
+        if let Some(k) = io.kept {
+            let before = self.r.f32(cols, Dim(k.rows));
+            self.r.copy(before, Dim(0), buffer, k.from, Dim(k.rows));
+            self.r.ssm_conv(out, x, before, weights);
+            self.r.copy(buffer, k.to, before, k.fresh, k.stay);
+            self.r.copy(buffer, k.fresh_to, x, k.fresh_from, k.fresh);
+        }
         out
     }
 

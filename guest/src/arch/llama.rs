@@ -1,4 +1,4 @@
-//! llama, with mistral (an attention window) and mixtral (experts), whose files are llama's.
+//! llama, with mistral (an attention window) and mixtral (experts), whose files are llama's, and mistral3.
 //!
 //! Pre-norm blocks of grouped-query attention and a gated feed-forward network; neighbouring elements of a head turn
 //! together, and llama 3's files bring factors for it.
@@ -24,6 +24,7 @@ struct Layer {
 struct Llama {
     base: Base,
     window: u32,
+    n_ctx_max: u32,
     rotary: Rotary,
     layers: Vec<Layer>,
 }
@@ -44,9 +45,16 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             ffn: Ffn::read(block, &base, mixture)?,
         })
     })?;
+    let rotary = base.rotary(meta, false)?;
+    // Beyond the original context mistral3 scales queries by their position, which no operation here does yet.
+    let n_ctx_max = match meta.scale("attention.temperature_scale", 0.0)? {
+        0.0 => u32::MAX,
+        _ => rotary.rope.n_ctx_orig,
+    };
     Ok(Box::new(Llama {
+        n_ctx_max,
         window: meta.u32("attention.sliding_window")?.unwrap_or(0),
-        rotary: base.rotary(meta, false)?,
+        rotary,
         base,
         layers,
     }))
@@ -59,6 +67,10 @@ impl Family for Llama {
 
     fn window(&self, _: u32) -> u32 {
         self.window
+    }
+
+    fn n_ctx_max(&self) -> u32 {
+        self.n_ctx_max
     }
 
     fn layer_ops(&self) -> usize {

@@ -133,14 +133,20 @@ impl Meta {
         self.find(abi::Line::format(name).text(), shape)
     }
 
+    /// As [`Meta::vector`], with `rows` rows.
+    #[inline(never)]
+    pub fn matrix(&self, name: fmt::Arguments<'_>, n: u32, rows: u32) -> Result<Operand> {
+        let line = abi::Line::format(name);
+        match self.maybe_matrix(format_args!("{}", line.text()), n, rows)? {
+            Operand::NONE => Err(fail!(FORMAT, "the model has no tensor {}", line.text())),
+            matrix => Ok(matrix),
+        }
+    }
+
     /// A norm's weight, a bias or a table of factors: f32 and one-dimensional.
     #[inline(never)]
     pub fn vector(&self, name: fmt::Arguments<'_>, n: u32) -> Result<Operand> {
-        let line = abi::Line::format(name);
-        match self.maybe_vector(format_args!("{}", line.text()), n)? {
-            Operand::NONE => Err(fail!(FORMAT, "the model has no tensor {}", line.text())),
-            vector => Ok(vector),
-        }
+        self.matrix(name, n, 1)
     }
 
     /// As [`Meta::vector`], or [`Operand::NONE`] if the model has none.

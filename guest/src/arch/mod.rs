@@ -16,6 +16,7 @@ mod gemma3;
 mod gpt2;
 mod gpt_oss;
 mod granite;
+mod lfm2;
 mod llama;
 mod olmo2;
 mod phi3;
@@ -34,12 +35,16 @@ use parts::Base;
 type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
 /// The architectures this guest knows, as `general.architecture` has them.
-const FAMILIES: [(&str, Open); 17] = [
+const FAMILIES: [(&str, Open); 22] = [
     ("llama", llama::open),
+    ("mistral3", llama::open),
     ("qwen2", qwen::open),
     ("qwen3", qwen::open),
+    ("qwen2vl", qwen::open),
+    ("qwen3vl", qwen::open),
     ("qwen2moe", qwen::open),
     ("qwen3moe", qwen::open),
+    ("qwen3vlmoe", qwen::open),
     ("gemma", gemma::open),
     ("gemma2", gemma2::open),
     ("gemma3", gemma3::open),
@@ -52,6 +57,7 @@ const FAMILIES: [(&str, Open); 17] = [
     ("gpt2", gpt2::open),
     ("cohere2", cohere2::open),
     ("gpt-oss", gpt_oss::open),
+    ("lfm2", lfm2::open),
 ];
 
 /// Facts about a model that do not depend on its family.
@@ -63,7 +69,7 @@ pub struct Facts {
     pub n_ctx_train: u32,
     /// The longest context it can have at all.
     pub n_ctx_max: u32,
-    /// Transformer layers, each with one cache layer.
+    /// Layers, each with one cache layer or a buffer of kept rows.
     pub n_layer: u32,
     /// The weights are f32, so the cache had better be too.
     pub f32_weights: bool,
@@ -79,6 +85,11 @@ pub trait Family {
         0
     }
 
+    /// Rows that a convolution keeps from step to step; 0 for a model without.
+    fn kept_rows(&self) -> u32 {
+        0
+    }
+
     /// The longest context there can be: of learned positions, as many as there are.
     fn n_ctx_max(&self) -> u32 {
         u32::MAX
@@ -87,7 +98,7 @@ pub trait Family {
     /// About how many operations a layer has.
     fn layer_ops(&self) -> usize;
 
-    /// Records the graph over one cache handle per layer; returns f32 logits `[n_out, n_vocab]`.
+    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows; returns f32 logits `[n_out, n_vocab]`.
     fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand;
 
     /// What is common to all.
@@ -102,20 +113,21 @@ pub trait Family {
         }
     }
 
-    /// Geometry of a layer's cache; `kind` and `max_positions` are the caller's.
-    fn kv(&self, layer: u32) -> KvDesc {
+    /// Geometry of a layer's cache; `kind` and `max_positions` are the caller's. None for a convolution.
+    fn kv(&self, layer: u32) -> Option<KvDesc> {
         let base = self.base();
         let window = self.window(layer);
-        KvDesc {
+        let n_head_kv = base.shape(layer as usize).n_head_kv;
+        (n_head_kv > 0).then_some(KvDesc {
             kind: 0,
-            n_head_kv: base.shape(layer as usize).n_head_kv,
+            n_head_kv,
             head_dim_k: base.head_k,
             head_dim_v: base.head_v,
             max_positions: 0,
             // Layers of a group share pages, so those with another window are another group.
             group: u32::from(window != self.window(0)),
             window,
-        }
+        })
     }
 
     /// About how many operations [`Family::build`] records.
@@ -142,13 +154,12 @@ pub fn open(model: u32) -> Result<Box<dyn Family>> {
 /// Refuses an architecture by name, with those that this guest knows.
 fn unknown(arch: &str) -> abi::Fail {
     let mut known = Line::default();
-    for (i, (name, _)) in FAMILIES.iter().enumerate() {
-        let comma = if i == 0 { "" } else { ", " };
-        let _ = write!(known, "{comma}{name}");
+    for (name, _) in &FAMILIES {
+        let _ = write!(known, " {name}");
     }
     fail!(
         UNSUPPORTED,
-        "this guest does not know architecture '{arch}' (known: {})",
+        "unknown architecture '{arch}'; this guest knows{}",
         known.text()
     )
 }

@@ -19,7 +19,7 @@ pub const MAX_DIM: u32 = 1 << 24;
 pub struct Shape {
     /// Query heads.
     pub n_head: u32,
-    /// Key/value heads: a divisor of the query heads.
+    /// Key/value heads: a divisor of the query heads; 0 where a layer does not attend.
     pub n_head_kv: u32,
     /// Width of the feed-forward network; 0 where experts have one of their own.
     pub n_ff: u32,
@@ -163,8 +163,18 @@ pub fn linear(meta: &Meta, name: fmt::Arguments<'_>, k: u32, m: u32) -> Result<L
 
 impl Base {
     /// Reads and checks what the keys and tensors of nearly every decoder say. `norm` is the kind of the last one.
-    #[inline(never)]
     pub fn read(meta: &Meta, norm: Norm) -> Result<Self> {
+        Self::of(meta, norm, "output_norm", false)
+    }
+
+    /// The same of a model whose layers do not all attend (these have no key/value heads), and whose last norm has this
+    /// name.
+    pub fn hybrid(meta: &Meta, norm: Norm, norm_name: &str) -> Result<Self> {
+        Self::of(meta, norm, norm_name, true)
+    }
+
+    #[inline(never)]
+    fn of(meta: &Meta, norm: Norm, norm_name: &str, hybrid: bool) -> Result<Self> {
         let arch = meta.arch.as_str();
         let n_layer = meta.need("block_count")?;
         let n_embd = meta.need("embedding_length")?;
@@ -174,7 +184,7 @@ impl Base {
                 "{n_layer} layers of width {n_embd} cannot be right"
             ));
         }
-        let layers = shapes(meta, n_layer)?;
+        let layers = shapes(meta, n_layer, hybrid)?;
         let n_head = layers.first().map_or(1, |l| l.n_head);
         let head = |name: &str| Ok(meta.u32(name)?.unwrap_or(n_embd / n_head));
         let (head_k, head_v) = (
@@ -212,7 +222,7 @@ impl Base {
             head_v,
             layers,
             token_embd: Operand::weight(table.handle),
-            output_norm: norm.named(meta, format_args!("output_norm"), n_embd)?,
+            output_norm: norm.named(meta, format_args!("{norm_name}"), n_embd)?,
             output: Linear {
                 weight: Operand::weight(output.unwrap_or(table).handle),
                 bias: meta.maybe_vector(format_args!("output.bias"), n_vocab)?,
@@ -265,7 +275,7 @@ impl Base {
 }
 
 #[inline(never)]
-fn shapes(meta: &Meta, n_layer: u32) -> Result<Vec<Shape>> {
+fn shapes(meta: &Meta, n_layer: u32, hybrid: bool) -> Result<Vec<Shape>> {
     let arch = meta.arch.as_str();
     let experts = meta.u32("expert_count")?.is_some_and(|n| n > 0);
     let mut layers = try_vec(n_layer as usize)?;
@@ -282,12 +292,15 @@ fn shapes(meta: &Meta, n_layer: u32) -> Result<Vec<Shape>> {
             meta.u32_at("attention.head_count", il)?,
         )?;
         let kv = meta.u32_at("attention.head_count_kv", il)?.or(Some(n_head));
-        let n_head_kv = need("attention.head_count_kv", kv)?;
+        let n_head_kv = match kv {
+            Some(0) if hybrid => 0,
+            kv => need("attention.head_count_kv", kv)?,
+        };
         let n_ff = match meta.u32_at("feed_forward_length", il)? {
             None | Some(0) if experts => 0,
             other => need("feed_forward_length", other)?,
         };
-        if !n_head.is_multiple_of(n_head_kv) {
+        if n_head_kv > 0 && !n_head.is_multiple_of(n_head_kv) {
             return Err(fail!(
                 FORMAT,
                 "{n_head} heads cannot share {n_head_kv} key/value heads"
@@ -337,13 +350,19 @@ fn rope(meta: &Meta, neox: bool, head: u32, n_ctx_train: u32) -> Result<Rope> {
             "{arch}.rope.scaling.factor is not a positive number"
         ));
     }
+    let mut attn_factor = meta.positive("rope.scaling.attn_factor", 1.0)?;
+    let all = meta.f32("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
+    if ext_factor > 0.0 && factor > 1.0 && all != 0.0 {
+        // What YaRN multiplies turned values with, 1 + 0.1 ln factor, is meant to be taken back from all of them.
+        attn_factor /= 1.0 + 0.1 * all * num::ln(f64::from(factor)) as f32;
+    }
     Ok(Rope {
         neox,
         n_dims,
         freq_base: meta.positive("rope.freq_base", 10000.0)?,
         freq_scale: 1.0 / factor,
         ext_factor,
-        attn_factor: meta.positive("rope.scaling.attn_factor", 1.0)?,
+        attn_factor,
         beta_fast: meta.positive("rope.scaling.yarn_beta_fast", 32.0)?,
         beta_slow: meta.positive("rope.scaling.yarn_beta_slow", 1.0)?,
         n_ctx_orig: meta

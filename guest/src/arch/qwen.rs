@@ -1,6 +1,8 @@
 //! qwen2 (biases on queries, keys and values), qwen3 (norms on the heads of queries and keys), and their mixtures of
 //! experts: qwen2moe, whose experts are weighed as the router says and joined by one for all tokens, and qwen3moe.
 //!
+//! The text halves of qwen2vl, qwen3vl and qwen3vlmoe are the same: of text, the three positions that they rotate by are one.
+//!
 //! Pre-norm blocks as llama's, but elements half a head apart turn together.
 
 use super::Family;

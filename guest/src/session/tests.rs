@@ -301,8 +301,10 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     };
     refused(
         Host::tiny("mamba"),
-        "architecture 'mamba' (known: llama, qwen2, qwen3, ",
+        "unknown architecture 'mamba'; this guest knows llama mistral3 qwen2 ",
     );
+    // The whole list fits.
+    refused(Host::tiny("a-rather-long-name"), " cohere2 gpt-oss lfm2");
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];
     refused(

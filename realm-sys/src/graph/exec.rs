@@ -7,7 +7,7 @@ use super::kernels::act::{self, Act};
 use super::kernels::attention::{Attend, KvLayout, attend_row, kv_append_row};
 use super::kernels::matmul::{self, ActKind, MulMat};
 use super::kernels::rope::{RopeParams, rope_rates, rope_row, rope_table};
-use super::kernels::{basic, norm, select, softmax};
+use super::kernels::{basic, conv, norm, select, softmax};
 use super::op::{Code, Dim, Operand, TYPE_F16, param, param_dim, param_f32, src};
 use super::program::MAX_REGISTERS;
 use super::reference::BAD_DATA;
@@ -269,6 +269,14 @@ impl<'a> Bound<'a> {
             Some(Code::Cpy) => param_dim(op, 2, &self.registers) as usize,
             Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => {
                 self.shape(dst).1
+            }
+            // Its second source has rows of its own.
+            Some(Code::SsmConv) => {
+                let value = self.value(dst).map_or(src(op, 0), |_| dst);
+                match value {
+                    Operand::Value(_) => self.shape(value).1,
+                    _ => self.shape(dst).1,
+                }
             }
             _ => {
                 let all = [dst, src(op, 0), src(op, 1), src(op, 2)];
@@ -802,6 +810,24 @@ pub fn rows(
                 let (x, weights) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
                 basic::weighted_sum(bound.row_mut(dst, i), x, weights, ids);
             },
+            Code::SsmConv => {
+                let w = bound.weight_bytes(src(op, 2)).ok_or(Status::Internal)?;
+                let taps = bound.weight(src(op, 2)).map_or(1, |w| w.ne[0] as usize);
+                // SAFETY: the operands differ; unit `i` owns row `i`, and nobody writes the sources.
+                unsafe {
+                    let to = bound.row_mut::<f32>(dst, i);
+                    to.fill(0.0);
+                    for tap in 0..taps {
+                        // Row `at` of the state's rows with x's behind them.
+                        let at = i + tap;
+                        let row = match at.checked_sub(taps - 1) {
+                            Some(at) => bound.row(src(op, 0), at),
+                            None => bound.row(src(op, 1), at),
+                        };
+                        conv::add_tap(to, row, w, taps, tap);
+                    }
+                }
+            }
             Code::MulMat | Code::MulMatId | Code::Rope | Code::FlashAttnExt => {
                 return Err(Status::Internal);
             }

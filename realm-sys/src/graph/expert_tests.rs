@@ -19,15 +19,16 @@ const ROWS: u32 = 12;
 /// Experts that a row names.
 const USED: u32 = 3;
 
-/// Tensors: 0 experts `[E, M, K]`, 1 their biases, 2 experts back `[E, K, M]`, 3 a table `[ROWS, K]`, 4 two sinks.
+/// Tensors: 0 experts `[E, M, K]`, 1 their biases, 2 experts back `[E, K, M]`, 3 a table `[ROWS, K]`, 4 two sinks, 5 weights of a
+/// convolution over three rows of K.
 struct Fixture {
     model: Arc<Model>,
-    tensors: [Vec<f32>; 5],
+    tensors: [Vec<f32>; 6],
 }
 
 fn fixture() -> Fixture {
     let mut rng = Rng(23);
-    let shapes: [&[u32]; 5] = [&[K, M, E], &[M, E], &[M, K, E], &[K, ROWS], &[2]];
+    let shapes: [&[u32]; 6] = [&[K, M, E], &[M, E], &[M, K, E], &[K, ROWS], &[2], &[3, K]];
     let mut f = Writer::new();
     let mut names = 0..;
     let tensors = shapes.map(|dims| {
@@ -269,4 +270,55 @@ fn a_table_without_ids_gives_its_rows_in_order() {
         // One past the end.
         assert!(run(&mut m, &f, &program, &[4, ROWS - 3]).is_err());
     }
+}
+
+#[test]
+fn a_convolution_goes_on_where_the_rows_before_ended() {
+    let f = fixture();
+    let k = K as usize;
+    let x = Rng(9).floats((ROWS * K) as usize);
+    let weights = &f.tensors[5];
+    let mut r = Recorder::default();
+    let n = r.register(1, ROWS, 0);
+    let (v, state, y) = (r.value(0, K, n), r.value(0, K, 2), r.value(0, K, n));
+    r.op(Code::Cpy, 0, v, &[buf(0)], &[0, 0, n]);
+    r.op(Code::Cpy, 0, state, &[buf(5)], &[0, 0, 2]);
+    r.op(Code::SsmConv, 0, y, &[v, state, w(5)], &[]);
+    r.op(Code::Cpy, 0, buf(4), &[y], &[0, 0, n]);
+    let program = r.bytes();
+    for name in ["reference", "cpu"] {
+        let backends = Backends::new(&busy_platform()).unwrap();
+        let go = |before: &[f32], x: &[f32]| {
+            let mut m = memory(&backends, name);
+            m.buffer_create(0, K, 2).unwrap();
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+            write(&mut m, 0, &bits(x));
+            write(&mut m, 5, &bits(before));
+            run(&mut m, &f, &program, &[(x.len() / k) as u32]).unwrap();
+            read(&mut m, 4, x.len())
+        };
+        let zeros = alloc::vec![0.0; 2 * k];
+        let all = go(&zeros, &x);
+        for (at, &got) in all.iter().enumerate() {
+            let (row, c) = (at / k, at % k);
+            let tap = |j: usize| match (row + j).checked_sub(2) {
+                Some(from) => f64::from(weights[c * 3 + j]) * f64::from(x[from * k + c]),
+                None => 0.0,
+            };
+            let want: f64 = (0..3).map(tap).sum();
+            assert!((f64::from(got) - want).abs() < 1e-6, "{name}: {got} {want}");
+        }
+        let later = go(&x[3 * k..5 * k], &x[5 * k..]);
+        assert_eq!(later, all[5 * k..], "{name}");
+    }
+    // Too few rows before, other columns, and the input as output.
+    let conv = Code::SsmConv;
+    assert!(refused(&f, &[(conv, buf(4), &[buf(0), buf(3), w(5)], &[])]));
+    assert!(!refused(
+        &f,
+        &[(conv, buf(4), &[buf(0), buf(0), w(5)], &[])]
+    ));
+    assert!(refused(&f, &[(conv, buf(0), &[buf(0), buf(4), w(5)], &[])]));
+    assert!(refused(&f, &[(conv, buf(4), &[buf(0), buf(0), w(3)], &[])]));
+    assert!(refused(&f, &[(conv, buf(4), &[buf(0), 0, w(5)], &[])]));
 }

@@ -68,6 +68,8 @@ struct Weights {
     vectors: Vec<(u32, u32)>,
     /// Experts: tensor, its biases, elements and rows of each.
     stacks: Vec<(u32, u32, u32, u32)>,
+    /// Weights of convolutions over three rows, by columns.
+    kernels: Vec<(u32, u32)>,
     /// What scores experts, by its columns.
     routers: Vec<(u32, u32)>,
 }
@@ -119,6 +121,11 @@ fn weights() -> Weights {
             stacks.push((t, bias, k, m));
         }
     }
+    let mut kernels = Vec::new();
+    for k in COLS {
+        let data = matrix(&mut rng, GgmlType::F32, k, 3);
+        kernels.push((add(&[3, k.into()], GgmlType::F32, &data), k));
+    }
     let mut routers = Vec::new();
     for k in COLS {
         let data = matrix(&mut rng, GgmlType::F32, EXPERTS, k);
@@ -138,6 +145,7 @@ fn weights() -> Weights {
         tables,
         vectors,
         stacks,
+        kernels,
         routers,
     }
 }
@@ -688,7 +696,20 @@ impl<'a> Maker<'a> {
         } else {
             self.target(cols, dim, &[])
         };
-        match self.below(13) {
+        match self.below(14) {
+            13 => {
+                let kernel = self.weights.kernels.iter().find(|k| k.1 == cols);
+                let kernel = w(kernel.unwrap().0);
+                let state = match self.one_in(3) {
+                    true => self.buffer(cols, 3),
+                    false => self.value(cols, 3),
+                };
+                let to = match to == x || to == state {
+                    true => self.fresh(cols, dim),
+                    false => to,
+                };
+                self.op(Code::SsmConv, 0, to, &[x, state, kernel], &[]);
+            }
             12 => {
                 let half = 0.5f32.to_bits();
                 self.op(Code::SoftMax, 0, to, &[x], &[half]);

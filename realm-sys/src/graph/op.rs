@@ -69,6 +69,7 @@ codes! {
     LogSumExp = 21, "LOGSUMEXP";
     SoftMax = 22, "SOFT_MAX";
     WeightedSum = 23, "WEIGHTED_SUM";
+    SsmConv = 24, "SSM_CONV";
 }
 
 /// An operand, unpacked.

@@ -344,6 +344,7 @@ impl Check<'_> {
             Code::Add | Code::Mul => self.binary(),
             Code::Scale | Code::Softcap | Code::SoftMax => self.scale(code),
             Code::WeightedSum => self.weighted_sum(),
+            Code::SsmConv => self.ssm_conv(),
             Code::Cpy => self.cpy(),
             Code::ViewCols => self.view_cols(),
             Code::Argmax | Code::LogSumExp => self.reduce(code),
@@ -497,6 +498,42 @@ impl Check<'_> {
                 weights.cols,
                 dst.cols,
                 ids.cols
+            );
+        }
+        Ok(())
+    }
+
+    fn ssm_conv(&mut self) -> Result<()> {
+        self.unused(3, 0, 0)?;
+        self.distinct(&[0])?;
+        let (x, state) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
+        let w = self.weight(op::src(self.op, 2))?;
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, x])?;
+        let [taps, ..] = w.ne;
+        if w.r#type != TYPE_F32 || w.ne != [taps, dst.cols, 1, 1] || x.cols != dst.cols {
+            bail!(
+                Format,
+                "weights [{taps}, {}] for {} columns from {}",
+                w.ne[1],
+                dst.cols,
+                x.cols
+            );
+        }
+        if taps > MAX_PARTS {
+            bail!(Limit, "a convolution over {taps} rows, at most {MAX_PARTS}");
+        }
+        let Dim::Const(rows) = state.rows else {
+            bail!(
+                Format,
+                "the rows before the first are not a constant number"
+            );
+        };
+        if state.cols != dst.cols || u64::from(rows) + 1 < taps || taps == 0 {
+            bail!(
+                Format,
+                "{rows} rows of {} columns before the first, {taps} weights",
+                state.cols
             );
         }
         Ok(())

@@ -43,7 +43,7 @@ class Model:
         w.add_token_types([1] * VOCAB)
         w.add_token_merges(["A B"])
         self.matrix("token_embd", VOCAB, d)
-        self.norm("output_norm", d, bias=False)
+        self.norm("token_embd_norm" if arch == "lfm2" else "output_norm", d)
 
     def add(self, name, values):
         self.w.add_tensor(name, np.asarray(values, dtype=np.float32))
@@ -63,7 +63,7 @@ class Model:
         self.add(name, values)
 
     def attention(self, il, fused=False, bias=False):
-        b, q, k = f"blk.{il}.", self.heads * self.head, self.kv * self.head
+        b, q, k = f"blk.{il}.", self.heads * self.head, self.kv_heads(il) * self.head
         if fused:
             self.matrix(b + "attn_qkv", q + 2 * k, self.d)
         else:
@@ -71,6 +71,9 @@ class Model:
             self.matrix(b + "attn_k", k, self.d, bias=bias)
             self.matrix(b + "attn_v", k, self.d, bias=bias)
         self.matrix(b + "attn_output", self.d, q, bias=bias)
+
+    def kv_heads(self, il):
+        return self.kv[il] if isinstance(self.kv, list) else self.kv
 
     def mlp(self, il, suffix="", ff=None):
         b, ff = f"blk.{il}.", ff or self.ff
@@ -230,10 +233,71 @@ def gemma3_global():
     return m
 
 
+def mistral3():
+    m = Model("mistral3", "mistral3")
+    w = m.w
+    w.add_rope_dimension_count(8)
+    w.add_rope_freq_base(1000000.0)
+    w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    w.add_rope_scaling_factor(16.0)
+    w.add_rope_scaling_orig_ctx_len(CTX)
+    w.add_rope_scaling_yarn_log_mul(1.0)
+    w.add_attn_temperature_scale(0.1)
+    m.matrix("output", VOCAB, m.d)
+    for il in range(m.layers):
+        m.norm(f"blk.{il}.attn_norm", m.d)
+        m.attention(il)
+        m.norm(f"blk.{il}.ffn_norm", m.d)
+        m.mlp(il)
+    return m
+
+
+def qwen3vlmoe():
+    m = Model("qwen3vlmoe", "qwen3vlmoe")
+    w = m.w
+    w.add_key_length(8)
+    w.add_value_length(8)
+    w.add_rope_dimension_sections([2, 1, 1, 0])
+    w.add_expert_count(4)
+    w.add_expert_used_count(2)
+    w.add_expert_feed_forward_length(16)
+    m.matrix("output", VOCAB, m.d)
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.norm(b + "attn_norm", m.d)
+        m.attention(il)
+        m.norm(b + "attn_q_norm", m.head)
+        m.norm(b + "attn_k_norm", m.head)
+        m.norm(b + "ffn_norm", m.d)
+        m.experts(il, 4, 16)
+    return m
+
+
+def lfm2():
+    m = Model("lfm2", "lfm2", layers=4, kv=[0, 1, 0, 1])
+    w = m.w
+    w.add_shortconv_l_cache(3)
+    w.add_rope_freq_base(1000000.0)
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.norm(b + "attn_norm", m.d)
+        if m.kv[il]:
+            m.attention(il)
+            m.norm(b + "attn_q_norm", m.head)
+            m.norm(b + "attn_k_norm", m.head)
+        else:
+            m.matrix(b + "shortconv.conv", m.d, 3)
+            m.matrix(b + "shortconv.in_proj", 3 * m.d, m.d)
+            m.matrix(b + "shortconv.out_proj", m.d, m.d)
+        m.norm(b + "ffn_norm", m.d)
+        m.mlp(il)
+    return m
+
+
 def main():
     oracle = sys.argv[1]
     version = sys.argv[2] if len(sys.argv) > 2 else "llama.cpp"
-    models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global]
+    models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2]
     everything = {}
     for make in models:
         m = make()

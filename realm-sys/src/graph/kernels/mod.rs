@@ -17,6 +17,7 @@
 //! | [`act`]       | activations, gated and plain, soft cap |
 //! | [`basic`]     | add, multiply, scale, weighted sums |
 //! | [`softmax`]   | softmax of a row |
+//! | [`conv`]      | short causal convolution |
 //! | [`select`]    | argmax, top-k, and what changes logits before them |
 //!
 //! **Rows are independent**: no kernel mixes rows, so batch size, slicing and threads cannot show in
@@ -29,6 +30,7 @@
 pub mod act;
 pub mod attention;
 pub mod basic;
+pub mod conv;
 mod dot_f32;
 mod dot_k;
 mod dot_q32;
