@@ -243,6 +243,61 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     assert_eq!(event(&mut c.0, REWIND, 0, 0), abi::status::STATE);
 }
 
+/// A one-layer model whose layer is a convolution over three positions.
+fn convolution() -> Host {
+    let mut h = Host::tiny("lfm2");
+    let zero = crate::fake::Meta::Array([0].into());
+    h.meta.insert("lfm2.attention.head_count_kv".into(), zero);
+    h.meta
+        .insert("lfm2.shortconv.l_cache".into(), crate::fake::Meta::U32(3));
+    h.tensors.retain(|t| !t.0.contains("attn_"));
+    for (name, ne) in [
+        ("token_embd_norm", &[8u64][..]),
+        ("blk.0.attn_norm", &[8]),
+        ("blk.0.shortconv.conv", &[3, 8]),
+        ("blk.0.shortconv.in_proj", &[8, 24]),
+        ("blk.0.shortconv.out_proj", &[8, 8]),
+    ] {
+        h.tensors.push((format!("{name}.weight"), 0, ne.to_vec()));
+    }
+    h.set("n_batch", "4");
+    h
+}
+
+#[test]
+fn kept_rows_change_places_with_every_step_that_succeeds() {
+    let mut c = Chat::open(convolution()).unwrap();
+    assert_eq!(host(|h| h.kv.len()), 0);
+    // from, to, fresh, stay, where fresh ones go and come from.
+    let kept = || host(|h| h.submitted.clone()).unwrap().0[6..].to_vec();
+    let prompt = [1u32, 2, 3, 4, 5].map(u32::to_le_bytes).concat();
+    assert_eq!(c.run(IDS, &prompt, &ids("ab"), 0), 0);
+    assert_eq!(kept(), [4, 2, 2, 0, 2, 2]); // zeros before the first
+    host(Host::complete);
+    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
+    // Abandoned: the same is read again.
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(c.run(IDS, &6u32.to_le_bytes(), &ids("ab"), 0), 0);
+    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
+    host(Host::complete);
+    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(kept(), [0, 2, 1, 1, 3, 0]);
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    // Older rows are gone: back to the beginning, or not at all.
+    let unsupported = abi::status::UNSUPPORTED;
+    assert_eq!(event(&mut c.0, REWIND, 2, 0), unsupported);
+    assert_eq!(c.run(IDS, b"", &[], 0), unsupported);
+    assert_eq!(context(), [1, 2, 3, 4, 6]);
+    assert_eq!(event(&mut c.0, REWIND, 5, 0), 0);
+    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    assert_eq!(c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 0), 0);
+    assert_eq!(kept()[0], 4);
+    host(|h| h.submitted = None);
+}
+
 #[test]
 fn chat_turns_are_rendered_once_and_continue() {
     let mut c = Chat::open(tiny(&[
