@@ -101,6 +101,13 @@ class Tools:
         must(done.stdout == b"", "-n 0 printed something")
         return read_floats(out)
 
+    def embedding(self, model, ids, *options):
+        out = self.scratch / "embedding.f32"
+        out.unlink(missing_ok=True)
+        done = succeed(self.run, "-m", model, "--ids", ids_text(ids), "--embedding-out", out, *options)
+        must(done.stdout == b"", "an embedding's turn printed something")
+        return read_floats(out)
+
     def greedy(self, model, ids, n, *options):
         done = succeed(
             self.run, "-m", model, "--ids", ids_text(ids), "-n", n, "--temp", 0, "--ignore-eos", "--ids-out", *options
@@ -143,29 +150,44 @@ def compare_band(tools, model, case, folder):
     must(rms <= 0.065 and worst <= 0.2, f"rms {rms:.3g}, largest {worst:.3g}")
 
 
-def compare_exactness(tools, model, ids):
+def compare_embedding(tools, model, case, folder, tolerance):
+    """Embeddings have length 1. Returns the largest difference."""
+    want = read_floats(folder / case["embedding_file"])
+    got = tools.embedding(model, case["prompt_ids"])
+    must(len(got) == len(want), f"{len(got)} elements, {len(want)} expected")
+    worst = max(abs(a - b) for a, b in zip(got, want))
+    must(worst <= tolerance, f"largest difference {worst:.3g}, allowed {tolerance}")
+    return worst
+
+
+def compare_exactness(evaluate, tools, model, ids):
     """Slicing, threads, the size of prefill steps, the backend and its instructions must not change a bit."""
-    plain = tools.logits(model, ids)
+    plain = evaluate(model, ids)
     variants = [["--budget-us", 50], ["-t", 3], ["--param", "n_batch=1"], ["-t", 2, "--budget-us", 200]]
     variants += [["--mmap"], ["--no-mmap", "-t", 2], ["--backend", "reference"]] + [["--isa", name, "-t", 2] for name in tools.levels]
     for options in variants:
-        must(tools.logits(model, ids, *options) == plain, f"other bits with {options}")
+        must(evaluate(model, ids, *options) == plain, f"other bits with {options}")
 
 
 def architecture(tools, model, name, folder, expected, tolerance):
     """Compares a model with its oracle; returns its row of the table in guest/README.md, or None after a failure."""
     cases, failed = expected["cases"], counts["failed"]
-    worst = 0.0
+    worst, embeds = 0.0, "embedding_file" in cases[0]
     for i, case in enumerate(cases):
-        worst = max(worst, check(f"{name} case {i} logits", compare_logits, tools, model, case, folder, tolerance) or 0)
-        check(f"{name} case {i} greedy", compare_greedy, tools, model, case)
-    check(f"{name} exactness", compare_exactness, tools, model, cases[-1]["prompt_ids"])
+        if embeds:
+            found = check(f"{name} case {i} embedding", compare_embedding, tools, model, case, folder, tolerance)
+        else:
+            found = check(f"{name} case {i} logits", compare_logits, tools, model, case, folder, tolerance)
+            check(f"{name} case {i} greedy", compare_greedy, tools, model, case)
+        worst = max(worst, found or 0)
+    evaluate = tools.embedding if embeds else tools.logits
+    check(f"{name} exactness", compare_exactness, evaluate, tools, model, cases[-1]["prompt_ids"])
     said = check(f"{name} operations", operations, tools, model)
     if counts["failed"] > failed:
         return None
     reference = re.match(r"[\w.]+( \([^)]*\)| [0-9.]+)?", expected["reference"]).group()
     digits = f"{10 ** math.ceil(math.log10(worst)):.0e}".replace("e-0", "e-")
-    prompts, tokens = len(cases), sum(len(case["greedy_ids"]) for case in cases)
+    prompts, tokens = len(cases), sum(len(case.get("greedy_ids", [])) for case in cases) or "embedding"
     return f"| {name} | {said[0]} | {reference}, {prompts} prompts: below {digits} | {tokens} | {said[1]} |"
 
 
@@ -204,7 +226,7 @@ def table_is_current(rows, write):
     path = ROOT / "guest" / "README.md"
     text = path.read_text()
     begin, end = "<!-- written by tests/e2e.py --write-table -->\n", "<!-- end -->\n"
-    head = "| model | architecture | logits | tokens | operations |\n|---|---|---|---|---|\n"
+    head = "| model | architecture | logits or embedding | tokens | operations |\n|---|---|---|---|---|\n"
     table = head + "".join(f"{row}\n" for row in rows)
     before, rest = text.split(begin)
     old, after = rest.split(end)
@@ -226,7 +248,7 @@ def oracle_tests(tools, data):
         for i, case in enumerate(entry["cases"]):
             check(f"{name} case {i} band", compare_band, tools, folder / f"{name}.gguf", case, folder)
         ids = entry["cases"][-1]["prompt_ids"]
-        check(f"{name} exactness", compare_exactness, tools, folder / f"{name}.gguf", ids)
+        check(f"{name} exactness", compare_exactness, tools.logits, tools, folder / f"{name}.gguf", ids)
 
 
 def compare_vocabulary(tools, model, texts, expected):

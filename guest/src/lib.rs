@@ -21,6 +21,7 @@ extern crate alloc;
 pub mod abi;
 pub mod arch;
 pub mod chat;
+pub mod embed;
 #[cfg(not(target_arch = "wasm32"))]
 mod fake;
 #[cfg(target_arch = "wasm32")]

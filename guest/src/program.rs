@@ -45,6 +45,8 @@ impl Act {
     pub const GELU_TANH: Self = Self(1, [0; 2]);
     /// gpt-oss's gate, clamped: its sigmoid takes 1.702 x, and both sides are kept within 7.
     pub const SWIGLU_OAI: Self = Self(7, [1.702f32.to_bits(), 7f32.to_bits()]);
+    /// GELU by the error function.
+    pub const GELU_ERF: Self = Self(3, [0; 2]);
     /// 1 / (1 + exp(-x)), for UNARY.
     pub const SIGMOID: Self = Self(6, [0; 2]);
 }
@@ -62,6 +64,8 @@ pub struct Attention {
     pub window: u32,
     /// Caps scores; 0: none.
     pub softcap: f32,
+    /// Whether a row sees none of those behind it.
+    pub causal: bool,
 }
 
 /// Rotary embedding, as the ROPE operation takes it.
@@ -204,7 +208,7 @@ impl Recorder {
             a.window,
             a.softcap.to_bits(),
         ];
-        self.op(7, 0, dst, sources, &params);
+        self.op(7, u16::from(!a.causal), dst, sources, &params);
     }
 
     /// dst = act(gate) · up.

@@ -9,6 +9,7 @@ use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
 use crate::arch::graph::{Graph, Io};
 use crate::arch::{self, Family};
 use crate::chat::{Part, Template};
+use crate::embed::Embedder;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::Kept;
@@ -59,6 +60,8 @@ pub struct Session {
     /// Of each layer, its cache or its buffer of kept rows.
     kv: Vec<u32>,
     kept: Kept,
+    /// Of a model that makes embeddings.
+    embedder: Option<Embedder>,
     tokens: u32,
     logits: u32,
     sampler: Sampler,
@@ -182,7 +185,11 @@ impl Session {
                 format_args!("context {ctx} is more than the model was trained for ({train})"),
             );
         }
-        let n_batch = params.n_batch.min(ctx);
+        // Tokens that see one another go in together.
+        let n_batch = match family.pooling() {
+            Some(_) => ctx,
+            None => params.n_batch.min(ctx),
+        };
         let kind = match params.kv_type {
             KvType::Fixed(kind) => kind,
             KvType::Auto if facts.f32_weights => abi::kind::F32,
@@ -204,8 +211,17 @@ impl Session {
                 }
             });
         }
-        let logits = abi::buffer(abi::kind::F32, facts.n_vocab, 1)?;
-        abi::publish_logits(logits)?;
+        let (embedder, n_logits) = match family.pooling() {
+            Some(pooling) => {
+                let width = family.base().n_embd;
+                (Some(Embedder::new(pooling, width, n_batch)?), 1)
+            }
+            None => (None, facts.n_vocab),
+        };
+        let logits = abi::buffer(abi::kind::F32, n_logits, 1)?;
+        if embedder.is_none() {
+            abi::publish_logits(logits)?;
+        }
         let mut session = Self {
             model,
             family,
@@ -214,6 +230,7 @@ impl Session {
             n_batch,
             kv,
             kept,
+            embedder,
             tokens,
             logits,
             sampler: Sampler::new(facts.n_vocab, tokens),
@@ -263,12 +280,20 @@ impl Session {
             out_row: r.reg(0, self.n_batch - 1),
             n_out: r.reg(0, 1),
             ctx: self.ctx,
+            types: Operand::NONE,
             kept: None,
         };
+        if let Some(embedder) = &self.embedder {
+            io.types = Operand::buffer(embedder.types);
+        }
         let regs = self.sampler.declare(&mut r);
         io.kept = self.kept.declare(&mut r, self.n_batch);
         let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
         log_codes(r.codes());
+        if let Some(embedder) = &self.embedder {
+            embedder.record(&mut r, logits, io.n_tok);
+            return abi::program_create(&r.finish());
+        }
         // The host's copy is taken before any sampler touches the logits.
         r.copy(
             Operand::buffer(self.logits),
@@ -299,6 +324,14 @@ impl Session {
         }
         self.params = params;
         self.ready()?;
+        if self.embedder.is_some() {
+            // Every input stands alone.
+            self.rewind(0)?;
+        }
+        let kind = match (kind, &self.embedder) {
+            (CHAT, Some(_)) => TEXT,
+            (kind, _) => kind,
+        };
         let chat = kind == CHAT;
         let feed = self.input(kind, bytes as usize)?;
         let (count, room) = (feed.len(), self.ctx - self.committed);
@@ -442,7 +475,7 @@ impl Session {
         let special = if start { abi::ADD_SPECIAL } else { 0 };
         abi::tokenize(self.model, text, special | abi::PARSE_SPECIAL, feed)?;
         // A vocabulary that adds EOS would end the text that is to be continued.
-        if start && self.vocab.add_eos && feed.len() > 1 {
+        if start && self.vocab.add_eos && feed.len() > 1 && self.embedder.is_none() {
             feed.pop_if(|last| i32::try_from(*last) == Ok(self.vocab.eos));
         }
         Ok(())
@@ -511,6 +544,10 @@ impl Session {
         self.committed += turn.in_flight;
         turn.in_flight = 0;
         self.kept.advance();
+        if let Some(embedder) = &self.embedder {
+            embedder.pool(self.committed)?;
+            return self.finish(Outcome::Length);
+        }
         if !turn.decoding
             && let Some(outcome) = self.prompt_step()?
         {

@@ -346,6 +346,7 @@ fn attend(
         pages: &pages,
         offset,
         first: first as u32,
+        all: (sinks.is_some() && window == 0).then(|| (first + rows - 1) as u32),
         q: q.as_ptr(),
         dst: dst.as_mut_ptr(),
     };

@@ -49,6 +49,8 @@ pub struct Attention<'a> {
     pub offset: usize,
     /// Position of row 0; row `i` is at `first + i`.
     pub first: u32,
+    /// Where attention is not causal: the last position that every row sees.
+    pub all: Option<u32>,
     /// Query rows `[rows][n_head * dk]`, dense.
     pub q: *const f32,
     /// Results `[rows][n_head * dv]`, dense.

@@ -735,6 +735,8 @@ impl<'a> Batch<'a> {
             pages,
             offset: layer.offset as usize,
             first: param_dim(op, 0, &bound.registers),
+            all: (op.flags & exec::NOT_CAUSAL != 0)
+                .then(|| param_dim(op, 0, &bound.registers) + rows.saturating_sub(1) as u32),
             q: bound.base(src(op, 0)).cast(),
             dst: bound.base(Operand::of(op.dst)).cast(),
         };

@@ -76,6 +76,7 @@ fn attention(kernels: &Kernels, rows: usize) {
         pages: &pages,
         offset: 0,
         first: (positions - rows) as u32,
+        all: None,
         q: q.as_ptr(),
         dst: dst.as_mut_ptr(),
     };

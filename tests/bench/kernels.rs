@@ -285,6 +285,7 @@ fn attention(kernels: &Kernels, r: &mut Rng, heads: usize, kv_heads: usize, d: u
                 pages: &pages,
                 offset: 0,
                 first: first as u32,
+                all: None,
                 q: q.as_ptr(),
                 dst: y.as_mut_ptr(),
             };

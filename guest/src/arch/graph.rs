@@ -22,6 +22,8 @@ pub struct Io {
     pub n_out: Dim,
     /// Positions the session has.
     pub ctx: u32,
+    /// i32 zeros, one row per token; of a model that makes embeddings.
+    pub types: Operand,
     /// Where convolutions keep rows, if the model has any.
     pub kept: Option<Regs>,
 }
@@ -49,6 +51,8 @@ pub struct Heads {
     pub window: u32,
     /// Caps scores; 0: none.
     pub softcap: f32,
+    /// Whether a token sees none of those behind it.
+    pub causal: bool,
     /// A score per head that attracts attention and has no value, or [`Operand::NONE`].
     pub sinks: Operand,
 }
@@ -62,6 +66,7 @@ impl Heads {
             scale: base.attention_scale(),
             window: 0,
             softcap: 0.0,
+            causal: true,
             sinks: Operand::NONE,
         }
     }
@@ -86,6 +91,13 @@ impl<'a> Graph<'a> {
         let x = self.value(base.n_embd);
         let tokens = self.io.tokens;
         self.r.get_rows(x, base.token_embd, tokens, Dim(0));
+        x
+    }
+
+    /// The rows of a table that a list names.
+    pub fn rows_of(&mut self, table: Operand, list: Operand, cols: u32) -> Operand {
+        let x = self.value(cols);
+        self.r.get_rows(x, table, list, Dim(0));
         x
     }
 
@@ -168,6 +180,7 @@ impl<'a> Graph<'a> {
             scale: heads.scale,
             window: heads.window,
             softcap: heads.softcap,
+            causal: heads.causal,
         };
         let sources = [q, k, v, Operand::kv(kv), heads.sinks];
         self.r.attention(out, &sources, &attention);

@@ -9,6 +9,7 @@ pub mod meta;
 pub mod moe;
 pub mod parts;
 
+mod bert;
 mod cohere2;
 mod gemma;
 mod gemma2;
@@ -25,6 +26,7 @@ mod smollm3;
 mod stablelm;
 
 use crate::abi::{self, KvDesc, Line, Result};
+use crate::embed::Pooling;
 use crate::program::Operand;
 use alloc::boxed::Box;
 use core::fmt::Write;
@@ -35,7 +37,7 @@ use parts::Base;
 type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
 /// The architectures this guest knows, as `general.architecture` has them.
-const FAMILIES: [(&str, Open); 22] = [
+const FAMILIES: [(&str, Open); 24] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
     ("qwen2", qwen::open),
@@ -58,6 +60,8 @@ const FAMILIES: [(&str, Open); 22] = [
     ("cohere2", cohere2::open),
     ("gpt-oss", gpt_oss::open),
     ("lfm2", lfm2::open),
+    ("bert", bert::open),
+    ("nomic-bert", bert::open),
 ];
 
 /// Facts about a model that do not depend on its family.
@@ -85,6 +89,11 @@ pub trait Family {
         0
     }
 
+    /// How a model that makes embeddings makes them; None for one that makes text.
+    fn pooling(&self) -> Option<Pooling> {
+        None
+    }
+
     /// Rows that a convolution keeps from step to step; 0 for a model without.
     fn kept_rows(&self) -> u32 {
         0
@@ -98,7 +107,8 @@ pub trait Family {
     /// About how many operations a layer has.
     fn layer_ops(&self) -> usize;
 
-    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows; returns f32 logits `[n_out, n_vocab]`.
+    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows; returns f32 logits `[n_out, n_vocab]`, or, of a
+    /// model that makes embeddings, the last hidden rows `[n_tok, n_embd]`.
     fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand;
 
     /// What is common to all.

@@ -164,17 +164,22 @@ pub fn linear(meta: &Meta, name: fmt::Arguments<'_>, k: u32, m: u32) -> Result<L
 impl Base {
     /// Reads and checks what the keys and tensors of nearly every decoder say. `norm` is the kind of the last one.
     pub fn read(meta: &Meta, norm: Norm) -> Result<Self> {
-        Self::of(meta, norm, "output_norm", false)
+        Self::of(meta, norm, Some("output_norm"), false)
     }
 
     /// The same of a model whose layers do not all attend (these have no key/value heads), and whose last norm has this
     /// name.
     pub fn hybrid(meta: &Meta, norm: Norm, norm_name: &str) -> Result<Self> {
-        Self::of(meta, norm, norm_name, true)
+        Self::of(meta, norm, Some(norm_name), true)
+    }
+
+    /// The same of a model without an output: no last norm.
+    pub fn encoder(meta: &Meta, norm: Norm) -> Result<Self> {
+        Self::of(meta, norm, None, false)
     }
 
     #[inline(never)]
-    fn of(meta: &Meta, norm: Norm, norm_name: &str, hybrid: bool) -> Result<Self> {
+    fn of(meta: &Meta, norm: Norm, norm_name: Option<&str>, hybrid: bool) -> Result<Self> {
         let arch = meta.arch.as_str();
         let n_layer = meta.need("block_count")?;
         let n_embd = meta.need("embedding_length")?;
@@ -222,7 +227,10 @@ impl Base {
             head_v,
             layers,
             token_embd: Operand::weight(table.handle),
-            output_norm: norm.named(meta, format_args!("{norm_name}"), n_embd)?,
+            output_norm: match norm_name {
+                Some(name) => norm.named(meta, format_args!("{name}"), n_embd)?,
+                None => norm,
+            },
             output: Linear {
                 weight: Operand::weight(output.unwrap_or(table).handle),
                 bias: meta.maybe_vector(format_args!("output.bias"), n_vocab)?,

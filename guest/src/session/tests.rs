@@ -298,6 +298,80 @@ fn kept_rows_change_places_with_every_step_that_succeeds() {
     host(|h| h.submitted = None);
 }
 
+/// A one-layer encoder.
+fn encoder(pooling: u32) -> Host {
+    use crate::fake::Meta;
+    let mut h = Host::tiny("bert");
+    h.meta
+        .insert("bert.attention.layer_norm_epsilon".into(), Meta::F32(1e-12));
+    h.meta
+        .insert("bert.attention.head_count_kv".into(), Meta::U32(2));
+    h.meta
+        .insert("bert.pooling_type".into(), Meta::U32(pooling));
+    h.tensors = Vec::new();
+    for (name, ne) in [
+        ("token_embd", &[8u64, 260][..]),
+        ("token_types", &[8, 2]),
+        ("position_embd", &[8, 32]),
+        ("token_embd_norm", &[8]),
+        ("blk.0.attn_qkv", &[8, 24]),
+        ("blk.0.attn_output", &[8, 8]),
+        ("blk.0.attn_output_norm", &[8]),
+        ("blk.0.ffn_up", &[8, 16]),
+        ("blk.0.ffn_down", &[16, 8]),
+        ("blk.0.layer_output_norm", &[8]),
+    ] {
+        h.tensors.push((format!("{name}.weight"), 0, ne.to_vec()));
+    }
+    h
+}
+
+#[test]
+fn an_input_becomes_one_vector_of_length_one() {
+    // Rows 0 to 2 of what the model made: (3, 0, 0 …), (0, 4, 0 …) and (0, 0, 2 …).
+    for (pooling, want) in [
+        (1, [3.0, 4.0].map(|x| (x / 29f64.sqrt()) as f32)),
+        (2, [1.0, 0.0]),
+        (3, [0.0, 0.0]),
+    ] {
+        let mut c = Chat::open(encoder(pooling)).unwrap();
+        for turn in 0..2 {
+            assert_eq!(c.run(TEXT, b"xy", &[], 0), 0, "{turn}");
+            // All at once and from the beginning, each time, with BOS.
+            let (regs, tokens) = host(|h| h.submitted.clone()).unwrap();
+            assert_eq!((&regs[..2], tokens), (&[3, 0][..], vec![BOS, 120, 121]));
+            host(|h| {
+                let mut rows = [0f32; 24];
+                (rows[0], rows[9], rows[18]) = (3.0, 4.0, 2.0);
+                let bytes = rows.map(f32::to_le_bytes).concat();
+                h.buffers[1].3[..96].copy_from_slice(&bytes);
+                h.submitted = None;
+                h.context = tokens_of(3);
+            });
+            assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+            let out = host(|h| h.buffers[2].3.clone());
+            let out: Vec<f32> = (out.chunks_exact(4))
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect();
+            assert_eq!(&out[..2], &want, "{pooling}");
+            let length: f32 = out.iter().map(|x| x * x).sum();
+            assert!((length - 1.0).abs() < 1e-6);
+            assert_eq!(shown(), "");
+        }
+    }
+    assert!(Chat::open(encoder(4)).is_err());
+    let message = host(|h| h.message.clone());
+    assert!(message.contains("pooling of type 4"), "{message}");
+    // Learned positions end.
+    let mut h = encoder(1);
+    h.set("ctx", "33");
+    assert!(Chat::open(h).is_err());
+}
+
+fn tokens_of(n: u32) -> Vec<u32> {
+    (0..n).collect()
+}
+
 #[test]
 fn chat_turns_are_rendered_once_and_continue() {
     let mut c = Chat::open(tiny(&[

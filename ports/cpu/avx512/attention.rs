@@ -75,7 +75,10 @@ impl Head<'_> {
     /// First and last position that a row sees.
     #[inline(always)]
     fn sees(&self, row: usize) -> (usize, usize) {
-        let p = self.a.first as usize + row;
+        let p = self
+            .a
+            .all
+            .map_or(self.a.first as usize + row, |p| p as usize);
         match self.a.window as usize {
             0 => (0, p),
             window => (p.saturating_sub(window - 1), p),
@@ -306,7 +309,9 @@ unsafe fn block<S: Store>(h: &Head<'_>, rows: Range<usize>) {
             // The rows that see some of it: positions ascend, and so do the ends of what they see.
             let base = index * PAGE;
             let mut seeing = rows.clone();
-            seeing.start = seeing.start.max(base.saturating_sub(a.first as usize));
+            if a.all.is_none() {
+                seeing.start = seeing.start.max(base.saturating_sub(a.first as usize));
+            }
             while seeing.start < seeing.end && h.sees(seeing.end - 1).0 >= base + PAGE {
                 seeing.end -= 1;
             }

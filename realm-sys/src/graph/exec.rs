@@ -22,6 +22,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 
+/// FLASH_ATTN_EXT's flag: rows see those behind them too.
+pub const NOT_CAUSAL: u16 = 1;
+
 /// Positions in a KV page.
 const PAGE: usize = crate::backend::table::REALM_KV_PAGE_POSITIONS as usize;
 
@@ -659,6 +662,8 @@ fn attend(
     let layout = layout(layer)?;
     let n_head = param(op, 1) as usize;
     let first = param_dim(op, 0, &bound.registers) as usize;
+    // Not causal: every row sees what the last one does.
+    let all = (op.flags & NOT_CAUSAL != 0).then(|| first + bound.rows(op).saturating_sub(1));
     // SAFETY: the core has made every page that a step's positions reach; the table holds their addresses.
     let pages = unsafe {
         let table = &*bound.step.kv_tables.add(layer.group as usize);
@@ -687,7 +692,8 @@ fn attend(
             let out = out.add((i * n_head + head) * dim_v);
             let out = from_raw_parts_mut(out, heads.len() * dim_v);
             let q = bound.row(src(op, 0), i);
-            attend_row(&args, (first + i) as u32, q, heads, out);
+            let position = all.unwrap_or(first + i);
+            attend_row(&args, position as u32, q, heads, out);
         }
     }
     Ok(())

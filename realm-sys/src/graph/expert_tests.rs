@@ -249,6 +249,15 @@ fn shapes_are_checked() {
         let src = [buf(0), 0, 0, kv(0), sinks];
         refused(&f, &[(Code::FlashAttnExt, buf(4), &src, &params)])
     };
+    let flagged = |window: u32| {
+        let mut r = Recorder::default();
+        let params = [0, 2, 1f32.to_bits(), window];
+        let src = [buf(0), 0, 0, kv(0)];
+        r.op(Code::FlashAttnExt, 1, buf(4), &src, &params);
+        let backends = Backends::new(&busy_platform()).unwrap();
+        Prepared::new(&r.bytes(), &f.model, &mut memory(&backends, "cpu")).is_err()
+    };
+    assert!(!flagged(0) && flagged(5));
     assert!(!sinks(0) && !sinks(w(4)) && sinks(w(1)) && sinks(buf(0)));
 }
 
@@ -321,4 +330,49 @@ fn a_convolution_goes_on_where_the_rows_before_ended() {
     assert!(refused(&f, &[(conv, buf(0), &[buf(0), buf(4), w(5)], &[])]));
     assert!(refused(&f, &[(conv, buf(4), &[buf(0), buf(0), w(3)], &[])]));
     assert!(refused(&f, &[(conv, buf(4), &[buf(0), 0, w(5)], &[])]));
+}
+
+#[test]
+fn rows_that_are_not_causal_see_one_another() {
+    let f = fixture();
+    let (k, rows) = (K as usize, 5);
+    let x = Rng(3).floats(rows * k);
+    let bits: Vec<u32> = x.iter().map(|x| x.to_bits()).collect();
+    let attend = |name: &str, flags: u16| {
+        let mut r = Recorder::default();
+        let n = r.register(1, ROWS, 0);
+        let (q, y) = (r.value(0, K, n), r.value(0, K, n));
+        r.op(Code::Cpy, 0, q, &[buf(0)], &[0, 0, n]);
+        let params = [0, 2, 0.5f32.to_bits()];
+        r.op(Code::FlashAttnExt, flags, y, &[q, q, q, kv(0)], &params);
+        r.op(Code::Cpy, 0, buf(4), &[y], &[0, 0, n]);
+        let backends = Backends::new(&busy_platform()).unwrap();
+        let mut m = memory(&backends, name);
+        write(&mut m, 0, &bits);
+        run(&mut m, &f, &r.bytes(), &[rows as u32]).unwrap();
+        read(&mut m, 4, rows * k)
+    };
+    let all = attend("cpu", 1);
+    assert_eq!(all, attend("reference", 1));
+    let causal = attend("cpu", 0);
+    // The last row sees everything either way.
+    assert_eq!(all[(rows - 1) * k..], causal[(rows - 1) * k..]);
+    for row in 0..rows {
+        for h in 0..2 {
+            let head = |r: usize| &x[r * k + h * k / 2..][..k / 2];
+            let score = |j: usize| {
+                let products = head(row).iter().zip(head(j));
+                (0.5 * products
+                    .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                    .sum::<f64>())
+                .exp()
+            };
+            let sum: f64 = (0..rows).map(score).sum();
+            for d in 0..k / 2 {
+                let want: f64 = (0..rows).map(|j| score(j) * f64::from(head(j)[d])).sum();
+                let got = f64::from(all[row * k + h * k / 2 + d]);
+                assert!((got - want / sum).abs() < 1e-5, "{got} {}", want / sum);
+            }
+        }
+    }
 }

@@ -629,7 +629,8 @@ impl<'a> Maker<'a> {
             0
         };
         let sources = [q, k, v, kv(layer), sinks];
-        self.op(Code::FlashAttnExt, 0, to, &sources, &params);
+        let flags = u16::from(window == 0 && self.one_in(4));
+        self.op(Code::FlashAttnExt, flags, to, &sources, &params);
     }
 
     fn stack(&mut self, k: u32, m: u32) -> [u32; 2] {

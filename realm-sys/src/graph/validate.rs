@@ -7,6 +7,7 @@
 //! The number of rows an operation works on is that of its values, which must all agree; a session buffer stands for
 //! its first rows, and must have enough of them at any time.
 
+use super::exec::NOT_CAUSAL;
 use super::kernels::act::SWIGLU_OAI;
 use super::op::{self, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
 use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, Program, Span, dim_max};
@@ -582,8 +583,11 @@ impl Check<'_> {
     }
 
     fn attention(&mut self) -> Result<()> {
-        self.unused(5, 5, 0)?;
+        self.unused(5, 5, NOT_CAUSAL)?;
         self.distinct(&[0])?;
+        if self.op.flags & NOT_CAUSAL != 0 && param(self.op, 3) != 0 {
+            bail!(Unsupported, "a window that is not causal");
+        }
         let Operand::Kv(layer) = op::src(self.op, 3) else {
             bail!(Format, "source 3 is not a KV layer");
         };

@@ -7,9 +7,12 @@ Random weights, tiny sizes, architectures (or members of them) that the shared d
 over libllama that is called as `ORACLE MODEL LOGITS N CTX ID...`: it evaluates the ids (keys and values in f32, one
 thread, no flash attention), writes the logits of the last one to LOGITS (f32, little-endian), and prints the N ids that
 greedy decoding goes on with. Needs the packages gguf and numpy.
+
+Embeddings are computed here, in double precision.
 """
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +28,7 @@ PROMPTS = [[1, 5, 9, 2, 33], [(7 * i * i + 3 * i + 11) % VOCAB for i in range(70
 class Model:
     def __init__(self, name, arch, d=16, layers=2, heads=2, kv=1, head=8, ff=24, rms=True):
         self.rng = np.random.default_rng(sum(map(ord, name)))
+        self.tensors = {}
         self.path = HERE / f"{name}.gguf"
         self.w = gguf.GGUFWriter(self.path, arch)
         self.arch, self.d, self.layers, self.heads, self.kv, self.head, self.ff = arch, d, layers, heads, kv, head, ff
@@ -43,10 +47,13 @@ class Model:
         w.add_token_types([1] * VOCAB)
         w.add_token_merges(["A B"])
         self.matrix("token_embd", VOCAB, d)
-        self.norm("token_embd_norm" if arch == "lfm2" else "output_norm", d)
+        if "bert" not in arch:
+            self.norm("token_embd_norm" if arch == "lfm2" else "output_norm", d)
 
     def add(self, name, values):
-        self.w.add_tensor(name, np.asarray(values, dtype=np.float32))
+        values = np.asarray(values, dtype=np.float32)
+        self.tensors[name] = values.astype(np.float64)
+        self.w.add_tensor(name, values)
 
     def matrix(self, name, *shape, bias=False):
         """Rows, columns; experts first, if there are any."""
@@ -65,7 +72,7 @@ class Model:
     def attention(self, il, fused=False, bias=False):
         b, q, k = f"blk.{il}.", self.heads * self.head, self.kv_heads(il) * self.head
         if fused:
-            self.matrix(b + "attn_qkv", q + 2 * k, self.d)
+            self.matrix(b + "attn_qkv", q + 2 * k, self.d, bias=bias)
         else:
             self.matrix(b + "attn_q", q, self.d, bias=bias)
             self.matrix(b + "attn_k", k, self.d, bias=bias)
@@ -294,6 +301,88 @@ def lfm2():
     return m
 
 
+def bert():
+    m = Model("bert", "bert", kv=2, rms=False)
+    m.w.add_causal_attention(False)
+    m.w.add_pooling_type(gguf.PoolingType.CLS)
+    m.w.add_token_type_count(2)
+    m.matrix("token_types", 2, m.d)
+    m.matrix("position_embd", CTX, m.d)
+    m.norm("token_embd_norm", m.d, bias=True)
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.attention(il, bias=True)
+        m.norm(b + "attn_output_norm", m.d, bias=True)
+        m.matrix(b + "ffn_up", m.ff, m.d, bias=True)
+        m.matrix(b + "ffn_down", m.d, m.ff, bias=True)
+        m.norm(b + "layer_output_norm", m.d, bias=True)
+    return m
+
+
+def nomic_bert():
+    m = Model("nomic-bert", "nomic-bert", kv=2, rms=False)
+    m.w.add_causal_attention(False)
+    m.w.add_pooling_type(gguf.PoolingType.MEAN)
+    m.w.add_token_type_count(2)
+    m.w.add_rope_freq_base(1000.0)
+    m.matrix("token_types", 2, m.d)
+    m.norm("token_embd_norm", m.d, bias=True)
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.attention(il, fused=True)
+        m.norm(b + "attn_output_norm", m.d, bias=True)
+        m.mlp(il)
+        m.norm(b + "layer_output_norm", m.d, bias=True)
+    return m
+
+
+def embedding(m, ids):
+    """What bert (first row) and nomic-bert (mean) make of the ids."""
+    t, n = m.tensors, len(ids)
+
+    def linear(x, name):
+        return x @ t[f"{name}.weight"].T + t.get(f"{name}.bias", 0)
+
+    def norm(x, name):
+        c = x - x.mean(-1, keepdims=True)
+        scale = 1 / np.sqrt((c * c).mean(-1, keepdims=True) + 1e-5)
+        return c * scale * t[f"{name}.weight"] + t[f"{name}.bias"]
+
+    def rotate(x):
+        half = m.head // 2
+        angle = np.outer(np.arange(n), 1000.0 ** (-np.arange(half) / half))
+        c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        a, b = x[..., :half], x[..., half:]
+        return np.concatenate([a * c - b * s, a * s + b * c], -1)
+
+    x = t["token_embd.weight"][ids] + t["token_types.weight"][0]
+    if m.arch == "bert":
+        x = x + t["position_embd.weight"][:n]
+    x = norm(x, "token_embd_norm")
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        if m.arch == "bert":
+            qkv = [linear(x, b + f"attn_{part}") for part in "qkv"]
+        else:
+            qkv = np.split(linear(x, b + "attn_qkv"), 3, -1)
+        q, k, v = [part.reshape(n, m.heads, m.head) for part in qkv]
+        if m.arch != "bert":
+            q, k = rotate(q), rotate(k)
+        scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(m.head)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = np.einsum("hij,jhd->ihd", e / e.sum(-1, keepdims=True), v).reshape(n, -1)
+        x = norm(x + linear(mixed, b + "attn_output"), b + "attn_output_norm")
+        if m.arch == "bert":
+            up = linear(x, b + "ffn_up")
+            hidden = up * (1 + np.vectorize(math.erf)(up / math.sqrt(2))) / 2
+        else:
+            gate = linear(x, b + "ffn_gate")
+            hidden = gate / (1 + np.exp(-gate)) * linear(x, b + "ffn_up")
+        x = norm(x + linear(hidden, b + "ffn_down"), b + "layer_output_norm")
+    y = x[0] if m.arch == "bert" else x.mean(0)
+    return y / np.linalg.norm(y)
+
+
 def main():
     oracle = sys.argv[1]
     version = sys.argv[2] if len(sys.argv) > 2 else "llama.cpp"
@@ -315,6 +404,17 @@ def main():
         # llama.cpp's GELU reads a table of halves.
         tolerance = 1e-3 if m.arch.startswith("gemma") else 1e-4
         everything[name] = {"reference": version, "tolerance": tolerance, "cases": cases}
+        print(name, m.path.stat().st_size)
+    for make in [bert, nomic_bert]:
+        m = make()
+        m.finish()
+        name = m.path.stem
+        cases = []
+        for i, ids in enumerate(PROMPTS):
+            file = f"{name}.{i}.embedding.f32"
+            embedding(m, ids).astype("<f4").tofile(HERE / file)
+            cases.append({"prompt_ids": ids, "embedding_file": file})
+        everything[name] = {"reference": "make.py (numpy)", "tolerance": 1e-5, "cases": cases}
         print(name, m.path.stat().st_size)
     text = json.dumps(everything, indent=None, separators=(",", ":")).replace('},"', '},\n"')
     (HERE / "expected.json").write_text(text + "\n")

@@ -33,6 +33,8 @@
 //! out[d] = acc[d] / l
 //! ```
 //!
+//! Where attention is not causal, `p` is the position of the step's last row for all of its rows.
+//!
 //! A head with a sink begins as if behind a page with nothing but it: `m = sink, l = 1`, and its first page is not a first.
 //!
 //! `exp` and `tanh` are [`crate::num::math`]'s. Invisible keys are never multiplied into anything, so
