@@ -197,6 +197,7 @@ enum {
     REALM_GUEST_OP_RMS_NORM = 2,
     REALM_GUEST_OP_NORM = 3,
     REALM_GUEST_OP_MUL_MAT = 4,
+    REALM_GUEST_OP_MUL_MAT_ID = 5,
     REALM_GUEST_OP_ROPE = 6,
     REALM_GUEST_OP_FLASH_ATTN_EXT = 7,
     REALM_GUEST_OP_GLU = 8,
@@ -212,7 +213,10 @@ enum {
     REALM_GUEST_OP_LOGIT_BIAS = 18,
     REALM_GUEST_OP_PENALTIES = 19,
     REALM_GUEST_OP_MASK = 20,
-    REALM_GUEST_OP_LOGSUMEXP = 21
+    REALM_GUEST_OP_LOGSUMEXP = 21,
+    REALM_GUEST_OP_SOFT_MAX = 22,
+    REALM_GUEST_OP_WEIGHTED_SUM = 23,
+    REALM_GUEST_OP_SSM_CONV = 24
 };
 
 /* ---- Store ------------------------------------------------------------------------------------- */

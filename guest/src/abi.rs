@@ -94,6 +94,8 @@ pub mod kind {
     pub const META_U32: u32 = 4;
     /// Metadata: f32.
     pub const META_F32: u32 = 6;
+    /// Metadata: bool.
+    pub const META_BOOL: u32 = 7;
     /// Metadata: string.
     pub const META_STRING: u32 = 8;
 }
@@ -262,6 +264,24 @@ pub fn meta_f32(id: u32, key: &str) -> Result<Option<f32>> {
         )
     };
     Ok(optional(result)?.map(|_| f32::from_le_bytes(out)))
+}
+
+/// A metadata truth value, or an element of an array of them (`index` -1: the value itself); None if the key is missing.
+pub fn meta_bool(id: u32, key: &str, index: i32) -> Result<Option<bool>> {
+    let mut out = [0u8; 1];
+    // SAFETY: all pointers and lengths are those of live objects.
+    let result = unsafe {
+        sys::realm_meta_get(
+            id,
+            key.as_ptr(),
+            key.len(),
+            index,
+            kind::META_BOOL,
+            out.as_mut_ptr(),
+            1,
+        )
+    };
+    Ok(optional(result)?.map(|_| out != [0]))
 }
 
 /// A metadata string; None if the key is missing.
@@ -501,6 +521,12 @@ pub fn logprob(value: f32) -> Result<()> {
 pub fn publish_logits(buffer: u32) -> Result<()> {
     // SAFETY: no pointers.
     check(unsafe { sys::realm_publish(1, buffer) }).map(drop)
+}
+
+/// Lets the host read an embedding from this buffer.
+pub fn publish_embedding(buffer: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { sys::realm_publish(2, buffer) }).map(drop)
 }
 
 /// Reports prefill progress in tokens.

@@ -158,6 +158,9 @@ mod tests {
         }
         assert_eq!(ln(1.0), 0.0);
         assert_eq!(ln(0.0), f64::NEG_INFINITY);
+        for x in [1e-6f64, 0.3, 1.0, 1.5, 4.0, 32.0, 1e9] {
+            assert!((ln(x) - x.ln()).abs() < 1e-13 * (1.0 + x.ln().abs()), "{x}");
+        }
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f64::NEG_INFINITY), 0.0);
     }

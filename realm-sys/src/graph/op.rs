@@ -67,6 +67,9 @@ codes! {
     Penalties = 19, "PENALTIES";
     Mask = 20, "MASK";
     LogSumExp = 21, "LOGSUMEXP";
+    SoftMax = 22, "SOFT_MAX";
+    WeightedSum = 23, "WEIGHTED_SUM";
+    SsmConv = 24, "SSM_CONV";
 }
 
 /// An operand, unpacked.

@@ -7,6 +7,8 @@
 //! The number of rows an operation works on is that of its values, which must all agree; a session buffer stands for
 //! its first rows, and must have enough of them at any time.
 
+use super::exec::NOT_CAUSAL;
+use super::kernels::act::SWIGLU_OAI;
 use super::op::{self, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
 use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, Program, Span, dim_max};
 use crate::backend::table::{realm_op, realm_weight};
@@ -17,6 +19,9 @@ use crate::{bail, err};
 use alloc::vec::Vec;
 use core::ffi::c_void;
 use hashbrown::HashMap;
+
+/// Most parts of a row: experts that a row names, or what a weighted sum adds.
+const MAX_PARTS: u64 = 1024;
 
 /// An operand's type and shape.
 #[derive(Clone, Copy)]
@@ -333,12 +338,14 @@ impl Check<'_> {
             Code::GetRows => self.get_rows(),
             Code::RmsNorm | Code::Norm => self.norm(code),
             Code::MulMat => self.mul_mat(),
-            Code::MulMatId => bail!(Unsupported, "reserved for version 0.2"),
+            Code::MulMatId => self.mul_mat_id(),
             Code::Rope => self.rope(),
             Code::FlashAttnExt => self.attention(),
             Code::Glu | Code::Unary => self.activation(code),
             Code::Add | Code::Mul => self.binary(),
-            Code::Scale | Code::Softcap => self.scale(code),
+            Code::Scale | Code::Softcap | Code::SoftMax => self.scale(code),
+            Code::WeightedSum => self.weighted_sum(),
+            Code::SsmConv => self.ssm_conv(),
             Code::Cpy => self.cpy(),
             Code::ViewCols => self.view_cols(),
             Code::Argmax | Code::LogSumExp => self.reduce(code),
@@ -352,20 +359,26 @@ impl Check<'_> {
     fn get_rows(&mut self) -> Result<()> {
         self.unused(2, 1, 0)?;
         let table = self.weight(op::src(self.op, 0))?;
-        let ids = self.source(1, TYPE_I32)?;
+        let (ids_cols, rows) = match op::src(self.op, 1) {
+            // Without ids: the table's own rows, from the first on.
+            Operand::None => (1, self.shape(op::src(self.op, 0))?.rows),
+            _ => {
+                let ids = self.source(1, TYPE_I32)?;
+                (ids.cols, ids.rows)
+            }
+        };
         let dst = self.dst(TYPE_F32)?;
-        if table.ne[0] != dst.cols || ids.cols != 1 || table.ne[2] != 1 || table.ne[3] != 1 {
+        if table.ne[0] != dst.cols || ids_cols != 1 || table.ne[2] != 1 || table.ne[3] != 1 {
             bail!(
                 Format,
-                "table [{}, {}], ids of {} columns, destination of {}",
+                "table [{}, {}], ids of {ids_cols} columns, destination of {}",
                 table.ne[0],
                 table.ne[1],
-                ids.cols,
                 dst.cols
             );
         }
         let first = self.dim(0)?;
-        let limit = self.max(ids.rows)?;
+        let limit = self.max(rows)?;
         self.span(first, dst.rows, limit, None)
     }
 
@@ -420,6 +433,113 @@ impl Check<'_> {
         Ok(())
     }
 
+    fn mul_mat_id(&mut self) -> Result<()> {
+        self.unused(4, 0, 0)?;
+        let w = self.weight(op::src(self.op, 0))?;
+        let x = self.source(1, TYPE_F32)?;
+        let ids = self.source(2, TYPE_I32)?;
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, x, ids])?;
+        let [k, m, experts, _] = w.ne;
+        if ids.cols > MAX_PARTS {
+            bail!(Limit, "{} experts for a row, at most {MAX_PARTS}", ids.cols);
+        }
+        if w.ne[3] != 1
+            || (x.cols != k && Some(x.cols) != k.checked_mul(ids.cols))
+            || Some(dst.cols) != m.checked_mul(ids.cols)
+        {
+            bail!(
+                Format,
+                "{experts} weights [{k}, {m}] by input of {} columns and {} ids gives not {}",
+                x.cols,
+                ids.cols,
+                dst.cols
+            );
+        }
+        if GgmlType::from_id(w.r#type).is_none() {
+            bail!(Unsupported, "weight of type {}", w.r#type);
+        }
+        if op::src(self.op, 3) != Operand::None {
+            let bias = self.weight(op::src(self.op, 3))?;
+            if bias.r#type != TYPE_F32 || bias.ne != [m, experts, 1, 1] {
+                bail!(
+                    Format,
+                    "the biases are [{}, {}] of type {}, [{m}, {experts}] f32 is needed",
+                    bias.ne[0],
+                    bias.ne[1],
+                    bias.r#type
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn weighted_sum(&mut self) -> Result<()> {
+        self.unused(3, 0, 0)?;
+        self.distinct(&[0])?;
+        let (x, weights) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
+        let ids = match op::src(self.op, 2) {
+            Operand::None => weights,
+            _ => self.source(2, TYPE_I32)?,
+        };
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, x, weights, ids])?;
+        if weights.cols > MAX_PARTS {
+            bail!(
+                Limit,
+                "a sum of {} parts, at most {MAX_PARTS}",
+                weights.cols
+            );
+        }
+        if ids.cols != weights.cols || Some(x.cols) != dst.cols.checked_mul(weights.cols) {
+            bail!(
+                Format,
+                "{} columns in {} parts of {}, and {} ids",
+                x.cols,
+                weights.cols,
+                dst.cols,
+                ids.cols
+            );
+        }
+        Ok(())
+    }
+
+    fn ssm_conv(&mut self) -> Result<()> {
+        self.unused(3, 0, 0)?;
+        self.distinct(&[0])?;
+        let (x, state) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
+        let w = self.weight(op::src(self.op, 2))?;
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, x])?;
+        let [taps, ..] = w.ne;
+        if w.r#type != TYPE_F32 || w.ne != [taps, dst.cols, 1, 1] || x.cols != dst.cols {
+            bail!(
+                Format,
+                "weights [{taps}, {}] for {} columns from {}",
+                w.ne[1],
+                dst.cols,
+                x.cols
+            );
+        }
+        if taps > MAX_PARTS {
+            bail!(Limit, "a convolution over {taps} rows, at most {MAX_PARTS}");
+        }
+        let Dim::Const(rows) = state.rows else {
+            bail!(
+                Format,
+                "the rows before the first are not a constant number"
+            );
+        };
+        if state.cols != dst.cols || u64::from(rows) + 1 < taps || taps == 0 {
+            bail!(
+                Format,
+                "{rows} rows of {} columns before the first, {taps} weights",
+                state.cols
+            );
+        }
+        Ok(())
+    }
+
     fn rope(&mut self) -> Result<()> {
         self.unused(2, 10, 1)?;
         let x = self.source(0, TYPE_F32)?;
@@ -463,8 +583,11 @@ impl Check<'_> {
     }
 
     fn attention(&mut self) -> Result<()> {
-        self.unused(4, 5, 0)?;
+        self.unused(5, 5, NOT_CAUSAL)?;
         self.distinct(&[0])?;
+        if self.op.flags & NOT_CAUSAL != 0 && param(self.op, 3) != 0 {
+            bail!(Unsupported, "a window that is not causal");
+        }
         let Operand::Kv(layer) = op::src(self.op, 3) else {
             bail!(Format, "source 3 is not a KV layer");
         };
@@ -505,6 +628,9 @@ impl Check<'_> {
                 }
             }
         }
+        if op::src(self.op, 4) != Operand::None {
+            self.vector(4, n_head, "the sinks")?;
+        }
         self.finite(2, "scale")?;
         self.finite(4, "logit_softcap")?;
         let position = self.dim(0)?;
@@ -513,7 +639,13 @@ impl Check<'_> {
 
     fn activation(&mut self, code: Code) -> Result<()> {
         let (sources, kinds) = if code == Code::Glu { (2, 5) } else { (1, 7) };
-        self.unused(sources, 1, 0)?;
+        // The clamped gate has two numbers of its own.
+        let clamped = code == Code::Glu && param(self.op, 0) == SWIGLU_OAI;
+        self.unused(sources, if clamped { 3 } else { 1 }, 0)?;
+        if clamped {
+            self.finite(1, "alpha")?;
+            self.finite(2, "limit")?;
+        }
         let a = self.source(0, TYPE_F32)?;
         let b = if sources == 2 {
             self.source(1, TYPE_F32)?
@@ -523,7 +655,7 @@ impl Check<'_> {
         let dst = self.dst(TYPE_F32)?;
         self.rows(&[dst, a, b])?;
         self.same_cols(&[dst, a, b])?;
-        if param(self.op, 0) >= kinds {
+        if param(self.op, 0) >= kinds && !clamped {
             bail!(Unsupported, "activation {}", param(self.op, 0));
         }
         Ok(())
@@ -533,7 +665,13 @@ impl Check<'_> {
         self.unused(2, 0, 0)?;
         let a = self.source(0, TYPE_F32)?;
         if let Operand::Weight(_) = op::src(self.op, 1) {
-            self.vector(1, a.cols, "the second operand")?;
+            // A vector, or a matrix of as many elements: of heads, say.
+            let w = self.weight(op::src(self.op, 1))?;
+            let [cols, rows, rest @ ..] = w.ne;
+            let whole = rest == [1, 1] && cols.checked_mul(rows) == Some(a.cols);
+            if !whole || w.r#type != TYPE_F32 {
+                self.vector(1, a.cols, "the second operand")?;
+            }
             let dst = self.dst(TYPE_F32)?;
             self.rows(&[dst, a])?;
             self.same_cols(&[dst, a])?;
@@ -548,6 +686,9 @@ impl Check<'_> {
 
     fn scale(&mut self, code: Code) -> Result<()> {
         self.unused(1, if code == Code::Scale { 2 } else { 1 }, 0)?;
+        if code == Code::SoftMax {
+            self.finite(0, "scale")?;
+        }
         let x = self.source(0, TYPE_F32)?;
         let dst = self.dst(TYPE_F32)?;
         self.rows(&[dst, x])?;
