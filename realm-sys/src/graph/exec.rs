@@ -436,7 +436,7 @@ impl Task {
             }
             Kind::MultiplyId(_) => {
                 let k = bound.weight(src(op, 0)).map_or(1, |w| w.ne[0]);
-                let used = bound.shape(src(op, 2)).0 as u64;
+                let used = bound.used(op) as u64;
                 k.saturating_mul(bound.rows(op) as u64).saturating_mul(used)
             }
             Kind::Attend => {
@@ -676,11 +676,24 @@ pub fn rows(
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::ViewCols => unsafe {
                 let to = bound.row_mut::<f32>(dst, i);
-                let from = bound
-                    .row::<f32>(src(op, 0), i)
-                    .iter()
-                    .skip(param(op, 0) as usize);
-                to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+                experts::view(op, to, bound.row(src(op, 0), i));
+            },
+            // SAFETY: as above.
+            Code::Concat => unsafe {
+                let (a, b) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
+                experts::concat(op, bound.row_mut(dst, i), a, b);
+            },
+            // SAFETY: as above.
+            Code::SumRows => unsafe {
+                let sum = basic::sum(bound.row(src(op, 0), i));
+                bound.row_mut::<f32>(dst, i).fill(sum);
+            },
+            // SAFETY: source 1 is not the destination.
+            Code::Div => basic::div(moved(bound, op, i), unsafe { bound.row(src(op, 1), i) }),
+            // SAFETY: the operands differ; unit `i` owns row `i`.
+            Code::Gather => unsafe {
+                let (x, ids) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
+                experts::gather(bound.row_mut(dst, i), x, ids)?;
             },
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::Argmax => unsafe {

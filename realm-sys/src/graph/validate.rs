@@ -345,9 +345,12 @@ impl Check<'_> {
             Code::Scale | Code::Softcap | Code::SoftMax => self.scale(code),
             Code::WeightedSum => self.weighted_sum(),
             Code::SsmConv => self.ssm_conv(),
+            Code::Concat => self.concat(),
+            Code::Div => self.div(),
+            Code::Gather => self.gather(),
             Code::Cpy => self.cpy(),
             Code::ViewCols => self.view_cols(),
-            Code::Argmax | Code::LogSumExp => self.reduce(code),
+            Code::Argmax | Code::LogSumExp | Code::SumRows => self.reduce(code),
             Code::TopK => self.top_k(),
             Code::LogitBias => self.logit_bias(),
             Code::Penalties => self.penalties(),
@@ -601,29 +604,11 @@ impl Check<'_> {
         self.span(to, count, to_limit, None)
     }
 
-    fn view_cols(&mut self) -> Result<()> {
-        self.unused(1, 1, 0)?;
-        self.distinct(&[0])?;
-        let x = self.source(0, TYPE_F32)?;
-        let dst = self.dst(TYPE_F32)?;
-        self.rows(&[dst, x])?;
-        if u64::from(param(self.op, 0)) + dst.cols > x.cols {
-            bail!(
-                Format,
-                "columns {} + {} of {}",
-                param(self.op, 0),
-                dst.cols,
-                x.cols
-            );
-        }
-        Ok(())
-    }
-
     fn reduce(&mut self, code: Code) -> Result<()> {
-        let (params, ty) = if code == Code::Argmax {
-            (0, TYPE_I32)
-        } else {
-            (1, TYPE_F32)
+        let (params, ty) = match code {
+            Code::Argmax => (0, TYPE_I32),
+            Code::SumRows => (0, TYPE_F32),
+            _ => (1, TYPE_F32),
         };
         self.unused(1, params, 0)?;
         self.distinct(&[0])?;

@@ -6,7 +6,7 @@ use crate::backend::table::realm_op;
 use crate::error::Status;
 use crate::graph::kernels::conv;
 use crate::graph::kernels::matmul::{self, ActKind, MulMat};
-use crate::graph::op::{Operand, src};
+use crate::graph::op::{Operand, param, src};
 use crate::quant::GgmlType;
 use core::ops::Range;
 use core::slice::from_raw_parts;
@@ -16,6 +16,14 @@ impl<'a> Bound<'a> {
     pub fn parts(&self, op: &realm_op) -> (usize, usize) {
         let k = self.weight(src(op, 0)).map_or(0, |w| w.ne[0] as usize);
         (k, self.shape(src(op, 1)).0 / k.max(1))
+    }
+
+    /// How many experts a row of a MUL_MAT_ID goes through: those it names, or all, in their order.
+    pub fn used(&self, op: &realm_op) -> usize {
+        match src(op, 2) {
+            Operand::None => self.weight(src(op, 0)).map_or(0, |w| w.ne[2] as usize),
+            ids => self.shape(ids).0,
+        }
     }
 
     /// The expert that a MUL_MAT_ID's row `i` names in column `slot`; an id that there is none of is bad data.
@@ -28,6 +36,9 @@ impl<'a> Bound<'a> {
         i: usize,
         slot: usize,
     ) -> core::result::Result<usize, Status> {
+        if src(op, 2) == Operand::None {
+            return Ok(slot);
+        }
         let experts = self.weight(src(op, 0)).map_or(0, |w| w.ne[2]);
         // SAFETY: the caller's promise.
         let ids = unsafe { self.row::<i32>(src(op, 2), i) };
@@ -64,7 +75,7 @@ pub fn multiply(
     let w = bound.weight(src(op, 0)).ok_or(Status::Internal)?;
     let ty = GgmlType::from_id(w.r#type).ok_or(Status::Unsupported)?;
     let (k, parts) = bound.parts(op);
-    let (m, used) = (w.ne[1] as usize, bound.shape(src(op, 2)).0);
+    let (m, used) = (w.ne[1] as usize, bound.used(op));
     let row = matmul::act_row_bytes(kind, k);
     let act = if direct(kind, k) {
         bound.base(src(op, 1)).cast_const()
@@ -116,6 +127,43 @@ pub fn convolve(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Res
             };
             conv::add_tap(to, row, w, taps, tap);
         }
+    }
+    Ok(())
+}
+
+/// Columns of every group of `from`.
+pub fn view(op: &realm_op, to: &mut [f32], from: &[f32]) {
+    let group = match param(op, 1) as usize {
+        0 => from.len(),
+        group => group,
+    };
+    let first = param(op, 0) as usize;
+    let width = to.len() / (from.len() / group.max(1)).max(1);
+    let groups = from.chunks_exact(group.max(1));
+    for (to, from) in to.chunks_exact_mut(width.max(1)).zip(groups) {
+        let from = from.iter().skip(first);
+        to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+    }
+}
+
+/// The groups of `a`, each with that of `b` behind it.
+pub fn concat(op: &realm_op, to: &mut [f32], a: &[f32], b: &[f32]) {
+    let groups = param(op, 0).max(1) as usize;
+    let (a_cols, b_cols) = (a.len() / groups, b.len() / groups);
+    let parts = a
+        .chunks_exact(a_cols.max(1))
+        .zip(b.chunks_exact(b_cols.max(1)));
+    for (to, (a, b)) in to.chunks_exact_mut((a_cols + b_cols).max(1)).zip(parts) {
+        let both = a.iter().chain(b);
+        to.iter_mut().zip(both).for_each(|(t, f)| *t = *f);
+    }
+}
+
+/// The elements of `x` that `ids` name.
+pub fn gather(to: &mut [f32], x: &[f32], ids: &[i32]) -> core::result::Result<(), Status> {
+    for (to, &id) in to.iter_mut().zip(ids) {
+        let id = usize::try_from(id).map_err(|_| BAD_DATA)?;
+        *to = *x.get(id).ok_or(BAD_DATA)?;
     }
     Ok(())
 }

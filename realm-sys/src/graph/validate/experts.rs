@@ -1,6 +1,6 @@
 //! Checks of operations whose rows are made of parts, or reach back to others: experts, weighted sums, convolutions.
 
-use super::super::op::{self, Dim, Operand, TYPE_F32, TYPE_I32};
+use super::super::op::{self, Dim, Operand, TYPE_F32, TYPE_I32, param};
 use super::Check;
 use crate::bail;
 use crate::error::Result;
@@ -14,22 +14,29 @@ impl Check<'_> {
         self.unused(4, 0, 0)?;
         let w = self.weight(op::src(self.op, 0))?;
         let x = self.source(1, TYPE_F32)?;
-        let ids = self.source(2, TYPE_I32)?;
+        let [k, m, experts, _] = w.ne;
+        let ids = match op::src(self.op, 2) {
+            // Without ids: all, in their order.
+            Operand::None => x,
+            _ => self.source(2, TYPE_I32)?,
+        };
+        let used = match op::src(self.op, 2) {
+            Operand::None => experts,
+            _ => ids.cols,
+        };
         let dst = self.dst(TYPE_F32)?;
         self.rows(&[dst, x, ids])?;
-        let [k, m, experts, _] = w.ne;
-        if ids.cols > MAX_PARTS {
-            bail!(Limit, "{} experts for a row, at most {MAX_PARTS}", ids.cols);
+        if used > MAX_PARTS {
+            bail!(Limit, "{used} experts for a row, at most {MAX_PARTS}");
         }
         if w.ne[3] != 1
-            || (x.cols != k && Some(x.cols) != k.checked_mul(ids.cols))
-            || Some(dst.cols) != m.checked_mul(ids.cols)
+            || (x.cols != k && Some(x.cols) != k.checked_mul(used))
+            || Some(dst.cols) != m.checked_mul(used)
         {
             bail!(
                 Format,
-                "{experts} weights [{k}, {m}] by input of {} columns and {} ids gives not {}",
+                "{experts} weights [{k}, {m}] by input of {} columns, {used} for a row, gives not {}",
                 x.cols,
-                ids.cols,
                 dst.cols
             );
         }
@@ -113,6 +120,77 @@ impl Check<'_> {
                 "{rows} rows of {} columns before the first, {taps} weights",
                 state.cols
             );
+        }
+        Ok(())
+    }
+
+    pub(super) fn view_cols(&mut self) -> Result<()> {
+        self.unused(1, 2, 0)?;
+        self.distinct(&[0])?;
+        let x = self.source(0, TYPE_F32)?;
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, x])?;
+        let first = u64::from(param(self.op, 0));
+        let group = match param(self.op, 1) {
+            0 => x.cols,
+            group => group.into(),
+        };
+        let groups = x.cols / group;
+        if x.cols % group != 0 || dst.cols % groups != 0 || first + dst.cols / groups > group {
+            bail!(
+                Format,
+                "columns from {first} on of groups of {group}, {} from {}",
+                dst.cols,
+                x.cols
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn concat(&mut self) -> Result<()> {
+        self.unused(2, 1, 0)?;
+        self.distinct(&[0])?;
+        let (a, b) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, a, b])?;
+        let groups = u64::from(param(self.op, 0).max(1));
+        if a.cols % groups != 0 || b.cols % groups != 0 || a.cols + b.cols != dst.cols {
+            bail!(
+                Format,
+                "{} and {} columns in {groups} groups make not {}",
+                a.cols,
+                b.cols,
+                dst.cols
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn div(&mut self) -> Result<()> {
+        self.unused(2, 0, 0)?;
+        let (a, b) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, a, b])?;
+        if a.cols != dst.cols || (b.cols != a.cols && b.cols != 1) {
+            bail!(
+                Format,
+                "{} columns by {} gives not {}",
+                a.cols,
+                b.cols,
+                dst.cols
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn gather(&mut self) -> Result<()> {
+        self.unused(2, 0, 0)?;
+        self.distinct(&[0])?;
+        let (x, ids) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_I32)?);
+        let dst = self.dst(TYPE_F32)?;
+        self.rows(&[dst, x, ids])?;
+        if ids.cols != dst.cols {
+            bail!(Format, "{} ids for {} columns", ids.cols, dst.cols);
         }
         Ok(())
     }
