@@ -5,7 +5,7 @@
 use super::Family;
 use super::graph::{Graph, Heads};
 use super::meta::Meta;
-use super::moe::{Ffn, Gating, Mixture, Weighing};
+use super::moe::{Ffn, Mixture, Weighing};
 use super::parts::{Base, Block, Linear, MAX_DIM, Mlp, Norm, Rotary};
 use crate::abi::Result;
 use crate::num;
@@ -79,7 +79,11 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
         base.n_embd,
         meta.u32("leading_dense_block_count")?.unwrap_or(0),
     );
-    let mixture = mixture(meta, &base)?;
+    let weighing = match meta.bool("expert_weights_norm")? {
+        Some(true) => Weighing::OfPicked,
+        _ => Weighing::OfAll,
+    };
+    let mixture = Mixture::gated(meta, &base, weighing)?;
     let n_shared = meta.u32("expert_shared_count")?.unwrap_or(0);
     let n_shared = mixture.map_or(0, |m| m.n_ff.saturating_mul(n_shared));
     let q_rank = meta.u32("attention.q_lora_rank")?.unwrap_or(0);
@@ -138,34 +142,6 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
         base,
         layers,
     }))
-}
-
-/// How these models pick and weigh experts.
-fn mixture(meta: &Meta, base: &Base) -> Result<Option<Mixture>> {
-    let weighing = match meta.bool("expert_weights_norm")? {
-        Some(true) => Weighing::OfPicked,
-        _ => Weighing::OfAll,
-    };
-    let Some(mixture) = Mixture::read(meta, base, weighing)? else {
-        return Ok(None);
-    };
-    if let Some(n) = meta.u32("expert_group_count")?.filter(|n| *n > 1) {
-        return Err(fail!(
-            UNSUPPORTED,
-            "experts in {n} groups are not known to this guest"
-        ));
-    }
-    let gating = match meta.u32("expert_gating_func")?.unwrap_or(0) {
-        0 | 1 => Gating::Softmax,
-        2 => Gating::Sigmoid,
-        n => {
-            return Err(fail!(
-                UNSUPPORTED,
-                "experts that are gated by function {n} are not known to this guest"
-            ));
-        }
-    };
-    Ok(Some(Mixture { gating, ..mixture }))
 }
 
 impl Family for Deepseek2 {

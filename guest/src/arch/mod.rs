@@ -37,7 +37,7 @@ use parts::Base;
 type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
 /// The architectures this guest knows, as `general.architecture` has them.
-const FAMILIES: [(&str, Open); 25] = [
+const FAMILIES: [(&str, Open); 26] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
     ("qwen2", qwen::open),
@@ -60,6 +60,7 @@ const FAMILIES: [(&str, Open); 25] = [
     ("cohere2", cohere2::open),
     ("gpt-oss", gpt_oss::open),
     ("lfm2", lfm2::open),
+    ("lfm2moe", lfm2::open),
     ("deepseek2", deepseek2::open),
     ("bert", bert::open),
     ("nomic-bert", bert::open),
@@ -67,7 +68,7 @@ const FAMILIES: [(&str, Open); 25] = [
 
 /// The same for people: `gemma/2/3` are gemma, gemma2 and gemma3.
 const KNOWN: &str = "llama mistral3 qwen2/vl/moe qwen3/vl/moe/vlmoe gemma/2/3 phi3 smollm3 granite/moe olmo2 stablelm gpt2 \
-                     cohere2 gpt-oss lfm2 deepseek2 bert nomic-bert";
+                     cohere2 gpt-oss lfm2/moe deepseek2 bert nomic-bert";
 
 /// Facts about a model that do not depend on its family.
 #[derive(Clone, Copy, Debug)]

@@ -93,6 +93,32 @@ impl Mixture {
     }
 }
 
+impl Mixture {
+    /// The same, of models that say how scores become probabilities.
+    pub fn gated(meta: &Meta, base: &Base, weighing: Weighing) -> Result<Option<Self>> {
+        let Some(mixture) = Self::read(meta, base, weighing)? else {
+            return Ok(None);
+        };
+        if let Some(n) = meta.u32("expert_group_count")?.filter(|n| *n > 1) {
+            return Err(fail!(
+                UNSUPPORTED,
+                "experts in {n} groups are not known to this guest"
+            ));
+        }
+        let gating = match meta.u32("expert_gating_func")?.unwrap_or(0) {
+            0 | 1 => Gating::Softmax,
+            2 => Gating::Sigmoid,
+            n => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "experts that are gated by function {n} are not known to this guest"
+                ));
+            }
+        };
+        Ok(Some(Self { gating, ..mixture }))
+    }
+}
+
 impl Ffn {
     /// A layer's network: of experts, if the model has them.
     #[inline(never)]

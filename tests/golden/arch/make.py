@@ -48,7 +48,7 @@ class Model:
         w.add_token_merges(["A B"])
         self.matrix("token_embd", VOCAB, d)
         if "bert" not in arch:
-            self.norm("token_embd_norm" if arch == "lfm2" else "output_norm", d)
+            self.norm("token_embd_norm" if "lfm2" in arch else "output_norm", d)
 
     def add(self, name, values):
         values = np.asarray(values, dtype=np.float32)
@@ -280,8 +280,19 @@ def qwen3vlmoe():
     return m
 
 
-def lfm2():
-    m = Model("lfm2", "lfm2", layers=4, kv=[0, 1, 0, 1])
+def lfm2moe():
+    m = lfm2("lfm2moe")
+    w = m.w
+    w.add_leading_dense_block_count(1)
+    w.add_expert_count(4)
+    w.add_expert_used_count(2)
+    w.add_expert_feed_forward_length(16)
+    w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    return m
+
+
+def lfm2(arch="lfm2"):
+    m = Model(arch, arch, layers=4, kv=[0, 1, 0, 1])
     w = m.w
     w.add_shortconv_l_cache(3)
     w.add_rope_freq_base(1000000.0)
@@ -297,7 +308,11 @@ def lfm2():
             m.matrix(b + "shortconv.in_proj", 3 * m.d, m.d)
             m.matrix(b + "shortconv.out_proj", m.d, m.d)
         m.norm(b + "ffn_norm", m.d)
-        m.mlp(il)
+        if arch == "lfm2" or il == 0:
+            m.mlp(il)
+        else:
+            m.experts(il, 4, 16)
+            m.vector(b + "exp_probs_b.bias", 0.3 * m.rng.normal(size=4))
     return m
 
 
@@ -450,7 +465,7 @@ def embedding(m, ids):
 def main():
     oracle = sys.argv[1]
     version = sys.argv[2] if len(sys.argv) > 2 else "llama.cpp"
-    models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2, deepseek2,
+    models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2, lfm2moe, deepseek2,
               deepseek2_sigmoid]
     everything = {}
     for make in models:
