@@ -246,9 +246,29 @@ impl Recorder {
         self.op(14, 0, dst, &[src], &[from.0, to.0, rows.0]);
     }
 
-    /// dst = the columns of x from `first` on.
-    pub fn view_cols(&mut self, dst: Operand, x: Operand, first: u32) {
-        self.op(15, 0, dst, &[x], &[first]);
+    /// dst = the columns of x from `first` on, of each group of `group` columns (0: of all).
+    pub fn view_cols(&mut self, dst: Operand, x: Operand, first: u32, group: u32) {
+        self.op(15, 0, dst, &[x], &[first, group]);
+    }
+
+    /// dst = in each of so many groups of columns, a's and then b's.
+    pub fn concat(&mut self, dst: Operand, a: Operand, b: Operand, groups: u32) {
+        self.op(25, 0, dst, &[a, b], &[groups]);
+    }
+
+    /// dst `[n, 1]` = the sum of each row.
+    pub fn sum_rows(&mut self, dst: Operand, x: Operand) {
+        self.op(26, 0, dst, &[x], &[]);
+    }
+
+    /// dst = a / b, by one number a row if b has one column.
+    pub fn div(&mut self, dst: Operand, a: Operand, b: Operand) {
+        self.op(27, 0, dst, &[a, b], &[]);
+    }
+
+    /// dst = of each row of x, the elements that its ids name.
+    pub fn gather(&mut self, dst: Operand, x: Operand, ids: Operand) {
+        self.op(28, 0, dst, &[x, ids], &[]);
     }
 
     /// dst i32 `[n, 1]` = index of the largest of each row.
@@ -281,7 +301,7 @@ impl Recorder {
         self.op(22, 0, dst, &[x], &[1f32.to_bits()]);
     }
 
-    /// dst `[n, e·m]` = x `[n, k]` or `[n, e·k]` · W[id]ᵀ + bias[id], for the e ids of each row.
+    /// dst `[n, e·m]` = x `[n, k]` or `[n, e·k]` · W[id]ᵀ + bias[id], for the e ids of each row; without ids for all.
     pub fn mul_mat_id(&mut self, dst: Operand, [w, b]: [Operand; 2], x: Operand, ids: Operand) {
         self.op(5, 0, dst, &[w, x, ids, b], &[]);
     }

@@ -54,7 +54,7 @@ impl Experts {
             k,
             m,
             count,
-            used: bound.shape(src(op, 2)).0,
+            used: bound.used(op),
             parts: bound.parts(op).1,
             row_bytes: if direct {
                 0

@@ -150,10 +150,41 @@ impl<'a> Graph<'a> {
         let mut first = 0;
         widths.map(|width| {
             let part = self.value(width);
-            self.r.view_cols(part, x, first);
+            self.r.view_cols(part, x, first, 0);
             first += width;
             part
         })
+    }
+
+    /// `width` columns from `first` on of each of x's heads, of which there are so many of so many columns.
+    #[inline(never)]
+    pub fn columns(
+        &mut self,
+        x: Operand,
+        [heads, of]: [u32; 2],
+        first: u32,
+        width: u32,
+    ) -> Operand {
+        let part = self.value(heads * width);
+        self.r.view_cols(part, x, first, of);
+        part
+    }
+
+    /// In each of so many groups, a's columns and b's behind them.
+    #[inline(never)]
+    pub fn concat(&mut self, groups: u32, a: Operand, b: Operand) -> Operand {
+        let both = self.value(self.r.cols(a) + self.r.cols(b));
+        self.r.concat(both, a, b, groups);
+        both
+    }
+
+    /// Each head of x by a matrix of its own: `[n, h·k]` → `[n, h·m]`.
+    #[inline(never)]
+    pub fn each_head(&mut self, stack: &Linear, n_head: u32, x: Operand) -> Operand {
+        let out = self.value(n_head * stack.width);
+        let weights = [stack.weight, stack.bias];
+        self.r.mul_mat_id(out, weights, x, Operand::NONE);
+        out
     }
 
     /// Turns heads of queries and keys in place.

@@ -1,10 +1,11 @@
-//! lfm2: most layers are gated short convolutions over the last few positions instead of attention; the others are
+//! lfm2, and lfm2moe with experts in all but the first layers: most layers are gated short convolutions over the last few positions instead of attention; the others are
 //! attention with norms on the heads of queries and keys.
 
 use super::Family;
 use super::graph::{Graph, Heads};
 use super::meta::Meta;
-use super::parts::{Base, Block, Linear, MAX_DIM, Mlp, Norm, Qkv, Rotary};
+use super::moe::{Ffn, Mixture, Weighing};
+use super::parts::{Base, Block, Linear, MAX_DIM, Norm, Qkv, Rotary};
 use crate::abi::Result;
 use crate::program::{Act, Operand};
 use alloc::boxed::Box;
@@ -29,7 +30,7 @@ struct Layer {
     norm: Norm,
     mixer: Mixer,
     ffn_norm: Norm,
-    mlp: Mlp,
+    ffn: Ffn,
 }
 
 struct Lfm2 {
@@ -53,6 +54,8 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             "convolutions over {taps} positions of {d} cannot be right"
         ));
     }
+    let mixture = Mixture::gated(meta, &base, Weighing::OfPicked)?;
+    let dense = meta.u32("leading_dense_block_count")?.unwrap_or(0);
     let layers = base.each_layer(|layer, shape| {
         let block = Block { meta, layer };
         let head_norm = |name| Ok(block.norm(norm, name, head)?.per_head(head));
@@ -74,7 +77,7 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             norm: block.norm(norm, "attn_norm", d)?,
             mixer,
             ffn_norm: block.norm(norm, "ffn_norm", d)?,
-            mlp: block.mlp(&base)?,
+            ffn: Ffn::read(block, &base, mixture.filter(|_| layer >= dense))?,
         })
     })?;
     Ok(Box::new(Lfm2 {
@@ -100,7 +103,7 @@ impl Family for Lfm2 {
     }
 
     fn layer_ops(&self) -> usize {
-        18
+        24
     }
 
     fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand {
@@ -143,7 +146,7 @@ impl Family for Lfm2 {
             let mixed = g.linear(output, mixed);
             g.add(x, mixed);
             let normed = g.norm(&layer.ffn_norm, x);
-            let ffn = g.mlp(&layer.mlp, normed, Act::SILU);
+            let ffn = g.ffn(&layer.ffn, normed, Act::SILU);
             g.add(x, ffn);
         }
         g.logits(&self.base, x)

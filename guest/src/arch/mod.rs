@@ -11,6 +11,7 @@ pub mod parts;
 
 mod bert;
 mod cohere2;
+mod deepseek2;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -25,11 +26,10 @@ mod qwen;
 mod smollm3;
 mod stablelm;
 
-use crate::abi::{self, KvDesc, Line, Result};
+use crate::abi::{self, KvDesc, Result};
 use crate::embed::Pooling;
 use crate::program::Operand;
 use alloc::boxed::Box;
-use core::fmt::Write;
 use graph::Graph;
 use meta::Meta;
 use parts::Base;
@@ -37,7 +37,7 @@ use parts::Base;
 type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
 /// The architectures this guest knows, as `general.architecture` has them.
-const FAMILIES: [(&str, Open); 24] = [
+const FAMILIES: [(&str, Open); 26] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
     ("qwen2", qwen::open),
@@ -60,9 +60,15 @@ const FAMILIES: [(&str, Open); 24] = [
     ("cohere2", cohere2::open),
     ("gpt-oss", gpt_oss::open),
     ("lfm2", lfm2::open),
+    ("lfm2moe", lfm2::open),
+    ("deepseek2", deepseek2::open),
     ("bert", bert::open),
     ("nomic-bert", bert::open),
 ];
+
+/// The same for people: `gemma/2/3` are gemma, gemma2 and gemma3.
+const KNOWN: &str = "llama mistral3 qwen2/vl/moe qwen3/vl/moe/vlmoe gemma/2/3 phi3 smollm3 granite/moe olmo2 stablelm gpt2 \
+                     cohere2 gpt-oss lfm2/moe deepseek2 bert nomic-bert";
 
 /// Facts about a model that do not depend on its family.
 #[derive(Clone, Copy, Debug)]
@@ -157,19 +163,32 @@ pub fn open(model: u32) -> Result<Box<dyn Family>> {
     let meta = Meta { model, arch };
     match FAMILIES.iter().find(|(name, _)| *name == meta.arch) {
         Some((_, open)) => open(&meta),
-        None => Err(unknown(&meta.arch)),
+        None => Err(fail!(
+            UNSUPPORTED,
+            "unknown architecture '{}'; this guest knows {KNOWN}",
+            meta.arch
+        )),
     }
 }
 
-/// Refuses an architecture by name, with those that this guest knows.
-fn unknown(arch: &str) -> abi::Fail {
-    let mut known = Line::default();
-    for (name, _) in &FAMILIES {
-        let _ = write!(known, " {name}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    #[test]
+    fn those_that_people_are_told_are_those_that_are_known() {
+        let mut told: Vec<String> = Vec::new();
+        for word in KNOWN.split(' ') {
+            let mut parts = word.split('/');
+            let base = parts.next().unwrap_or_default();
+            told.push(base.into());
+            told.extend(parts.map(|rest| std::format!("{base}{rest}")));
+        }
+        let mut known: Vec<String> = FAMILIES.iter().map(|f| f.0.into()).collect();
+        told.sort();
+        known.sort();
+        assert_eq!(told, known);
     }
-    fail!(
-        UNSUPPORTED,
-        "unknown architecture '{arch}'; this guest knows{}",
-        known.text()
-    )
 }

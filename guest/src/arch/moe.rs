@@ -3,7 +3,7 @@
 use super::graph::Graph;
 use super::meta::Meta;
 use super::parts::{Base, Block, Linear, MAX_DIM, Mlp};
-use crate::abi::{Line, Result};
+use crate::abi::Result;
 use crate::program::{Act, Dim, Operand};
 
 /// What the outputs of the picked experts are multiplied with.
@@ -15,6 +15,15 @@ pub enum Weighing {
     OfPicked,
 }
 
+/// What the router's scores become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gating {
+    /// Probabilities: they sum to 1.
+    Softmax,
+    /// Each a probability by itself.
+    Sigmoid,
+}
+
 /// How many experts there are, and how they are used.
 #[derive(Clone, Copy, Debug)]
 pub struct Mixture {
@@ -24,6 +33,8 @@ pub struct Mixture {
     pub used: u32,
     /// Width of each.
     pub n_ff: u32,
+    /// What scores become.
+    pub gating: Gating,
     /// What their outputs are multiplied with.
     pub weighing: Weighing,
     /// And that.
@@ -35,6 +46,8 @@ pub struct Mixture {
 pub struct Experts {
     mixture: Mixture,
     router: Linear,
+    /// f32 `[count]`, added to what experts are picked by and to nothing else, or [`Operand::NONE`].
+    favour: Operand,
     /// `[count, m, k]` with biases `[count, m]`; the width is m.
     gate: Linear,
     up: Linear,
@@ -73,9 +86,36 @@ impl Mixture {
             count,
             used,
             n_ff,
+            gating: Gating::Softmax,
             weighing,
             scale: meta.scale("expert_weights_scale", 1.0)?,
         }))
+    }
+}
+
+impl Mixture {
+    /// The same, of models that say how scores become probabilities.
+    pub fn gated(meta: &Meta, base: &Base, weighing: Weighing) -> Result<Option<Self>> {
+        let Some(mixture) = Self::read(meta, base, weighing)? else {
+            return Ok(None);
+        };
+        if let Some(n) = meta.u32("expert_group_count")?.filter(|n| *n > 1) {
+            return Err(fail!(
+                UNSUPPORTED,
+                "experts in {n} groups are not known to this guest"
+            ));
+        }
+        let gating = match meta.u32("expert_gating_func")?.unwrap_or(0) {
+            0 | 1 => Gating::Softmax,
+            2 => Gating::Sigmoid,
+            n => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "experts that are gated by function {n} are not known to this guest"
+                ));
+            }
+        };
+        Ok(Some(Self { gating, ..mixture }))
     }
 }
 
@@ -96,22 +136,14 @@ impl Experts {
     pub fn read(block: Block<'_>, base: &Base, mixture: Mixture) -> Result<Self> {
         let Mixture { count, n_ff, .. } = mixture;
         let d = base.n_embd;
-        let stack = |name: &str, k: u32, m: u32| -> Result<Linear> {
-            let name = Line::format(format_args!("blk.{}.{name}", block.layer));
-            let (meta, name) = (block.meta, name.text());
-            let weight = meta.tensor(format_args!("{name}.weight"), &[k, m, count])?;
-            Ok(Linear {
-                weight: Operand::weight(weight.handle),
-                bias: meta.maybe_matrix(format_args!("{name}.bias"), m, count)?,
-                width: m,
-            })
-        };
+        let bias = format_args!("blk.{}.exp_probs_b.bias", block.layer);
         Ok(Self {
             mixture,
             router: block.linear("ffn_gate_inp", d, count)?,
-            gate: stack("ffn_gate_exps", d, n_ff)?,
-            up: stack("ffn_up_exps", d, n_ff)?,
-            down: stack("ffn_down_exps", n_ff, d)?,
+            favour: block.meta.maybe_vector(bias, count)?,
+            gate: block.stack("ffn_gate_exps", d, n_ff, count)?,
+            up: block.stack("ffn_up_exps", d, n_ff, count)?,
+            down: block.stack("ffn_down_exps", n_ff, d, count)?,
         })
     }
 }
@@ -128,19 +160,8 @@ impl Graph<'_> {
     /// The weighed sum of the picked experts' outputs for x.
     #[inline(never)]
     pub fn experts(&mut self, experts: &Experts, x: Operand, act: Act) -> Operand {
-        let Mixture { used, scale, .. } = experts.mixture;
-        let among_all = experts.mixture.weighing == Weighing::OfAll;
-        let scores = self.linear(&experts.router, x); // [n, E]
-        if among_all {
-            self.r.soft_max(scores, scores);
-        }
-        let (ids, weights) = (self.r.i32(used, self.n), self.value(used));
-        self.r.top_k(ids, weights, scores, Dim(used));
-        if !among_all {
-            // exp(a) / Σ exp over the picked is what dividing their probabilities by their sum gives.
-            self.r.soft_max(weights, weights);
-        }
-        self.scale(weights, scale);
+        let used = experts.mixture.used;
+        let (ids, weights) = self.pick(experts, x); // [n, e]
         let gate = self.each_expert(&experts.gate, used, x, ids); // [n, e·ff]
         let up = self.each_expert(&experts.up, used, x, ids);
         self.r.glu(gate, gate, up, act);
@@ -148,6 +169,46 @@ impl Graph<'_> {
         let out = self.value(experts.down.width);
         self.r.weighted_sum(out, down, weights, ids);
         out
+    }
+
+    /// The experts that each row of x gets, and the weights of their outputs.
+    #[inline(never)]
+    fn pick(&mut self, experts: &Experts, x: Operand) -> (Operand, Operand) {
+        let Mixture {
+            used,
+            scale,
+            gating,
+            weighing,
+            ..
+        } = experts.mixture;
+        let scores = self.linear(&experts.router, x); // [n, E]
+        let (ids, weights) = (self.r.i32(used, self.n), self.value(used));
+        let favoured = experts.favour != Operand::NONE;
+        if gating == Gating::Softmax && weighing == Weighing::OfPicked && !favoured {
+            // exp(a) / Σ exp over the picked is what dividing their probabilities by their sum gives.
+            self.r.top_k(ids, weights, scores, Dim(used));
+            self.r.soft_max(weights, weights);
+        } else {
+            match gating {
+                Gating::Softmax => self.r.soft_max(scores, scores),
+                Gating::Sigmoid => self.r.unary(scores, scores, Act::SIGMOID),
+            }
+            if favoured {
+                let picked_by = self.value(experts.mixture.count);
+                self.r.add(picked_by, scores, experts.favour);
+                self.r.top_k(ids, weights, picked_by, Dim(used));
+                self.r.gather(weights, scores, ids);
+            } else {
+                self.r.top_k(ids, weights, scores, Dim(used));
+            }
+            if weighing == Weighing::OfPicked {
+                let sum = self.value(1);
+                self.r.sum_rows(sum, weights);
+                self.r.div(weights, weights, sum);
+            }
+        }
+        self.scale(weights, scale);
+        (ids, weights)
     }
 
     /// x `[n, k]` or `[n, e·k]` → `[n, e·m]`, by each token's own experts.

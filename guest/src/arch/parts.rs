@@ -403,6 +403,19 @@ impl Block<'_> {
         linear(self.meta, format_args!("blk.{il}.{name}"), k, m)
     }
 
+    /// Matrices `blk.N.name` for each of `count`, with their biases `[count, m]`, if there are any; the width is m.
+    #[inline(never)]
+    pub fn stack(&self, name: &str, k: u32, m: u32, count: u32) -> Result<Linear> {
+        let name = abi::Line::format(format_args!("blk.{}.{name}", self.layer));
+        let (meta, name) = (self.meta, name.text());
+        let weight = meta.tensor(format_args!("{name}.weight"), &[k, m, count])?;
+        Ok(Linear {
+            weight: Operand::weight(weight.handle),
+            bias: meta.maybe_matrix(format_args!("{name}.bias"), m, count)?,
+            width: m,
+        })
+    }
+
     /// Whether there is a tensor `blk.N.name`.
     #[inline(never)]
     pub fn has(&self, name: &str) -> Result<bool> {

@@ -436,10 +436,13 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     };
     refused(
         Host::tiny("mamba"),
-        "unknown architecture 'mamba'; this guest knows llama mistral3 qwen2 ",
+        "unknown architecture 'mamba'; this guest knows llama mistral3 qwen2/vl/moe ",
     );
     // The whole list fits.
-    refused(Host::tiny("a-rather-long-name"), " cohere2 gpt-oss lfm2");
+    refused(
+        Host::tiny("a-rather-long-name"),
+        " lfm2/moe deepseek2 bert nomic-bert",
+    );
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];
     refused(

@@ -3,11 +3,13 @@
 //! Everything here trusts the validator: operand kinds, shapes and offsets are right. Pointers are
 //! used because threads write to disjoint rows and columns of the same operand at the same time.
 
+mod experts;
+
 use super::kernels::act::{self, Act};
 use super::kernels::attention::{Attend, KvLayout, attend_row, kv_append_row};
 use super::kernels::matmul::{self, ActKind, MulMat};
 use super::kernels::rope::{RopeParams, rope_rates, rope_row, rope_table};
-use super::kernels::{basic, conv, norm, select, softmax};
+use super::kernels::{basic, norm, select, softmax};
 use super::op::{Code, Dim, Operand, TYPE_F16, param, param_dim, param_f32, src};
 use super::program::MAX_REGISTERS;
 use super::reference::BAD_DATA;
@@ -213,46 +215,6 @@ impl<'a> Bound<'a> {
     pub unsafe fn list<T>(&self, operand: Operand, count: usize) -> &'a [T] {
         // SAFETY: validation bounded `count` by the list's rows.
         unsafe { from_raw_parts(self.base(operand).cast::<T>(), count) }
-    }
-
-    /// What a MUL_MAT or MUL_MAT_ID multiplies: elements of a weight's row, and how many such parts a row of its input has.
-    pub fn parts(&self, op: &realm_op) -> (usize, usize) {
-        let k = self.weight(src(op, 0)).map_or(0, |w| w.ne[0] as usize);
-        (k, self.shape(src(op, 1)).0 / k.max(1))
-    }
-
-    /// The expert that a MUL_MAT_ID's row `i` names in column `slot`; an id that there is none of is bad data.
-    ///
-    /// # Safety
-    /// As [`Self::row`].
-    pub unsafe fn expert(
-        &self,
-        op: &realm_op,
-        i: usize,
-        slot: usize,
-    ) -> core::result::Result<usize, Status> {
-        let experts = self.weight(src(op, 0)).map_or(0, |w| w.ne[2]);
-        // SAFETY: the caller's promise.
-        let ids = unsafe { self.row::<i32>(src(op, 2), i) };
-        let id = ids.get(slot).and_then(|&id| u64::try_from(id).ok());
-        let id = id.filter(|&id| id < experts).ok_or(BAD_DATA)?;
-        Ok(id as usize)
-    }
-
-    /// One expert's part of a stack of weights, and of their biases.
-    pub fn expert_bytes(
-        &self,
-        op: &realm_op,
-        expert: usize,
-    ) -> core::result::Result<(&'a [u8], Option<&'a [u8]>), Status> {
-        let part = |operand: Operand, count: u64| {
-            let bytes = self.weight_bytes(operand)?;
-            let each = bytes.len() / (count as usize).max(1);
-            bytes.get(expert * each..(expert + 1) * each)
-        };
-        let w = self.weight(src(op, 0)).ok_or(Status::Internal)?;
-        let weights = part(src(op, 0), w.ne[2]).ok_or(Status::Internal)?;
-        Ok((weights, part(src(op, 3), w.ne[2])))
     }
 
     /// The rows that a MUL_MAT works on, as a packed dim.
@@ -474,7 +436,7 @@ impl Task {
             }
             Kind::MultiplyId(_) => {
                 let k = bound.weight(src(op, 0)).map_or(1, |w| w.ne[0]);
-                let used = bound.shape(src(op, 2)).0 as u64;
+                let used = bound.used(op) as u64;
                 k.saturating_mul(bound.rows(op) as u64).saturating_mul(used)
             }
             Kind::Attend => {
@@ -525,7 +487,7 @@ impl Task {
                 Ok(())
             }
             Kind::Multiply(kind) => multiply(bound, op, *kind, units),
-            Kind::MultiplyId(kind) => multiply_id(bound, op, *kind, units),
+            Kind::MultiplyId(kind) => experts::multiply(bound, op, *kind, units),
             Kind::Append => append(bound, op),
             Kind::Attend => attend(bound, op, units),
         }
@@ -563,50 +525,6 @@ fn multiply(
     };
     // SAFETY: the units own columns `units` of every row of the destination.
     unsafe { matmul::mul_mat(&args, units) };
-    Ok(())
-}
-
-fn multiply_id(
-    bound: &Bound<'_>,
-    op: &realm_op,
-    kind: ActKind,
-    units: Range<usize>,
-) -> core::result::Result<(), Status> {
-    let dst = Operand::of(op.dst);
-    let w = bound.weight(src(op, 0)).ok_or(Status::Internal)?;
-    let ty = GgmlType::from_id(w.r#type).ok_or(Status::Unsupported)?;
-    let (k, parts) = bound.parts(op);
-    let (m, used) = (w.ne[1] as usize, bound.shape(src(op, 2)).0);
-    let row = matmul::act_row_bytes(kind, k);
-    let act = if direct(kind, k) {
-        bound.base(src(op, 1)).cast_const()
-    } else {
-        bound.step.workspace.cast::<u8>().cast_const()
-    };
-    for i in 0..bound.rows(op) {
-        for slot in 0..used {
-            // SAFETY: nobody writes the ids meanwhile.
-            let expert = unsafe { bound.expert(op, i, slot)? };
-            let (weights, bias) = bound.expert_bytes(op, expert)?;
-            // One part for all experts, or one for each.
-            let part = i * parts + if parts == 1 { 0 } else { slot };
-            let args = MulMat {
-                ty,
-                w: weights,
-                k,
-                m,
-                // SAFETY: a prepared row, or a part of the value's own.
-                act: unsafe { from_raw_parts(act.add(part * row), row) },
-                n_tok: 1,
-                bias,
-                // SAFETY: inside the destination's row.
-                dst: unsafe { bound.base(dst).cast::<f32>().add((i * used + slot) * m) },
-                dst_stride: m,
-            };
-            // SAFETY: the units own these columns of every part of the destination.
-            unsafe { matmul::mul_mat(&args, units.clone()) };
-        }
-    }
     Ok(())
 }
 
@@ -758,11 +676,24 @@ pub fn rows(
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::ViewCols => unsafe {
                 let to = bound.row_mut::<f32>(dst, i);
-                let from = bound
-                    .row::<f32>(src(op, 0), i)
-                    .iter()
-                    .skip(param(op, 0) as usize);
-                to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+                experts::view(op, to, bound.row(src(op, 0), i));
+            },
+            // SAFETY: as above.
+            Code::Concat => unsafe {
+                let (a, b) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
+                experts::concat(op, bound.row_mut(dst, i), a, b);
+            },
+            // SAFETY: as above.
+            Code::SumRows => unsafe {
+                let sum = basic::sum(bound.row(src(op, 0), i));
+                bound.row_mut::<f32>(dst, i).fill(sum);
+            },
+            // SAFETY: source 1 is not the destination.
+            Code::Div => basic::div(moved(bound, op, i), unsafe { bound.row(src(op, 1), i) }),
+            // SAFETY: the operands differ; unit `i` owns row `i`.
+            Code::Gather => unsafe {
+                let (x, ids) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
+                experts::gather(bound.row_mut(dst, i), x, ids)?;
             },
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::Argmax => unsafe {
@@ -816,24 +747,7 @@ pub fn rows(
                 let (x, weights) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
                 basic::weighted_sum(bound.row_mut(dst, i), x, weights, ids);
             },
-            Code::SsmConv => {
-                let w = bound.weight_bytes(src(op, 2)).ok_or(Status::Internal)?;
-                let taps = bound.weight(src(op, 2)).map_or(1, |w| w.ne[0] as usize);
-                // SAFETY: the operands differ; unit `i` owns row `i`, and nobody writes the sources.
-                unsafe {
-                    let to = bound.row_mut::<f32>(dst, i);
-                    to.fill(0.0);
-                    for tap in 0..taps {
-                        // Row `at` of the state's rows with x's behind them.
-                        let at = i + tap;
-                        let row = match at.checked_sub(taps - 1) {
-                            Some(at) => bound.row(src(op, 0), at),
-                            None => bound.row(src(op, 1), at),
-                        };
-                        conv::add_tap(to, row, w, taps, tap);
-                    }
-                }
-            }
+            Code::SsmConv => experts::convolve(bound, op, i)?,
             Code::MulMat | Code::MulMatId | Code::Rope | Code::FlashAttnExt => {
                 return Err(Status::Internal);
             }

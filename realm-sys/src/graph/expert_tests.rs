@@ -376,3 +376,99 @@ fn rows_that_are_not_causal_see_one_another() {
         }
     }
 }
+
+#[test]
+fn columns_are_taken_apart_and_put_together_again() {
+    let f = fixture();
+    let (k, used) = (K as usize, USED as usize);
+    let x = Rng(41).floats((ROWS * K) as usize);
+    let bits: Vec<u32> = x.iter().map(|x| x.to_bits()).collect();
+    let mut r = Recorder::default();
+    let n = r.register(1, ROWS, 0);
+    let (v, ids) = (r.value(0, K, n), r.value(26, USED, n));
+    let (a, b, back) = (r.value(0, 6, n), r.value(0, 18, n), r.value(0, K, n));
+    let (picked, sum, part) = (r.value(0, USED, n), r.value(0, 1, n), r.value(0, USED, n));
+    r.op(Code::Cpy, 0, v, &[buf(0)], &[0, 0, n]);
+    r.op(Code::Cpy, 0, ids, &[buf(1)], &[0, 0, n]);
+    // Two columns of each group of eight, the six others, and both again.
+    r.op(Code::ViewCols, 0, a, &[v], &[0, 8]);
+    r.op(Code::ViewCols, 0, b, &[v], &[2, 8]);
+    r.op(Code::Concat, 0, back, &[a, b], &[3]);
+    r.op(Code::Cpy, 0, buf(4), &[back], &[0, 0, n]);
+    r.op(Code::Gather, 0, picked, &[v, ids], &[]);
+    r.op(Code::SumRows, 0, sum, &[picked], &[]);
+    r.op(Code::Div, 0, part, &[picked, sum], &[]);
+    r.op(Code::Cpy, 0, buf(2), &[part], &[0, 0, n]);
+    let program = r.bytes();
+    let named: Vec<u32> = (0..ROWS * USED).map(|i| i * 5 % K).collect();
+    for name in ["reference", "cpu"] {
+        let backends = Backends::new(&busy_platform()).unwrap();
+        let mut m = memory(&backends, name);
+        write(&mut m, 0, &bits);
+        write(&mut m, 1, &named);
+        run(&mut m, &f, &program, &[ROWS]).unwrap();
+        assert_eq!(read(&mut m, 4, x.len()), x, "{name}");
+        let parts = read(&mut m, 2, named.len());
+        for (row, parts) in parts.chunks(used).enumerate() {
+            let of = |slot: usize| f64::from(x[row * k + named[row * used + slot] as usize]);
+            let sum: f64 = (0..used).map(of).sum();
+            for (slot, &got) in parts.iter().enumerate() {
+                let want = of(slot) / sum;
+                assert!((f64::from(got) - want).abs() < 1e-4 * (1.0 + want.abs()));
+            }
+        }
+        let mut bad = named.clone();
+        bad[4] = K;
+        write(&mut m, 1, &bad);
+        assert!(run(&mut m, &f, &program, &[ROWS]).is_err(), "{name}");
+    }
+    let view = |params: &[u32]| refused(&f, &[(Code::ViewCols, buf(2), &[buf(0)], params)]);
+    assert!(!view(&[21]) && !view(&[7, 8]) && view(&[22]) && view(&[8, 8]) && view(&[0, 9]));
+    let concat = |groups: u32| refused(&f, &[(Code::Concat, buf(3), &[buf(0), buf(4)], &[groups])]);
+    assert!(concat(1) && concat(5));
+    assert!(refused(&f, &[(Code::Div, buf(4), &[buf(0), buf(2)], &[])]));
+    assert!(!refused(&f, &[(Code::Div, buf(4), &[buf(4), buf(0)], &[])]));
+    assert!(refused(
+        &f,
+        &[(Code::Gather, buf(4), &[buf(0), buf(1)], &[])]
+    ));
+    assert!(refused(&f, &[(Code::SumRows, buf(2), &[buf(0)], &[])]));
+}
+
+#[test]
+fn without_ids_every_head_has_a_weight_of_its_own() {
+    let f = fixture();
+    let x = Rng(43).floats((ROWS * E * K) as usize);
+    let mut r = Recorder::default();
+    let n = r.register(1, ROWS, 0);
+    let (wide, y) = (r.value(0, E * K, n), r.value(0, E * M, n));
+    r.op(Code::Cpy, 0, wide, &[buf(5)], &[0, 0, n]);
+    r.op(Code::MulMatId, 0, y, &[w(0), wide], &[]);
+    r.op(Code::Cpy, 0, buf(6), &[y], &[0, 0, n]);
+    let program = r.bytes();
+    let (k, m_rows, e) = (K as usize, M as usize, E as usize);
+    let mut all = Vec::new();
+    for (name, rows) in [("reference", ROWS), ("cpu", ROWS), ("cpu", 1)] {
+        let backends = Backends::new(&busy_platform()).unwrap();
+        let mut m = memory(&backends, name);
+        m.buffer_create(0, E * K, ROWS).unwrap();
+        m.buffer_create(0, E * M, ROWS).unwrap();
+        write(
+            &mut m,
+            5,
+            &x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>(),
+        );
+        run(&mut m, &f, &program, &[rows]).unwrap();
+        let got = read(&mut m, 6, rows as usize * e * m_rows);
+        for (at, got) in got.iter().enumerate() {
+            let (part, j) = (at / m_rows, at % m_rows);
+            let weights = &f.tensors[0][((part % e) * m_rows + j) * k..][..k];
+            let products = weights.iter().zip(&x[part * k..]);
+            let want: f64 = products.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{name} {got} {want}");
+        }
+        all.push(got);
+    }
+    assert_eq!(all[0], all[1]);
+    assert_eq!(all[2], all[1][..e * m_rows]);
+}

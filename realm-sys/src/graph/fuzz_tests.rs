@@ -657,8 +657,15 @@ impl<'a> Maker<'a> {
         }
         let (ids, weights) = (self.r.value(26, used, n), self.r.value(0, used, n));
         self.op(Code::TopK, 0, ids, &[scores, weights], &[used]);
-        if self.one_in(2) {
-            self.op(Code::SoftMax, 0, weights, &[weights], &[one]);
+        match self.below(3) {
+            0 => self.op(Code::SoftMax, 0, weights, &[weights], &[one]),
+            1 => {
+                self.op(Code::Gather, 0, weights, &[scores, ids], &[]);
+                let sum = self.r.value(0, 1, n);
+                self.op(Code::SumRows, 0, sum, &[weights], &[]);
+                self.op(Code::Div, 0, weights, &[weights, sum], &[]);
+            }
+            _ => {}
         }
         let mut hidden = [0; 2];
         for to in &mut hidden {
@@ -683,6 +690,20 @@ impl<'a> Maker<'a> {
             let [weight, bias] = self.stack(m, cols);
             all = self.r.value(0, used * cols, n);
             self.op(Code::MulMatId, 0, all, &[weight, gate, ids, bias], &[]);
+        }
+        if cols == 64 && m != 64 && self.one_in(3) {
+            // Through all experts instead, each with a part of its own: 8 parts of 64 from 8 of 40, say.
+            let [weight, bias] = self.stack(m, cols);
+            let wide = self.r.value(0, EXPERTS * m, n);
+            let out = self.r.value(0, EXPERTS * cols, n);
+            let each = self.r.value(0, EXPERTS * m, n);
+            let [first, bias1] = self.stack(k, m);
+            self.op(Code::MulMatId, 0, wide, &[first, x, 0, bias1], &[]);
+            self.op(Code::Unary, 0, each, &[wide], &[5]);
+            self.op(Code::MulMatId, 0, out, &[weight, each, 0, bias], &[]);
+            let to = self.target(cols, dim, &[x]);
+            self.op(Code::WeightedSum, 0, to, &[out, scores], &[]);
+            return;
         }
         let to = self.target(cols, dim, &[x]);
         let ids = if self.one_in(4) { 0 } else { ids };
@@ -747,6 +768,18 @@ impl<'a> Maker<'a> {
                 self.op(Code::Unary, 0, to, &[x], &[act]);
             }
             5 => self.op(Code::Softcap, 0, to, &[x], &[15f32.to_bits()]),
+            6 if self.one_in(2) => {
+                // Every second eight columns, and back with others between.
+                let half = self.r.value(0, cols / 2, self.dims[dim]);
+                let at = 8 * self.below(2);
+                if cols % 16 == 0 {
+                    self.op(Code::ViewCols, 0, half, &[x], &[at, 16]);
+                    let both = self.fresh(cols, dim);
+                    self.op(Code::Concat, 0, both, &[half, half], &[cols / 16]);
+                    let to = self.fresh(cols, dim);
+                    self.op(Code::Div, 0, to, &[both, x], &[]);
+                }
+            }
             6 => {
                 let small = if cols == 256 { 64 } else { 40 };
                 if cols != 40 {

@@ -70,6 +70,10 @@ codes! {
     SoftMax = 22, "SOFT_MAX";
     WeightedSum = 23, "WEIGHTED_SUM";
     SsmConv = 24, "SSM_CONV";
+    Concat = 25, "CONCAT";
+    SumRows = 26, "SUM_ROWS";
+    Div = 27, "DIV";
+    Gather = 28, "GATHER";
 }
 
 /// An operand, unpacked.

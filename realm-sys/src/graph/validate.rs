@@ -7,6 +7,8 @@
 //! The number of rows an operation works on is that of its values, which must all agree; a session buffer stands for
 //! its first rows, and must have enough of them at any time.
 
+mod experts;
+
 use super::exec::NOT_CAUSAL;
 use super::kernels::act::SWIGLU_OAI;
 use super::op::{self, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
@@ -19,9 +21,6 @@ use crate::{bail, err};
 use alloc::vec::Vec;
 use core::ffi::c_void;
 use hashbrown::HashMap;
-
-/// Most parts of a row: experts that a row names, or what a weighted sum adds.
-const MAX_PARTS: u64 = 1024;
 
 /// An operand's type and shape.
 #[derive(Clone, Copy)]
@@ -346,9 +345,12 @@ impl Check<'_> {
             Code::Scale | Code::Softcap | Code::SoftMax => self.scale(code),
             Code::WeightedSum => self.weighted_sum(),
             Code::SsmConv => self.ssm_conv(),
+            Code::Concat => self.concat(),
+            Code::Div => self.div(),
+            Code::Gather => self.gather(),
             Code::Cpy => self.cpy(),
             Code::ViewCols => self.view_cols(),
-            Code::Argmax | Code::LogSumExp => self.reduce(code),
+            Code::Argmax | Code::LogSumExp | Code::SumRows => self.reduce(code),
             Code::TopK => self.top_k(),
             Code::LogitBias => self.logit_bias(),
             Code::Penalties => self.penalties(),
@@ -429,113 +431,6 @@ impl Check<'_> {
         }
         if op::src(self.op, 2) != Operand::None {
             self.vector(2, dst.cols, "the bias")?;
-        }
-        Ok(())
-    }
-
-    fn mul_mat_id(&mut self) -> Result<()> {
-        self.unused(4, 0, 0)?;
-        let w = self.weight(op::src(self.op, 0))?;
-        let x = self.source(1, TYPE_F32)?;
-        let ids = self.source(2, TYPE_I32)?;
-        let dst = self.dst(TYPE_F32)?;
-        self.rows(&[dst, x, ids])?;
-        let [k, m, experts, _] = w.ne;
-        if ids.cols > MAX_PARTS {
-            bail!(Limit, "{} experts for a row, at most {MAX_PARTS}", ids.cols);
-        }
-        if w.ne[3] != 1
-            || (x.cols != k && Some(x.cols) != k.checked_mul(ids.cols))
-            || Some(dst.cols) != m.checked_mul(ids.cols)
-        {
-            bail!(
-                Format,
-                "{experts} weights [{k}, {m}] by input of {} columns and {} ids gives not {}",
-                x.cols,
-                ids.cols,
-                dst.cols
-            );
-        }
-        if GgmlType::from_id(w.r#type).is_none() {
-            bail!(Unsupported, "weight of type {}", w.r#type);
-        }
-        if op::src(self.op, 3) != Operand::None {
-            let bias = self.weight(op::src(self.op, 3))?;
-            if bias.r#type != TYPE_F32 || bias.ne != [m, experts, 1, 1] {
-                bail!(
-                    Format,
-                    "the biases are [{}, {}] of type {}, [{m}, {experts}] f32 is needed",
-                    bias.ne[0],
-                    bias.ne[1],
-                    bias.r#type
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn weighted_sum(&mut self) -> Result<()> {
-        self.unused(3, 0, 0)?;
-        self.distinct(&[0])?;
-        let (x, weights) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
-        let ids = match op::src(self.op, 2) {
-            Operand::None => weights,
-            _ => self.source(2, TYPE_I32)?,
-        };
-        let dst = self.dst(TYPE_F32)?;
-        self.rows(&[dst, x, weights, ids])?;
-        if weights.cols > MAX_PARTS {
-            bail!(
-                Limit,
-                "a sum of {} parts, at most {MAX_PARTS}",
-                weights.cols
-            );
-        }
-        if ids.cols != weights.cols || Some(x.cols) != dst.cols.checked_mul(weights.cols) {
-            bail!(
-                Format,
-                "{} columns in {} parts of {}, and {} ids",
-                x.cols,
-                weights.cols,
-                dst.cols,
-                ids.cols
-            );
-        }
-        Ok(())
-    }
-
-    fn ssm_conv(&mut self) -> Result<()> {
-        self.unused(3, 0, 0)?;
-        self.distinct(&[0])?;
-        let (x, state) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
-        let w = self.weight(op::src(self.op, 2))?;
-        let dst = self.dst(TYPE_F32)?;
-        self.rows(&[dst, x])?;
-        let [taps, ..] = w.ne;
-        if w.r#type != TYPE_F32 || w.ne != [taps, dst.cols, 1, 1] || x.cols != dst.cols {
-            bail!(
-                Format,
-                "weights [{taps}, {}] for {} columns from {}",
-                w.ne[1],
-                dst.cols,
-                x.cols
-            );
-        }
-        if taps > MAX_PARTS {
-            bail!(Limit, "a convolution over {taps} rows, at most {MAX_PARTS}");
-        }
-        let Dim::Const(rows) = state.rows else {
-            bail!(
-                Format,
-                "the rows before the first are not a constant number"
-            );
-        };
-        if state.cols != dst.cols || u64::from(rows) + 1 < taps || taps == 0 {
-            bail!(
-                Format,
-                "{rows} rows of {} columns before the first, {taps} weights",
-                state.cols
-            );
         }
         Ok(())
     }
@@ -709,29 +604,11 @@ impl Check<'_> {
         self.span(to, count, to_limit, None)
     }
 
-    fn view_cols(&mut self) -> Result<()> {
-        self.unused(1, 1, 0)?;
-        self.distinct(&[0])?;
-        let x = self.source(0, TYPE_F32)?;
-        let dst = self.dst(TYPE_F32)?;
-        self.rows(&[dst, x])?;
-        if u64::from(param(self.op, 0)) + dst.cols > x.cols {
-            bail!(
-                Format,
-                "columns {} + {} of {}",
-                param(self.op, 0),
-                dst.cols,
-                x.cols
-            );
-        }
-        Ok(())
-    }
-
     fn reduce(&mut self, code: Code) -> Result<()> {
-        let (params, ty) = if code == Code::Argmax {
-            (0, TYPE_I32)
-        } else {
-            (1, TYPE_F32)
+        let (params, ty) = match code {
+            Code::Argmax => (0, TYPE_I32),
+            Code::SumRows => (0, TYPE_F32),
+            _ => (1, TYPE_F32),
         };
         self.unused(1, params, 0)?;
         self.distinct(&[0])?;

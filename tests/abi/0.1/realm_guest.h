@@ -216,7 +216,11 @@ enum {
     REALM_GUEST_OP_LOGSUMEXP = 21,
     REALM_GUEST_OP_SOFT_MAX = 22,
     REALM_GUEST_OP_WEIGHTED_SUM = 23,
-    REALM_GUEST_OP_SSM_CONV = 24
+    REALM_GUEST_OP_SSM_CONV = 24,
+    REALM_GUEST_OP_CONCAT = 25,
+    REALM_GUEST_OP_SUM_ROWS = 26,
+    REALM_GUEST_OP_DIV = 27,
+    REALM_GUEST_OP_GATHER = 28
 };
 
 /* ---- Store ------------------------------------------------------------------------------------- */

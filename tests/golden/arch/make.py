@@ -28,7 +28,7 @@ PROMPTS = [[1, 5, 9, 2, 33], [(7 * i * i + 3 * i + 11) % VOCAB for i in range(70
 class Model:
     def __init__(self, name, arch, d=16, layers=2, heads=2, kv=1, head=8, ff=24, rms=True):
         self.rng = np.random.default_rng(sum(map(ord, name)))
-        self.tensors = {}
+        self.tensors, self.gain = {}, 1.3
         self.path = HERE / f"{name}.gguf"
         self.w = gguf.GGUFWriter(self.path, arch)
         self.arch, self.d, self.layers, self.heads, self.kv, self.head, self.ff = arch, d, layers, heads, kv, head, ff
@@ -48,7 +48,7 @@ class Model:
         w.add_token_merges(["A B"])
         self.matrix("token_embd", VOCAB, d)
         if "bert" not in arch:
-            self.norm("token_embd_norm" if arch == "lfm2" else "output_norm", d)
+            self.norm("token_embd_norm" if "lfm2" in arch else "output_norm", d)
 
     def add(self, name, values):
         values = np.asarray(values, dtype=np.float32)
@@ -57,7 +57,7 @@ class Model:
 
     def matrix(self, name, *shape, bias=False):
         """Rows, columns; experts first, if there are any."""
-        self.add(f"{name}.weight", self.rng.normal(size=shape) * 1.3 / np.sqrt(shape[-1]))
+        self.add(f"{name}.weight", self.rng.normal(size=shape) * self.gain / np.sqrt(shape[-1]))
         if bias:
             self.add(f"{name}.bias", 0.1 * self.rng.normal(size=shape[:-1]))
 
@@ -280,8 +280,19 @@ def qwen3vlmoe():
     return m
 
 
-def lfm2():
-    m = Model("lfm2", "lfm2", layers=4, kv=[0, 1, 0, 1])
+def lfm2moe():
+    m = lfm2("lfm2moe")
+    w = m.w
+    w.add_leading_dense_block_count(1)
+    w.add_expert_count(4)
+    w.add_expert_used_count(2)
+    w.add_expert_feed_forward_length(16)
+    w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    return m
+
+
+def lfm2(arch="lfm2"):
+    m = Model(arch, arch, layers=4, kv=[0, 1, 0, 1])
     w = m.w
     w.add_shortconv_l_cache(3)
     w.add_rope_freq_base(1000000.0)
@@ -297,7 +308,75 @@ def lfm2():
             m.matrix(b + "shortconv.in_proj", 3 * m.d, m.d)
             m.matrix(b + "shortconv.out_proj", m.d, m.d)
         m.norm(b + "ffn_norm", m.d)
-        m.mlp(il)
+        if arch == "lfm2" or il == 0:
+            m.mlp(il)
+        else:
+            m.experts(il, 4, 16)
+            m.vector(b + "exp_probs_b.bias", 0.3 * m.rng.normal(size=4))
+    return m
+
+
+def deepseek2():
+    m = mla("deepseek2", q_rank=0)
+    w = m.w
+    w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    w.add_rope_scaling_factor(4.0)
+    w.add_rope_scaling_orig_ctx_len(32)
+    w.add_rope_scaling_yarn_log_mul(0.0707)
+    return m
+
+
+def deepseek2_sigmoid():
+    m = mla("deepseek2-sigmoid", q_rank=12)
+    m.w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    m.w.add_expert_weights_norm(True)
+    m.w.add_expert_weights_scale(1.8)
+    for il in range(1, m.layers):
+        m.vector(f"blk.{il}.exp_probs_b.bias", 0.3 * m.rng.normal(size=4))
+    return m
+
+
+def mla(name, q_rank):
+    """Of 26 layers llama.cpp assumes that queries are not compressed, of others that they are."""
+    rank, rope, nope, value, d, layers = (16, 4, 8, 12, 16, 3) if q_rank else (8, 4, 4, 6, 8, 26)
+    m = Model(name, "deepseek2", d=d, layers=layers, heads=2, kv=1, ff=d)
+    w = m.w
+    w.add_key_length(rank + rope)
+    w.add_value_length(rank)
+    w.add_key_length_mla(nope + rope)
+    w.add_value_length_mla(value)
+    if layers > 8:
+        m.gain = 0.5  # deep and narrow: differences would grow
+    w.add_kv_lora_rank(rank)
+    w.add_rope_dimension_count(rope)
+    w.add_leading_dense_block_count(1)
+    w.add_expert_count(4)
+    w.add_expert_used_count(2)
+    w.add_expert_shared_count(1)
+    w.add_expert_feed_forward_length(d // 2)
+    m.matrix("output", VOCAB, m.d)
+    if q_rank:
+        w.add_q_lora_rank(q_rank)
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.norm(b + "attn_norm", m.d)
+        if q_rank:
+            m.matrix(b + "attn_q_a", q_rank, m.d)
+            m.norm(b + "attn_q_a_norm", q_rank)
+            m.matrix(b + "attn_q_b", m.heads * (nope + rope), q_rank)
+        else:
+            m.matrix(b + "attn_q", m.heads * (nope + rope), m.d)
+        m.matrix(b + "attn_kv_a_mqa", rank + rope, m.d)
+        m.norm(b + "attn_kv_a_norm", rank)
+        m.matrix(b + "attn_k_b", m.heads, rank, nope)
+        m.matrix(b + "attn_v_b", m.heads, value, rank)
+        m.matrix(b + "attn_output", m.d, m.heads * value)
+        m.norm(b + "ffn_norm", m.d)
+        if il == 0:
+            m.mlp(il)
+        else:
+            m.experts(il, 4, d // 2)
+            m.mlp(il, "_shexp", d // 2)
     return m
 
 
@@ -386,7 +465,8 @@ def embedding(m, ids):
 def main():
     oracle = sys.argv[1]
     version = sys.argv[2] if len(sys.argv) > 2 else "llama.cpp"
-    models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2]
+    models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2, lfm2moe, deepseek2,
+              deepseek2_sigmoid]
     everything = {}
     for make in models:
         m = make()

@@ -3,9 +3,12 @@
 //!
 //! A weighted sum begins with 0 and adds `fma(weight, x, sum)`, part by part.
 //!
+//! The sum of a row runs in 16 lanes and the tree of [`crate::num`], starting at +0.
+//!
 //! The second operand may be a weight: little-endian floats at any alignment.
 
 use crate::num::cpu::{Isa, instances};
+use crate::num::{LANES, tree};
 
 /// `a = a + b`.
 pub fn add(a: &mut [f32], b: &[f32]) {
@@ -33,6 +36,26 @@ pub fn mul_weight(a: &mut [f32], b: &[u8]) {
     for (a, &b) in a.iter_mut().zip(b.as_chunks::<4>().0) {
         *a *= f32::from_le_bytes(b);
     }
+}
+
+/// `a = a / b`; by the one element of `b` if it has no more.
+pub fn div(a: &mut [f32], b: &[f32]) {
+    if let &[b] = b {
+        a.iter_mut().for_each(|a| *a /= b);
+        return;
+    }
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a /= b;
+    }
+}
+
+/// The sum of a row.
+pub fn sum(x: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    for x in x.chunks(LANES) {
+        sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
+    }
+    tree(&sums)
 }
 
 /// `x = x * s + b`, both operations rounded.
@@ -113,6 +136,12 @@ mod tests {
         assert_eq!(x, [5.0, 22.0, 16.0]);
         scale(&mut x, 0.5, 1.0);
         assert_eq!(x, [3.5, 12.0, 9.0]);
+        div(&mut x, &[2.0]);
+        div(&mut x, &[1.0, 6.0, 0.5]);
+        assert_eq!(x, [1.75, 1.0, 9.0]);
+        assert_eq!(sum(&x), 11.75);
+        let many: std::vec::Vec<f32> = (0..100u8).map(f32::from).collect();
+        assert_eq!((sum(&many), sum(&[])), (4950.0, 0.0));
         // Not fused: the product overflows its 24 bits and is rounded first.
         let mut y = [1.0 + f32::EPSILON];
         let product = y[0] * y[0];
