@@ -154,8 +154,10 @@ pub struct Compute {
     pub programs: Vec<Option<Arc<Prepared>>>,
     /// The step submitted in this event.
     pub booked: Option<Run>,
-    /// The published logits buffer.
-    pub logits: Option<u32>,
+    /// The published buffer: of logits, or, if `embeds`, an embedding.
+    pub published: Option<u32>,
+    /// See `published`.
+    pub embeds: bool,
     /// A step has run: KV layers are fixed.
     pub stepped: bool,
     /// Tasks a step is split into.
@@ -177,7 +179,7 @@ impl Compute {
     pub fn share(&mut self, other: &Self) -> Result<()> {
         self.programs = try_vec(other.programs.len(), "programs")?;
         self.programs.extend_from_slice(&other.programs);
-        self.logits = other.logits;
+        (self.published, self.embeds) = (other.published, other.embeds);
         self.stepped = other.stepped;
         Ok(())
     }
@@ -321,7 +323,8 @@ impl HostState {
             compute: Compute {
                 programs: Vec::new(),
                 booked: None,
-                logits: None,
+                published: None,
+                embeds: false,
                 stepped: false,
                 thread_count: parts.thread_count.max(1),
                 memory: parts.memory,

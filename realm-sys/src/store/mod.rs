@@ -296,6 +296,9 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub fn remove(&self, id: u32) -> Result<()> {
+        // The table goes with its last entry: the process-wide store is never dropped, and a library
+        // that is unloaded must leave no memory behind. It is freed after the lock, like the entry.
+        let mut table: Vec<Entry> = Vec::new();
         let removed = {
             let mut entries = self.entries.write();
             let found = entries.binary_search_by_key(&id, |e| e.id);
@@ -305,7 +308,13 @@ impl Store {
                     entry.registrations -= 1;
                     Some(None)
                 }
-                Some((at, _)) => Some(Some(entries.remove(at))),
+                Some((at, _)) => {
+                    let entry = entries.remove(at);
+                    if entries.is_empty() {
+                        core::mem::swap(&mut table, &mut *entries);
+                    }
+                    Some(Some(entry))
+                }
             }
         };
         // The entry, and with it perhaps the model, is dropped here, after the lock.

@@ -981,6 +981,19 @@ realm_status realm_session_logits(realm_session *session,
                                   size_t *count,
                                   realm_error *error);
 
+/* Copies the embedding of the last turn's input, of a model that makes embeddings instead of text: such a turn ends
+ * with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first. Two calls: `count`
+ * always receives how many elements there are.
+ *
+ * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
+ * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_embedding(realm_session *session,
+                                     float *values,
+                                     size_t capacity,
+                                     size_t *count,
+                                     realm_error *error);
+
 /* Writes what the session has cost so far to `stats`, whose `struct_size` and `abi_version` are set.
  *
  * Returns `INVALID_ARGUMENT`.
