@@ -8,6 +8,7 @@
 //! |--------------|------|
 //! | this one     | the backend table |
 //! | [`plan`]     | what is fused, and where things lie |
+//! | [`experts`]  | products with the weights that rows name |
 //! | [`work`]     | the units of phases, for a batch of steps |
 //! | [`run`]      | phases over threads, in slices |
 //! | [`isa`]      | what the processor can do; forcing a level for tests |
@@ -17,6 +18,7 @@
 //! | `avx512/`    | AVX-512 with VNNI |
 //! | `neon/`      | NEON, with `sdot` and `smmla` where there are |
 
+pub mod experts;
 pub mod isa;
 pub mod kernels;
 pub mod plan;

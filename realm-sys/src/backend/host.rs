@@ -4,7 +4,7 @@
 use super::table::{
     REALM_BACKEND_HOST_MEMORY, realm_backend, realm_kernel_fn, realm_op, realm_weight,
 };
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, List, Result, Status};
 use crate::graph::shared::Shared;
 use crate::platform::{Block, Platform, check_head};
 use crate::{bail, err, panics};
@@ -445,9 +445,16 @@ impl Backends {
     /// The named backend, or the preferred one.
     pub fn select(&self, name: Option<&str>) -> Result<Selected> {
         let backend = match name {
-            Some(name) => self
-                .find(name)
-                .ok_or_else(|| err!(NotFound, "there is no backend '{name}'"))?,
+            Some(name) => self.find(name).ok_or_else(|| {
+                let names = (0..self.count())
+                    .filter_map(|i| self.get(i))
+                    .map(|b| b.name());
+                err!(
+                    NotFound,
+                    "there is no backend '{name}' (there are: {})",
+                    List(names)
+                )
+            })?,
             None => self.others.first().unwrap_or(&self.reference),
         };
         Ok(Selected {

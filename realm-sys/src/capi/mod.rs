@@ -187,7 +187,10 @@ pub(crate) unsafe fn slice<'a, T>(p: *const T, count: usize, what: &str) -> Resu
         return Err(null(what));
     }
     if count > isize::MAX as usize / size_of::<T>().max(1) || !p.is_aligned() {
-        bail!(InvalidArgument, "{what}: {count} items, or misaligned");
+        bail!(
+            InvalidArgument,
+            "{what}: misaligned, or {count} items are too many"
+        );
     }
     // SAFETY: not NULL, aligned, of a possible size, and the caller's promise.
     Ok(unsafe { core::slice::from_raw_parts(p, count) })

@@ -9,10 +9,19 @@
 //! fuel, backend slices by the quantum they are given.
 
 use super::{Phase, Session};
-use crate::error::{Result, Status};
+use crate::error::{Error, Result, Status};
 use crate::guest::{Slice, event};
 use crate::{bail, err};
 use core::sync::atomic::Ordering;
+
+/// What is said to whoever asks for something that can only be had between turns.
+#[cold]
+pub(super) fn running() -> Error {
+    err!(
+        State,
+        "a turn is running: poll until it is done first, or cancel it and poll until it is done"
+    )
+}
 
 /// What a poll brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +208,7 @@ impl Session {
     /// Refuses what cannot be done while a turn is running.
     pub(super) fn between_turns(&self) -> Result<()> {
         if self.is_busy() || !self.instance.host().outbox.is_empty() {
-            bail!(State, "a turn is running: poll to its end, or cancel it");
+            return Err(running());
         }
         Ok(())
     }

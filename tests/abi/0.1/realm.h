@@ -988,6 +988,19 @@ realm_status realm_session_logits(realm_session *session,
                                   size_t *count,
                                   realm_error *error);
 
+/* Copies the embedding of the last turn's input, of a model that makes embeddings instead of text: such a turn ends
+ * with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first. Two calls: `count`
+ * always receives how many elements there are.
+ *
+ * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
+ * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_embedding(realm_session *session,
+                                     float *values,
+                                     size_t capacity,
+                                     size_t *count,
+                                     realm_error *error);
+
 /* Writes what the session has cost so far to `stats`, whose `struct_size` and `abi_version` are set.
  *
  * Returns `INVALID_ARGUMENT`.
@@ -1094,7 +1107,9 @@ realm_status realm_session_fork(realm_session *session,
                                 realm_session **out,
                                 realm_error *error);
 
-/* Writes the session's state to the caller's buffer, between turns. Two calls: `bytes` always receives the size.
+/* Writes the session's state to the caller's buffer, between turns. In the midst of one a session cannot be saved: poll until
+ * DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in the context what had
+ * entered it. Two calls: `bytes` always receives the size.
  *
  * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
  * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left

@@ -28,6 +28,7 @@ pub const SIGNATURES: &[(&str, &str, &str)] = &[
     ("realm_tokenize", "iiiiii", "i"),
     ("realm_token_find", "iii", "i"),
     ("realm_token_is_eog", "ii", "i"),
+    ("realm_token_piece", "iiii", "i"),
     ("realm_detok_reset", "", "i"),
     ("realm_detok_push", "iii", "i"),
     ("realm_detok_flush", "ii", "i"),
