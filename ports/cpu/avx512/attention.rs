@@ -75,7 +75,10 @@ impl Head<'_> {
     /// First and last position that a row sees.
     #[inline(always)]
     fn sees(&self, row: usize) -> (usize, usize) {
-        let p = self.a.first as usize + row;
+        let p = self
+            .a
+            .all
+            .map_or(self.a.first as usize + row, |p| p as usize);
         match self.a.window as usize {
             0 => (0, p),
             window => (p.saturating_sub(window - 1), p),
@@ -246,7 +249,7 @@ unsafe fn tiles<S: Store>(
             tile.out[t] = a.dst.wrapping_add(vector * h.dv);
             tile.lo[t] = first.max(base) - base;
             tile.hi[t] = last.min(base + PAGE - 1) - base;
-            tile.later |= u16::from(index != first / PAGE) << t;
+            tile.later |= u16::from(index != first / PAGE || a.sinks.is_some()) << t;
             g += 1;
             if g == h.group {
                 (row, g) = (row + 1, 0);
@@ -286,6 +289,15 @@ unsafe fn block<S: Store>(h: &Head<'_>, rows: Range<usize>) {
             _mm512_storeu_ps(h.m.add(i), _mm512_set1_ps(f32::NEG_INFINITY));
             _mm512_storeu_ps(h.l.add(i), _mm512_setzero_ps());
         }
+        if let Some(sinks) = a.sinks {
+            // As if behind a page with nothing but the sink.
+            let sinks = sinks.as_chunks::<4>().0;
+            for (i, g) in (0..rows.len()).flat_map(|i| (0..h.group).map(move |g| (i, g))) {
+                let sink = sinks.get(h.head * h.group + g).copied().unwrap_or_default();
+                *h.m.add(i * h.group + g) = f32::from_le_bytes(sink);
+                *h.l.add(i * h.group + g) = 1.0;
+            }
+        }
         let (first, last) = (h.sees(rows.start).0, h.sees(rows.end - 1).1);
         for index in first / PAGE..=last / PAGE {
             let start = match a.pages.get(index) {
@@ -297,7 +309,9 @@ unsafe fn block<S: Store>(h: &Head<'_>, rows: Range<usize>) {
             // The rows that see some of it: positions ascend, and so do the ends of what they see.
             let base = index * PAGE;
             let mut seeing = rows.clone();
-            seeing.start = seeing.start.max(base.saturating_sub(a.first as usize));
+            if a.all.is_none() {
+                seeing.start = seeing.start.max(base.saturating_sub(a.first as usize));
+            }
             while seeing.start < seeing.end && h.sees(seeing.end - 1).0 >= base + PAGE {
                 seeing.end -= 1;
             }
