@@ -50,18 +50,12 @@ pub struct realm_runtime_options {
 
 const OPTIONS_MIN: usize = offset_of!(realm_runtime_options, store) + size_of::<*mut realm_store>();
 
-/// The guest that comes with the library.
-#[cfg(feature = "embedded-guest")]
-static EMBEDDED_GUEST: &[u8] = include_bytes!("../../../guest/realm_guest.wasm");
-
 impl realm_runtime {
     /// The guest that comes with the library, translated when first asked for.
     pub(crate) fn embedded_guest(&self) -> Result<Arc<LoadedGuest>> {
         #[cfg(feature = "embedded-guest")]
         {
-            let guest = self
-                .embedded
-                .get_or_build(|| LoadedGuest::load(EMBEDDED_GUEST))?;
+            let guest = self.embedded.get_or_build(LoadedGuest::embedded)?;
             Ok(Arc::clone(&*guest))
         }
         #[cfg(not(feature = "embedded-guest"))]

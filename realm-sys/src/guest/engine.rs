@@ -14,22 +14,51 @@ use crate::error::{Result, try_vec};
 use crate::store::{Sha256Digest, sha256};
 use crate::{bail, err};
 use alloc::sync::Arc;
-use wasmi::{CompilationMode, Config, EnforcedLimits, Engine, ExternType, Linker, Module, ValType};
+use wasmi::{
+    CompilationMode, Config, CustomFuelCosts, EnforcedLimits, Engine, ExternType, Linker, Module,
+    ValType,
+};
 
 /// The largest module that is loaded, in bytes. The guest that comes with the library has a tenth.
 pub const MAX_MODULE_BYTES: usize = 4 << 20;
 
-/// Bytes of heap that translation takes per byte of module, rounded up from measurements (3.2 for
-/// a 700 KB module).
-const TRANSLATION_FACTOR: usize = 6;
+/// What the interpreter may take.
+struct Sizes {
+    /// Bytes of heap that translation takes per byte of module, rounded up from measurements.
+    translation_factor: usize,
+    /// Bytes of heap that it takes besides.
+    translation_bytes: usize,
+    /// Nested calls of wasm functions.
+    max_recursion: usize,
+    /// Bytes of a guest's value stack (locals and operands; what the guest's language calls its stack
+    /// is in linear memory).
+    max_stack_bytes: usize,
+    /// Bytes of it that every call starts with.
+    min_stack_bytes: usize,
+    mode: CompilationMode,
+}
 
-/// Nested calls of wasm functions.
-const MAX_RECURSION: usize = 1000;
-/// Bytes of a guest's value stack (locals and operands; what the guest's language calls its stack
-/// is in linear memory).
-const MAX_STACK_BYTES: usize = 512 << 10;
-/// Bytes of it that every call starts with.
-const MIN_STACK_BYTES: usize = 8 << 10;
+/// All of the module is translated when it is loaded (3.2 bytes per byte for one of 700 KB).
+#[cfg(not(feature = "lazy-guest"))]
+const SIZES: Sizes = Sizes {
+    translation_factor: 6,
+    translation_bytes: 256 << 10,
+    max_recursion: 1000,
+    max_stack_bytes: 512 << 10,
+    min_stack_bytes: 8 << 10,
+    mode: CompilationMode::Eager,
+};
+
+/// Functions are translated when they are called first. Their code is copied meanwhile.
+#[cfg(feature = "lazy-guest")]
+const SIZES: Sizes = Sizes {
+    translation_factor: 2,
+    translation_bytes: 32 << 10,
+    max_recursion: 128,
+    max_stack_bytes: 32 << 10,
+    min_stack_bytes: 2 << 10,
+    mode: CompilationMode::LazyTranslation,
+};
 
 /// A guest that sessions can be opened with, from any thread.
 pub struct LoadedGuest {
@@ -45,18 +74,25 @@ fn config() -> Config {
     let mut config = Config::default();
     config
         .consume_fuel(true)
-        // Running out of fuel cannot be resumed while a function is translated lazily.
-        .compilation_mode(CompilationMode::Eager)
+        .compilation_mode(SIZES.mode)
+        // Running out of fuel cannot be resumed while a function is translated, so translating costs none: it happens once.
+        .fuel_cost(CustomFuelCosts {
+            fuel_per_bytes_translated: 0,
+            fuel_per_bytes_validated: 0,
+            // wasmi's own.
+            bytes_copied_per_fuel: 64,
+        })
         .enforced_limits(EnforcedLimits::strict())
         .ignore_custom_sections(true)
         // A start function would run before limits and fuel are in place.
         .allow_start_fn(false)
-        .wasm_multi_memory(false)
         .set_max_cached_stacks(1);
+    #[cfg(feature = "validate")]
+    config.wasm_multi_memory(false);
     config
-        .set_min_stack_height(MIN_STACK_BYTES)
-        .set_max_stack_height(MAX_STACK_BYTES)
-        .set_max_recursion_depth(MAX_RECURSION);
+        .set_min_stack_height(SIZES.min_stack_bytes)
+        .set_max_stack_height(SIZES.max_stack_bytes)
+        .set_max_recursion_depth(SIZES.max_recursion);
     config
 }
 
@@ -67,7 +103,28 @@ impl LoadedGuest {
     /// `Format` for bytes that are no WebAssembly module, or not one that can be a guest: a start
     /// function, imports that this host does not have (the message names the first), missing or
     /// mistyped exports. `Limit` for more than [`MAX_MODULE_BYTES`]. `NoMemory`.
+    /// `Unsupported` in a build without a validator.
     pub fn load(wasm: &[u8]) -> Result<Arc<Self>> {
+        if cfg!(not(feature = "validate")) {
+            bail!(
+                Unsupported,
+                "this build has no validator: it runs the guest that it was built with, and no other"
+            );
+        }
+        Self::translate(wasm)
+    }
+
+    /// The guest that comes with the library. It is validated whenever the library is tested, so builds without a validator
+    /// run it, too.
+    ///
+    /// # Errors
+    /// `NoMemory`.
+    #[cfg(feature = "embedded-guest")]
+    pub fn embedded() -> Result<Arc<Self>> {
+        Self::translate(include_bytes!("../../../guest/realm_guest.wasm"))
+    }
+
+    fn translate(wasm: &[u8]) -> Result<Arc<Self>> {
         if wasm.len() > MAX_MODULE_BYTES {
             bail!(
                 Limit,
@@ -83,7 +140,7 @@ impl LoadedGuest {
             );
         }
         drop(try_vec::<u8>(
-            wasm.len() * TRANSLATION_FACTOR + (256 << 10),
+            wasm.len() * SIZES.translation_factor + SIZES.translation_bytes,
             "bytes of translated guest",
         )?);
         let Exposed { bytes, count } = globals::expose(wasm)?;

@@ -7,9 +7,9 @@
 /// Sets the thread's floating-point environment to the one the numerics are defined in, and puts the
 /// former one back when dropped.
 ///
-/// x86 (SSE) and AArch64. Elsewhere it does nothing: RISC-V instructions that the compiler emits
-/// round as `frm` says, and nothing but `fesetround` changes that; 32-bit Arm has no portable way to
-/// name the register without knowing that there is a floating-point unit.
+/// x86 (SSE), AArch64, and Cortex-M with a floating-point unit. Elsewhere it does nothing: RISC-V instructions that the
+/// compiler emits round as `frm` says, and nothing but `fesetround` changes that; of other 32-bit Arm targets it is not
+/// known that they have the register.
 ///
 /// **Threads**: the guard belongs to the thread that made it.
 #[must_use = "the environment is restored as soon as the guard is dropped"]
@@ -94,10 +94,41 @@ mod word {
     }
 }
 
+#[cfg(arm_fma)]
+mod word {
+    use core::arch::asm;
+
+    /// To nearest, no FZ, no FZ16, no alternative half format, no default NaN; status flags clear.
+    pub(super) const fn wanted() -> u64 {
+        0
+    }
+
+    /// The bits that are settings: AHP, DN, FZ, RMode, FZ16.
+    const SETTINGS: u32 = 0x07c8_0000;
+
+    pub(super) fn read() -> u64 {
+        let word: u32;
+        // SAFETY: reads FPSCR, which is there (`build.rs`).
+        unsafe { asm!("vmrs {}, fpscr", out(reg) word, options(nomem, nostack, preserves_flags)) };
+        u64::from(word & SETTINGS)
+    }
+
+    pub(super) fn write(word: u64) {
+        // What is no setting stays: the loop counter of vector instructions is there, too.
+        // SAFETY: reads and writes FPSCR, with settings that are zero or were there before.
+        unsafe {
+            asm!("vmrs {word}, fpscr", "bic {word}, {word}, {mask}", "orr {word}, {word}, {new}", "vmsr fpscr, {word}",
+                word = out(reg) _, mask = in(reg) SETTINGS, new = in(reg) word as u32,
+                options(nomem, nostack));
+        };
+    }
+}
+
 #[cfg(not(any(
     target_arch = "x86_64",
     all(target_arch = "x86", target_feature = "sse2"),
-    target_arch = "aarch64"
+    target_arch = "aarch64",
+    arm_fma
 )))]
 mod word {
     pub(super) const fn wanted() -> u64 {

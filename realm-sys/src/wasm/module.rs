@@ -61,6 +61,7 @@ fn config(options: &ModuleOptions<'_>) -> Result<Config> {
         );
     }
     let depth = or(u64::from(options.max_call_depth), u64::from(MAX_CALL_DEPTH));
+    #[cfg(feature = "validate")]
     let later = !options.only_1_1;
     let mut config = Config::default();
     config
@@ -68,6 +69,10 @@ fn config(options: &ModuleOptions<'_>) -> Result<Config> {
         // What a call costs must not depend on whether it is the first.
         .compilation_mode(CompilationMode::Eager)
         .ignore_custom_sections(true)
+        .set_max_cached_stacks(1);
+    // Without a validator nothing is loaded, so nothing needs to be refused.
+    #[cfg(feature = "validate")]
+    config
         // One memory each: the functions that read and write it need not name it.
         .wasm_multi_memory(false)
         .wasm_mutable_global(true)
@@ -77,8 +82,7 @@ fn config(options: &ModuleOptions<'_>) -> Result<Config> {
         .wasm_bulk_memory(later)
         .wasm_reference_types(later)
         .wasm_tail_call(later)
-        .wasm_extended_const(later)
-        .set_max_cached_stacks(1);
+        .wasm_extended_const(later);
     config
         .set_min_stack_height(MIN_STACK_BYTES as usize)
         .set_max_stack_height(stack as usize)
@@ -127,7 +131,14 @@ impl LoadedModule {
     /// # Errors
     /// `Format` for bytes that are no valid WebAssembly module, or use a proposal that is off;
     /// `Limit` if there are too many; `NoMemory`; `InvalidArgument` for options out of range.
+    /// `Unsupported` in a build without a validator.
     pub fn load(wasm: &[u8], options: &ModuleOptions<'_>) -> Result<Arc<Self>> {
+        if cfg!(not(feature = "validate")) {
+            bail!(
+                Unsupported,
+                "this build has no validator, so it runs no modules"
+            );
+        }
         let most = match options.max_module_bytes {
             0 => MAX_MODULE_BYTES,
             bytes => bytes,

@@ -1,0 +1,17 @@
+//! Finds what the language cannot tell about a target: whether a 32-bit Arm has a floating-point unit with a fused multiply-add.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(arm_fma)");
+    let target = env::var("TARGET").unwrap_or_default();
+    // Cortex-M4F, M7, M33 and later. Those of ARMv7-A and R (VFPv3) do not all have one.
+    if ["thumbv7em-", "thumbv8m.main-"]
+        .iter()
+        .any(|family| target.starts_with(family))
+        && target.ends_with("eabihf")
+    {
+        println!("cargo::rustc-cfg=arm_fma");
+    }
+}
