@@ -7,7 +7,11 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(arm_fma)");
     let target = env::var("TARGET").unwrap_or_default();
     // Cortex-M4F, M7, M33 and later. Those of ARMv7-A and R (VFPv3) do not all have one.
-    if ["thumbv7em-", "thumbv8m.main-"].iter().any(|family| target.starts_with(family)) && target.ends_with("eabihf") {
+    if ["thumbv7em-", "thumbv8m.main-"]
+        .iter()
+        .any(|family| target.starts_with(family))
+        && target.ends_with("eabihf")
+    {
         println!("cargo::rustc-cfg=arm_fma");
     }
 }

@@ -14,7 +14,10 @@ use crate::error::{Result, try_vec};
 use crate::store::{Sha256Digest, sha256};
 use crate::{bail, err};
 use alloc::sync::Arc;
-use wasmi::{CompilationMode, Config, CustomFuelCosts, EnforcedLimits, Engine, ExternType, Linker, Module, ValType};
+use wasmi::{
+    CompilationMode, Config, CustomFuelCosts, EnforcedLimits, Engine, ExternType, Linker, Module,
+    ValType,
+};
 
 /// The largest module that is loaded, in bytes. The guest that comes with the library has a tenth.
 pub const MAX_MODULE_BYTES: usize = 4 << 20;

@@ -180,6 +180,52 @@ pub trait Isa: Copy {
     fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32;
 }
 
+/// The fused multiply-add of Cortex-M, in functions: inline assembly has no names for single-precision registers where
+/// there are no double-precision ones. The assembler has to be told as well. `build.rs` has found that every processor of the target has the instruction.
+#[cfg(arm_fma)]
+mod arm {
+    use core::arch::naked_asm;
+
+    /// `a * b + c`, in s0, s1 and s2.
+    #[unsafe(naked)]
+    pub(super) extern "C" fn fma(a: f32, b: f32, c: f32) -> f32 {
+        naked_asm!(
+            ".fpu fpv4-sp-d16",
+            "vfma.f32 s2, s0, s1",
+            "vmov.f32 s0, s2",
+            "bx lr"
+        )
+    }
+
+    /// `c += a * b`, lane by lane. Four at a time: s16 and above would have to be kept for the caller.
+    ///
+    /// # Safety
+    /// Pointers to 16 floats each, aligned to 4; `c` overlaps neither of the others.
+    #[unsafe(naked)]
+    pub(super) unsafe extern "C" fn fmas(
+        c: *mut [f32; 16],
+        a: *const [f32; 16],
+        b: *const [f32; 16],
+    ) {
+        naked_asm!(
+            ".fpu fpv4-sp-d16",
+            "movs r3, #4",
+            "2:",
+            "vldmia r0, {{s0-s3}}",
+            "vldmia r1!, {{s4-s7}}",
+            "vldmia r2!, {{s8-s11}}",
+            "vfma.f32 s0, s4, s8",
+            "vfma.f32 s1, s5, s9",
+            "vfma.f32 s2, s6, s10",
+            "vfma.f32 s3, s7, s11",
+            "vstmia r0!, {{s0-s3}}",
+            "subs r3, #1",
+            "bne 2b",
+            "bx lr",
+        )
+    }
+}
+
 /// The baseline of the target, with hardware FMA where the baseline has it.
 #[derive(Clone, Copy)]
 pub struct Native;
@@ -197,13 +243,7 @@ impl Isa for Native {
     #[cfg(arm_fma)]
     #[inline(always)]
     fn fma(self, a: f32, b: f32, c: f32) -> f32 {
-        let mut sum = c;
-        // SAFETY: arithmetic on registers; `build.rs` has found that every processor of the target has the instruction.
-        unsafe {
-            core::arch::asm!("vfma.f32 {}, {}, {}", inout(sreg) sum, in(sreg) a, in(sreg) b,
-                options(pure, nomem, nostack, preserves_flags));
-        }
-        sum
+        arm::fma(a, b, c)
     }
 
     #[cfg(not(any(target_arch = "aarch64", arm_fma)))]
@@ -259,6 +299,15 @@ impl Isa for Native {
         a
     }
 
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn fmas(self, a: [f32; 16], b: [f32; 16], mut c: [f32; 16]) -> [f32; 16] {
+        // SAFETY: three arrays of 16.
+        unsafe { arm::fmas(&mut c, &a, &b) };
+        c
+    }
+
+    #[cfg(not(arm_fma))]
     #[inline(always)]
     fn fmas(self, a: [f32; 16], b: [f32; 16], mut c: [f32; 16]) -> [f32; 16] {
         for ((c, a), b) in c.iter_mut().zip(a).zip(b) {
