@@ -46,17 +46,17 @@ static tool_counts prompts = {{512}, 1}, gens = {{128}, 1}, threads = {{1}, 1},
 static uint32_t repetitions = 5;
 
 static const tool_option options[] = {
-    {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
+    {"--model", "-m", TOOL_NAME, &model_path, 0, 0},
     {"--n-prompt", "-p", TOOL_COUNTS, &prompts, 0, 1 << 24},
     {"--n-gen", "-n", TOOL_COUNTS, &gens, 0, 1 << 24},
     {"--n-depth", "-d", TOOL_COUNTS, &depths, 0, 1 << 24},
     {"--parallel", "-np", TOOL_COUNTS, &parallels, 1, 1024},
     {"--threads", "-t", TOOL_COUNTS, &threads, 1, 1024},
     {"--repetitions", "-r", TOOL_COUNT, &repetitions, 1, REPETITIONS_MAX},
-    {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
-    {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
+    {"--backend", NULL, TOOL_NAME, &backend, 0, 0},
+    {"--isa", NULL, TOOL_NAME, &isa, 0, 0},
     TOOL_MMAP_OPTIONS,
-    {"--output", "-o", TOOL_TEXT, &output, 0, 0},
+    {"--output", "-o", TOOL_NAME, &output, 0, 0},
 };
 
 /* ---- the model ---- */

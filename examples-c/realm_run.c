@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tool.h"
@@ -39,7 +40,14 @@ static const char help[] =
     "  -c, --ctx N              room for N tokens, prompt included (default: the guest's)\n"
     "  -t, --threads N          threads to use (default 1)\n"
     "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
-    "      --top-k K  --top-p P  --min-p P  --repeat-penalty R  --seed S\n"
+    "      --top-k K  --top-p P  --min-p P  --repeat-penalty R\n"
+    "      --typical P  --top-nsigma N  --xtc-probability P  --xtc-threshold P  --dynatemp-range R\n"
+    "      --dynatemp-exp E  --mirostat 1|2  --mirostat-ent TAU  --mirostat-lr ETA\n"
+    "      --repeat-last-n N  --frequency-penalty F  --presence-penalty F\n"
+    "      --dry-multiplier M  --dry-base B  --dry-allowed-length N  --dry-penalty-last-n N\n"
+    "                           further samplers (guest/README.md); --param samplers=... orders them\n"
+    "      --seed S             what random choices begin with (default 0; -1: another one each time,\n"
+    "                           which is printed to stderr so that it can be given again)\n"
     "      --ignore-eos         do not stop at the end token\n"
     "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
@@ -52,22 +60,24 @@ static const char help[] =
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
     "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
+    "      --embedding-out FILE write the embedding of the prompt (models that make embeddings; likewise)\n"
     "      --ids-out            print the generated token ids instead of text\n"
+    "  -v, --verbose            the guest's log on stderr, debug messages too\n"
     "      --stats json         measurements as the last line on stderr\n"
     "  -h, --help   --version\n";
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
-static const char *logits_path, *stats_format, *kv_type;
-static int raw, chat, ignore_eos, ids_out, hash;
+static const char *logits_path, *embedding_path, *stats_format, *kv_type;
+static int raw, chat, ignore_eos, ids_out, hash, verbose;
 static uint32_t thread_count = 1, budget_us = 0;
 
 /* Moved between two tokens: a few milliseconds. */
 #define SETTLE_BYTES ((size_t)16 << 20)
 
 static const tool_option options[] = {
-    {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
+    {"--model", "-m", TOOL_NAME, &model_path, 0, 0},
     {"--prompt", "-p", TOOL_TEXT, &prompt_text, 0, 0},
-    {"--file", "-f", TOOL_TEXT, &prompt_file, 0, 0},
+    {"--file", "-f", TOOL_NAME, &prompt_file, 0, 0},
     {"--ids", NULL, TOOL_TEXT, &prompt_ids, 0, 0},
     {"--raw", NULL, TOOL_FLAG, &raw, 0, 0},
     {"--chat", NULL, TOOL_FLAG, &chat, 0, 0},
@@ -79,19 +89,37 @@ static const tool_option options[] = {
     {"--top-p", NULL, TOOL_PARAM, "top_p", 0, 1},
     {"--min-p", NULL, TOOL_PARAM, "min_p", 0, 1},
     {"--repeat-penalty", NULL, TOOL_PARAM, "repeat_penalty", 0.001, 1000},
+    {"--typical", NULL, TOOL_PARAM, "typical_p", 0, 1},
+    {"--top-nsigma", NULL, TOOL_PARAM, "top_n_sigma", -1, 1000},
+    {"--xtc-probability", NULL, TOOL_PARAM, "xtc_probability", 0, 1},
+    {"--xtc-threshold", NULL, TOOL_PARAM, "xtc_threshold", 0, 1},
+    {"--dynatemp-range", NULL, TOOL_PARAM, "dynatemp_range", 0, 1000},
+    {"--dynatemp-exp", NULL, TOOL_PARAM, "dynatemp_exponent", 0, 1000},
+    {"--mirostat", NULL, TOOL_WHOLE_PARAM, "mirostat", 0, 2},
+    {"--mirostat-ent", NULL, TOOL_PARAM, "mirostat_tau", 0, 1000},
+    {"--mirostat-lr", NULL, TOOL_PARAM, "mirostat_eta", 0, 1000},
+    {"--repeat-last-n", NULL, TOOL_WHOLE_PARAM, "repeat_last_n", -1, 16777216},
+    {"--frequency-penalty", NULL, TOOL_PARAM, "frequency_penalty", -1000, 1000},
+    {"--presence-penalty", NULL, TOOL_PARAM, "presence_penalty", -1000, 1000},
+    {"--dry-multiplier", NULL, TOOL_PARAM, "dry_multiplier", 0, 1000},
+    {"--dry-base", NULL, TOOL_PARAM, "dry_base", 0, 1000},
+    {"--dry-allowed-length", NULL, TOOL_WHOLE_PARAM, "dry_allowed_length", 1, 16777216},
+    {"--dry-penalty-last-n", NULL, TOOL_WHOLE_PARAM, "dry_penalty_last_n", -1, 16777216},
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
-    {"--kv-type", NULL, TOOL_TEXT, &kv_type, 0, 0},
+    {"--kv-type", NULL, TOOL_NAME, &kv_type, 0, 0},
     {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
-    {"--backend", NULL, TOOL_TEXT, &backend, 0, 0},
-    {"--isa", NULL, TOOL_TEXT, &isa, 0, 0},
+    {"--backend", NULL, TOOL_NAME, &backend, 0, 0},
+    {"--isa", NULL, TOOL_NAME, &isa, 0, 0},
     TOOL_MMAP_OPTIONS,
-    {"--guest", NULL, TOOL_TEXT, &guest_path, 0, 0},
+    {"--guest", NULL, TOOL_NAME, &guest_path, 0, 0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
-    {"--logits-out", NULL, TOOL_TEXT, &logits_path, 0, 0},
+    {"--logits-out", NULL, TOOL_NAME, &logits_path, 0, 0},
+    {"--embedding-out", NULL, TOOL_NAME, &embedding_path, 0, 0},
     {"--ids-out", NULL, TOOL_FLAG, &ids_out, 0, 0},
-    {"--stats", NULL, TOOL_TEXT, &stats_format, 0, 0},
+    {"--verbose", "-v", TOOL_FLAG, &verbose, 0, 0},
+    {"--stats", NULL, TOOL_NAME, &stats_format, 0, 0},
 };
 
 /* What --stats reports and the library does not count. */
@@ -99,6 +127,13 @@ static struct {
     double load_ms, hash_ms;
     uint64_t tokens; /* events that carried a token */
 } measured;
+
+/* Takes the guest's log with --verbose. */
+static void guest_log(void *ctx, int32_t level, const char *text, size_t bytes) {
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    (void)ctx;
+    fprintf(stderr, "realm-run: %s: %.*s\n", names[level < 0 || level > 3 ? 3 : level], (int)bytes, text);
+}
 
 /* ---- Ctrl-C ---- */
 
@@ -176,11 +211,11 @@ static void check_options(void) {
     if (prompts > 1) {
         tool_misuse("-p, -f and --ids exclude each other");
     }
-    if (prompts == 0 && (model_path != NULL || raw)) {
-        tool_misuse("no prompt: give -p, -f or --ids");
-    }
     if (raw && chat) {
         tool_misuse("--raw and --chat exclude each other");
+    }
+    if (prompts == 0 && (model_path != NULL || raw)) {
+        tool_misuse("no prompt: give -p, -f or --ids");
     }
     if (stats_format != NULL && strcmp(stats_format, "json") != 0) {
         tool_misuse("--stats: '%s' is not a format, 'json' is", stats_format);
@@ -190,6 +225,21 @@ static void check_options(void) {
     }
     if (kv_type != NULL) {
         tool_param_set("kv_type", kv_type);
+    }
+}
+
+/* A seed of -1 asks for one that nobody chose, as elsewhere. A guest has no randomness of its own, so it is drawn here, and
+ * told, because a text that cannot be had again is of little use. */
+static void draw_seed(void) {
+    static char text[16];
+    for (size_t i = 0; i < tool_param_count; i++) {
+        if (strcmp(tool_params[i].key, "seed") == 0 && strtod(tool_params[i].value, NULL) == -1) {
+            uint64_t bits = (uint64_t)time(NULL) << 32 ^ (uint64_t)(tool_now_ms() * 1e6) ^ (uint64_t)getpid() << 16;
+            bits *= 0x9e3779b97f4a7c15u; /* so that each of them shows in the upper half */
+            (void)snprintf(text, sizeof text, "%" PRIu32, (uint32_t)(bits >> 32));
+            fprintf(stderr, "realm-run: seed %s\n", text);
+            tool_params[i].value = text;
+        }
     }
 }
 
@@ -235,7 +285,9 @@ static realm_guest *load_guest(void) {
     if (guest_path != NULL) {
         size_t bytes = 0;
         char *wasm = tool_read_file(guest_path, &bytes);
-        tool_check(realm_guest_load(wasm, bytes, &guest, &error), &error);
+        if (realm_guest_load(wasm, bytes, &guest, &error) < 0) {
+            tool_die("%s: %s", guest_path, error.message);
+        }
         free(wasm);
     }
     return guest;
@@ -250,25 +302,31 @@ static realm_session *open_session(realm_runtime *runtime, const realm_guest *gu
     session_options.params = tool_params;
     session_options.param_count = tool_param_count;
     session_options.thread_count = thread_count;
+    if (verbose) {
+        session_options.log = guest_log;
+    }
     tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
     return session;
 }
 
-static void write_logits(realm_session *session) {
+/* What realm_session_logits and realm_session_embedding have in common. */
+typedef realm_status (*read_floats)(realm_session *, float *, size_t, size_t *, realm_error *);
+
+static void write_floats(realm_session *session, read_floats read, const char *path) {
     size_t count = 0;
     realm_error error = {0, ""};
-    realm_status status = realm_session_logits(session, NULL, 0, &count, &error);
+    realm_status status = read(session, NULL, 0, &count, &error);
     if (status != REALM_STATUS_BUFFER_TOO_SMALL) {
         tool_check(status, &error);
     }
     float *values = (float *)calloc(count > 0 ? count : 1, sizeof *values);
     if (values == NULL) {
-        tool_die("no memory for %zu logits", count);
+        tool_die("no memory for %zu numbers", count);
     }
-    tool_check(realm_session_logits(session, values, count, &count, &error), &error);
-    FILE *file = fopen(logits_path, "wb");
+    tool_check(read(session, values, count, &count, &error), &error);
+    FILE *file = fopen(path, "wb");
     if (file == NULL) {
-        tool_die("cannot open %s: %s", logits_path, strerror(errno));
+        tool_die("cannot open %s: %s", path, strerror(errno));
     }
     size_t written = 0;
     for (size_t i = 0; i < count; i++) {
@@ -279,7 +337,7 @@ static void write_logits(realm_session *session) {
         written += fwrite(bytes, sizeof bytes, 1, file);
     }
     if (fclose(file) != 0 || written != count) {
-        tool_die("cannot write %s", logits_path);
+        tool_die("cannot write %s", path);
     }
     free(values);
 }
@@ -289,7 +347,10 @@ static void write_logits(realm_session *session) {
 static void at_end_of_prompt(realm_session *session) {
     tool_bar("prompt", 1, 1);
     if (logits_path != NULL) {
-        write_logits(session);
+        write_floats(session, realm_session_logits, logits_path);
+    }
+    if (embedding_path != NULL) {
+        write_floats(session, realm_session_embedding, embedding_path);
     }
 }
 
@@ -400,7 +461,11 @@ int main(int argc, char **argv) {
     }
     if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
         p.kind = REALM_INPUT_CHAT;
+        if (p.bytes == 0) {
+            tool_misuse("the prompt is empty, and a chat begins with a message (--raw begins with nothing)");
+        }
     }
+    draw_seed();
     tool_isa(isa);
     realm_runtime *runtime = tool_runtime(thread_count);
     realm_guest *guest = load_guest();

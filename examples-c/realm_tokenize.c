@@ -27,9 +27,9 @@ static const char *model_path, *text_arg, *file_arg;
 static int ids_only, no_bos, no_special;
 
 static const tool_option options[] = {
-    {"--model", "-m", TOOL_TEXT, &model_path, 0, 0},
+    {"--model", "-m", TOOL_NAME, &model_path, 0, 0},
     {"--prompt", "-p", TOOL_TEXT, &text_arg, 0, 0},
-    {"--file", "-f", TOOL_TEXT, &file_arg, 0, 0},
+    {"--file", "-f", TOOL_NAME, &file_arg, 0, 0},
     {"--ids", NULL, TOOL_FLAG, &ids_only, 0, 0},
     {"--no-bos", NULL, TOOL_FLAG, &no_bos, 0, 0},
     {"--no-special", NULL, TOOL_FLAG, &no_special, 0, 0},
@@ -75,8 +75,11 @@ int main(int argc, char **argv) {
     if (model_path == NULL) {
         tool_misuse("no model: give -m");
     }
-    if ((text_arg != NULL) == (file_arg != NULL)) {
-        tool_misuse("give either -p or -f");
+    if (text_arg == NULL && file_arg == NULL) {
+        tool_misuse("no text: give -p or -f");
+    }
+    if (text_arg != NULL && file_arg != NULL) {
+        tool_misuse("-p and -f exclude each other");
     }
     tool_model_load(model_path, MODEL_ID);
     if (file_arg != NULL) {

@@ -54,10 +54,7 @@ void tool_misuse(const char *format, ...) {
 
 void tool_check(realm_status status, const realm_error *error) {
     if (status < 0) {
-        if (error->message[0] != '\0') {
-            tool_die("%s (%s)", error->message, realm_status_name(status));
-        }
-        tool_die("%s", realm_status_name(status));
+        tool_die("%s", error->message[0] != '\0' ? error->message : realm_status_name(status));
     }
 }
 
@@ -81,47 +78,47 @@ void tool_param_set(const char *key, const char *value) {
     tool_param_count++;
 }
 
-static double read_number(const tool_option *o, const char *text, char **end) {
-    double value;
-    /* strtod also knows blanks, hexadecimal and "nan", which here would be slips of the hand. */
-    if (text[0] == '\0' || strspn(text, "+-.0123456789eE,") != strlen(text)) {
-        tool_misuse("%s: '%s' is not a number", o->name, text);
-    }
-    errno = 0;
-    value = strtod(text, end);
-    if (*end == text || errno != 0 || !isfinite(value)) {
-        tool_misuse("%s: '%s' is not a number", o->name, text);
-    }
-    if (value < o->low || value > o->high) {
-        tool_misuse("%s: %s is not between %.10g and %.10g", o->name, text, o->low, o->high);
-    }
-    return value;
+/* What is wrong with a number: the text that was given, all of it, and what would have been right. */
+static void not_a_number(const tool_option *o, const char *text) {
+    const int whole = o->kind != TOOL_PARAM;
+    tool_misuse("%s: '%s' is not a %s from %.10g to %.10g%s", o->name, text, whole ? "whole number" : "number",
+                o->low, o->high, o->kind == TOOL_COUNTS ? ", or several with commas between them" : "");
 }
 
-static double read_whole_number(const tool_option *o, const char *text, char **end) {
-    const double value = read_number(o, text, end);
-    if (value != floor(value)) {
-        tool_misuse("%s: '%s' is not a whole number", o->name, text);
+/* Reads one number at `at`, a place in `text`; returns what comes behind it. */
+static const char *read_number(const tool_option *o, const char *text, const char *at, double *value) {
+    char *end = NULL;
+    /* strtod also knows blanks, hexadecimal and "nan", which here would be slips of the hand. */
+    if (at[0] == '\0' || strspn(at, "+-.0123456789eE,") != strlen(at)) {
+        not_a_number(o, text);
     }
-    return value;
+    errno = 0;
+    *value = strtod(at, &end);
+    if (end == at || errno != 0 || !(*value >= o->low && *value <= o->high) ||
+        (o->kind != TOOL_PARAM && *value != floor(*value))) {
+        not_a_number(o, text);
+    }
+    return end;
 }
 
 static void set_counts(const tool_option *o, const char *text) {
     tool_counts *counts = (tool_counts *)(uintptr_t)o->target;
+    const char *at = text;
     counts->count = 0;
     for (;;) {
-        char *end = NULL;
+        double value;
         if (counts->count == TOOL_COUNTS_MAX) {
             tool_misuse("%s: at most %d numbers", o->name, TOOL_COUNTS_MAX);
         }
-        counts->value[counts->count++] = (uint32_t)read_whole_number(o, text, &end);
-        if (*end == '\0') {
+        at = read_number(o, text, at, &value);
+        counts->value[counts->count++] = (uint32_t)value;
+        if (*at == '\0') {
             return;
         }
-        if (*end != ',') {
-            tool_misuse("%s: '%s' is not a list of numbers", o->name, text);
+        if (*at != ',') {
+            not_a_number(o, text);
         }
-        text = end + 1;
+        at++;
     }
 }
 
@@ -140,11 +137,17 @@ static void set_pair(const tool_option *o, const char *text) {
 }
 
 static void set_option(const tool_option *o, const char *text) {
-    char *end = NULL;
     double value;
     switch (o->kind) {
     case TOOL_FLAG:
         *(int *)(uintptr_t)o->target = 1;
+        return;
+    case TOOL_NAME:
+        /* Usually a variable of a shell that is not set. */
+        if (text[0] == '\0') {
+            tool_misuse("%s: the value is empty", o->name);
+        }
+        *(const char **)(uintptr_t)o->target = text;
         return;
     case TOOL_TEXT:
         *(const char **)(uintptr_t)o->target = text;
@@ -155,16 +158,11 @@ static void set_option(const tool_option *o, const char *text) {
     case TOOL_PAIR:
         set_pair(o, text);
         return;
-    case TOOL_COUNT:
-    case TOOL_WHOLE_PARAM:
-        value = read_whole_number(o, text, &end);
-        break;
     default:
-        value = read_number(o, text, &end);
         break;
     }
-    if (*end != '\0') {
-        tool_misuse("%s: '%s' is not a number", o->name, text);
+    if (*read_number(o, text, text, &value) != '\0') {
+        not_a_number(o, text);
     }
     if (o->kind == TOOL_COUNT) {
         *(uint32_t *)(uintptr_t)o->target = (uint32_t)value;
@@ -307,9 +305,8 @@ static void register_parts(const char *what, const realm_bytes *parts, size_t co
     source.part_count = count;
     source.id = id;
     source.release = release;
-    const realm_status status = realm_model_register(NULL, &source, &id, &error);
-    if (status < 0) {
-        tool_die("%s: %s (%s)", what, error.message, realm_status_name(status));
+    if (realm_model_register(NULL, &source, &id, &error) < 0) {
+        tool_die("%s: %s", what, error.message);
     }
 }
 

@@ -33,6 +33,7 @@ void tool_check(realm_status status, const realm_error *error);
 typedef enum tool_kind {
     TOOL_FLAG,   /* target: int, set to 1 */
     TOOL_TEXT,   /* target: const char * */
+    TOOL_NAME,   /* the same, and not empty */
     TOOL_COUNT,  /* target: uint32_t, whole number from `low` to `high` */
     TOOL_COUNTS, /* target: tool_counts, numbers as TOOL_COUNT, separated by commas */
     TOOL_PARAM,  /* a number from `low` to `high`, kept as text; `target` is the parameter's name */

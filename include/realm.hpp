@@ -547,6 +547,12 @@ public:
             return realm_session_logits(c(), data, room, size, error);
         });
     }
+    // The same, of a model that makes embeddings.
+    template <class Vector> result<void> embedding(Vector &out) {
+        return detail::fill<float>(out, [this](float *data, std::size_t room, std::size_t *size, realm_error *error) {
+            return realm_session_embedding(c(), data, room, size, error);
+        });
+    }
     // Tokens in the context, and back to fewer, between turns.
     result<std::uint32_t> position() const noexcept {
         realm::error error;

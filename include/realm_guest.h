@@ -197,6 +197,7 @@ enum {
     REALM_GUEST_OP_RMS_NORM = 2,
     REALM_GUEST_OP_NORM = 3,
     REALM_GUEST_OP_MUL_MAT = 4,
+    REALM_GUEST_OP_MUL_MAT_ID = 5,
     REALM_GUEST_OP_ROPE = 6,
     REALM_GUEST_OP_FLASH_ATTN_EXT = 7,
     REALM_GUEST_OP_GLU = 8,
@@ -212,7 +213,14 @@ enum {
     REALM_GUEST_OP_LOGIT_BIAS = 18,
     REALM_GUEST_OP_PENALTIES = 19,
     REALM_GUEST_OP_MASK = 20,
-    REALM_GUEST_OP_LOGSUMEXP = 21
+    REALM_GUEST_OP_LOGSUMEXP = 21,
+    REALM_GUEST_OP_SOFT_MAX = 22,
+    REALM_GUEST_OP_WEIGHTED_SUM = 23,
+    REALM_GUEST_OP_SSM_CONV = 24,
+    REALM_GUEST_OP_CONCAT = 25,
+    REALM_GUEST_OP_SUM_ROWS = 26,
+    REALM_GUEST_OP_DIV = 27,
+    REALM_GUEST_OP_GATHER = 28
 };
 
 /* ---- Store ------------------------------------------------------------------------------------- */
@@ -271,6 +279,11 @@ int32_t realm_token_find(uint32_t id, const char *text, uint32_t len);
 /* Returns 1 if the token ends a generation, else 0. */
 REALM_GUEST_IMPORT(realm_token_is_eog)
 int32_t realm_token_is_eog(uint32_t id, uint32_t token);
+
+/* The bytes that the token stands for, which need not be whole characters; none for control tokens. Writes at
+ * most dst_bytes. Returns how many there are. Since 0.2. */
+REALM_GUEST_IMPORT(realm_token_piece)
+int32_t realm_token_piece(uint32_t id, uint32_t token, void *dst, uint32_t dst_bytes);
 
 /* The streaming detokenizer: whole UTF-8 characters only. Each returns the bytes written; with too
  * little room (256 bytes always suffice, unless the token is longer) nothing is consumed. */

@@ -35,6 +35,7 @@ mod sys {
             dst_count: usize,
         ) -> i32;
         pub fn realm_token_is_eog(id: u32, token: u32) -> i32;
+        pub fn realm_token_piece(id: u32, token: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_detok_reset() -> i32;
         pub fn realm_detok_push(token: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_detok_flush(dst: *mut u8, dst_bytes: usize) -> i32;
@@ -93,6 +94,8 @@ pub mod kind {
     pub const META_U32: u32 = 4;
     /// Metadata: f32.
     pub const META_F32: u32 = 6;
+    /// Metadata: bool.
+    pub const META_BOOL: u32 = 7;
     /// Metadata: string.
     pub const META_STRING: u32 = 8;
 }
@@ -263,6 +266,24 @@ pub fn meta_f32(id: u32, key: &str) -> Result<Option<f32>> {
     Ok(optional(result)?.map(|_| f32::from_le_bytes(out)))
 }
 
+/// A metadata truth value, or an element of an array of them (`index` -1: the value itself); None if the key is missing.
+pub fn meta_bool(id: u32, key: &str, index: i32) -> Result<Option<bool>> {
+    let mut out = [0u8; 1];
+    // SAFETY: all pointers and lengths are those of live objects.
+    let result = unsafe {
+        sys::realm_meta_get(
+            id,
+            key.as_ptr(),
+            key.len(),
+            index,
+            kind::META_BOOL,
+            out.as_mut_ptr(),
+            1,
+        )
+    };
+    Ok(optional(result)?.map(|_| out != [0]))
+}
+
 /// A metadata string; None if the key is missing.
 pub fn meta_string(id: u32, key: &str) -> Result<Option<String>> {
     let bytes = read_all(|dst, room| {
@@ -401,6 +422,21 @@ pub fn is_eog(id: u32, token: u32) -> bool {
     unsafe { sys::realm_token_is_eog(id, token) == 1 }
 }
 
+/// Appends the first bytes that a token stands for, at most 256 of them, to `out`.
+pub fn piece(id: u32, token: u32, out: &mut Vec<u8>) -> Result<()> {
+    const ROOM: usize = 256;
+    if out.try_reserve(ROOM).is_err() {
+        return Err(Fail(status::NO_MEMORY));
+    }
+    // SAFETY: `out` has ROOM bytes behind its length, and the host writes at most so many.
+    unsafe {
+        let dst = out.as_mut_ptr().add(out.len());
+        let size = check(sys::realm_token_piece(id, token, dst, ROOM))? as usize;
+        out.set_len(out.len() + size.min(ROOM));
+    }
+    Ok(())
+}
+
 /// Forgets an incomplete character of the turn before.
 pub fn detok_reset() {
     // SAFETY: no pointers.
@@ -485,6 +521,12 @@ pub fn logprob(value: f32) -> Result<()> {
 pub fn publish_logits(buffer: u32) -> Result<()> {
     // SAFETY: no pointers.
     check(unsafe { sys::realm_publish(1, buffer) }).map(drop)
+}
+
+/// Lets the host read an embedding from this buffer.
+pub fn publish_embedding(buffer: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { sys::realm_publish(2, buffer) }).map(drop)
 }
 
 /// Reports prefill progress in tokens.

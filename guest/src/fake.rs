@@ -193,6 +193,12 @@ mod imports {
             ids.len() as i32
         }
         realm_token_is_eog(h, id: u32, token: u32) { i32::from(token == EOS) }
+        realm_token_piece(h, id: u32, token: u32, dst: *mut u8, room: usize) {
+            match u8::try_from(token) {
+                Ok(byte) => put(&[byte], dst, room),
+                Err(_) => 0,
+            }
+        }
         realm_detok_reset(h) { 0 }
         realm_detok_push(h, token: u32, dst: *mut u8, room: usize) {
             match u8::try_from(token) {

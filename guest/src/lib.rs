@@ -21,6 +21,7 @@ extern crate alloc;
 pub mod abi;
 pub mod arch;
 pub mod chat;
+pub mod embed;
 #[cfg(not(target_arch = "wasm32"))]
 mod fake;
 #[cfg(target_arch = "wasm32")]
@@ -28,6 +29,7 @@ mod heap;
 pub mod num;
 pub mod params;
 pub mod program;
+pub mod recur;
 pub mod rng;
 pub mod sample;
 pub mod session;

@@ -1,4 +1,4 @@
-//! Numbers without a standard library: square root, exponential, decimal text.
+//! Numbers without a standard library: square root, exponential, logarithm, decimal text.
 //!
 //! Everything here is plain arithmetic in a fixed order, so the same wasm gives the same bits on
 //! every host; that is what makes "same seed, same text everywhere" true.
@@ -17,6 +17,7 @@ pub fn sqrt(x: f64) -> f64 {
 }
 
 /// eˣ in f64, relative error below 1e-13; 0 below -700, +inf above 700.
+#[inline(never)]
 pub fn exp(x: f64) -> f64 {
     const LN2_HI: f64 = 6.931_471_803_691_238e-1;
     const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
@@ -44,6 +45,33 @@ pub fn exp(x: f64) -> f64 {
     let p = p * r + 1.0;
     let p = p * r + 1.0;
     p * f64::from_bits(((1023 + i64::from(k)) as u64) << 52)
+}
+
+/// ln x for normal x > 0, relative error below 1e-14; -inf for anything else.
+#[inline(never)]
+pub fn ln(x: f64) -> f64 {
+    if x.is_nan() || x < f64::MIN_POSITIVE {
+        return f64::NEG_INFINITY;
+    }
+    if x.is_infinite() {
+        return x;
+    }
+    // x = m · 2^k with m within a factor of √2 of 1.
+    let bits = x.to_bits();
+    let mut k = (bits >> 52) as i32 - 1023;
+    let mut m = f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
+    if m > core::f64::consts::SQRT_2 {
+        m *= 0.5;
+        k += 1;
+    }
+    // ln m = 2 artanh((m - 1) / (m + 1)); the argument is at most 0.172, so the term after the last is below 1e-17.
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let mut p = 0.0;
+    for n in (0..10).rev() {
+        p = p * z + 1.0 / f64::from(2 * n + 1);
+    }
+    f64::from(k) * core::f64::consts::LN_2 + 2.0 * s * p
 }
 
 /// A decimal integer with an optional sign; None if anything else is in the text or it overflows.
@@ -122,7 +150,16 @@ mod tests {
             let x = f64::from(i) * 0.11;
             assert!((exp(x) / x.exp() - 1.0).abs() < 1e-13, "{x}");
             let y = x * x + 1e-9;
+            assert!(
+                (ln(y) - y.ln()).abs() <= 1e-14 * y.ln().abs().max(1e-2),
+                "{y}"
+            );
             assert!((sqrt(y) / y.sqrt() - 1.0).abs() < 1e-15, "{y}");
+        }
+        assert_eq!(ln(1.0), 0.0);
+        assert_eq!(ln(0.0), f64::NEG_INFINITY);
+        for x in [1e-6f64, 0.3, 1.0, 1.5, 4.0, 32.0, 1e9] {
+            assert!((ln(x) - x.ln()).abs() < 1e-13 * (1.0 + x.ln().abs()), "{x}");
         }
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f64::NEG_INFINITY), 0.0);

@@ -6,6 +6,7 @@
 use crate::abi::{self, Result};
 use crate::chat::Template;
 use crate::num;
+use crate::sample::mirostat;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,6 +17,71 @@ pub enum KvType {
     Auto,
     /// A ggml type id.
     Fixed(u32),
+}
+
+/// A sampler of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Repetition, frequency and presence penalties.
+    Penalties,
+    /// DRY.
+    Dry,
+    /// Top-nσ.
+    TopNSigma,
+    /// Top-k.
+    TopK,
+    /// Locally typical.
+    Typical,
+    /// Top-p.
+    TopP,
+    /// Min-p.
+    MinP,
+    /// XTC.
+    Xtc,
+    /// Temperature.
+    Temperature,
+}
+
+/// The chain as it is if nobody says otherwise, with the names that llama.cpp gives to samplers.
+const CHAIN: [(&str, Step); 9] = [
+    ("penalties", Step::Penalties),
+    ("dry", Step::Dry),
+    ("top_n_sigma", Step::TopNSigma),
+    ("top_k", Step::TopK),
+    ("typ_p", Step::Typical),
+    ("top_p", Step::TopP),
+    ("min_p", Step::MinP),
+    ("xtc", Step::Xtc),
+    ("temperature", Step::Temperature),
+];
+
+/// What DRY looks for, and how much it takes off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dry {
+    /// Penalty of a repetition of the allowed length; 0: off.
+    pub multiplier: f32,
+    /// By how much each further token multiplies it.
+    pub base: f32,
+    /// The shortest repetition that is penalized.
+    pub allowed_length: u32,
+    /// How many recent tokens are looked at; -1: the whole context.
+    pub last_n: i32,
+    /// Texts that repetitions do not reach across, none of them empty.
+    pub breakers: Vec<Vec<u8>>,
+}
+
+impl Default for Dry {
+    fn default() -> Self {
+        Self {
+            multiplier: 0.0,
+            base: 1.75,
+            allowed_length: 2,
+            last_n: -1,
+            breakers: ["\n", ":", "\"", "*"]
+                .map(|b| b.as_bytes().to_vec())
+                .to_vec(),
+        }
+    }
 }
 
 /// Everything the host may set, read at OPEN and again at every PROMPT.
@@ -45,6 +111,24 @@ pub struct Params {
     pub frequency_penalty: f32,
     /// Subtract this once; 0: off.
     pub presence_penalty: f32,
+    /// Keep the most typical candidates up to this sum of probabilities; 1: all.
+    pub typical_p: f32,
+    /// Keep candidates within so many standard deviations of the best logit; 0 or below: all.
+    pub top_n_sigma: f32,
+    /// How often XTC removes the top choices, and from which probability on they are such.
+    pub xtc_probability: f32,
+    /// See `xtc_probability`.
+    pub xtc_threshold: f32,
+    /// The temperature varies by so much with the entropy; 0: off.
+    pub dynatemp_range: f32,
+    /// The curve it follows.
+    pub dynatemp_exponent: f32,
+    /// Penalties of repetitions.
+    pub dry: Dry,
+    /// Mirostat, instead of the samplers that remove candidates.
+    pub mirostat: mirostat::Settings,
+    /// The samplers, in their order.
+    pub samplers: Vec<Step>,
     /// Seed of the sampler.
     pub seed: u32,
     /// Added to logits: (token, bias).
@@ -76,6 +160,19 @@ impl Default for Params {
             repeat_last_n: 64,
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
+            typical_p: 1.0,
+            top_n_sigma: -1.0,
+            xtc_probability: 0.0,
+            xtc_threshold: 0.1,
+            dynatemp_range: 0.0,
+            dynatemp_exponent: 1.0,
+            dry: Dry::default(),
+            mirostat: mirostat::Settings {
+                version: 0,
+                tau: 5.0,
+                eta: 0.1,
+            },
+            samplers: CHAIN.map(|(_, step)| step).to_vec(),
             seed: 0,
             logit_bias: Vec::new(),
             stop: Vec::new(),
@@ -92,7 +189,7 @@ const MAX_CTX: i64 = 1 << 24;
 const MAX_BATCH: i64 = 4096;
 /// More would make every token slow without making any text better.
 const MAX_BIASES: usize = 4096;
-const MAX_STOPS: usize = 64;
+const MAX_STRINGS: usize = 64;
 
 impl Params {
     /// Reads all parameters that are set; the others have their defaults.
@@ -114,20 +211,8 @@ impl Params {
 
     /// Sets one parameter from text; refuses unknown names and malformed or senseless values.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        let int = |min: i64, max: i64| match num::parse_int(value) {
-            Some(n) if n >= min && n <= max => Ok(n),
-            _ => Err(fail!(
-                INVALID_ARGUMENT,
-                "parameter {key} is '{value}', expected an integer from {min} to {max}"
-            )),
-        };
-        let float = |ok: fn(f32) -> bool, what: &str| match num::parse_float(value) {
-            Some(v) if v.is_finite() && ok(v) => Ok(v),
-            _ => Err(fail!(
-                INVALID_ARGUMENT,
-                "parameter {key} is '{value}', expected {what}"
-            )),
-        };
+        let int = |min, max| integer(key, value, min, max);
+        let float = |ok: fn(f32) -> bool, what: &str| number(key, value, ok, what);
         let any = |_| true;
         match key {
             "n_predict" => self.n_predict = int(-1, i64::from(i32::MAX))? as i32,
@@ -156,9 +241,27 @@ impl Params {
             "repeat_last_n" => self.repeat_last_n = int(-1, MAX_CTX)? as i32,
             "frequency_penalty" => self.frequency_penalty = float(any, "a number")?,
             "presence_penalty" => self.presence_penalty = float(any, "a number")?,
+            "typical_p" => self.typical_p = float(any, "a number")?,
+            "top_n_sigma" => self.top_n_sigma = float(any, "a number")?,
+            "xtc_probability" => self.xtc_probability = float(any, "a number")?,
+            "xtc_threshold" => self.xtc_threshold = float(any, "a number")?,
+            "dynatemp_range" => self.dynatemp_range = float(|v| v >= 0.0, "a number from 0")?,
+            "dynatemp_exponent" => self.dynatemp_exponent = float(|v| v >= 0.0, "a number from 0")?,
+            "dry_multiplier" => self.dry.multiplier = float(any, "a number")?,
+            "dry_base" => self.dry.base = float(any, "a number")?,
+            "dry_allowed_length" => self.dry.allowed_length = int(1, MAX_CTX)? as u32,
+            "dry_penalty_last_n" => self.dry.last_n = int(-1, MAX_CTX)? as i32,
+            "dry_sequence_breakers" => {
+                let lines = lines(key, value)?;
+                self.dry.breakers = lines.into_iter().map(String::into_bytes).collect();
+            }
+            "mirostat" => self.mirostat.version = int(0, 2)? as u32,
+            "mirostat_tau" => self.mirostat.tau = float(|v| v >= 0.0, "a number from 0")?,
+            "mirostat_eta" => self.mirostat.eta = float(any, "a number")?,
+            "samplers" => self.samplers = chain(value)?,
             "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,
             "logit_bias" => self.logit_bias = biases(value)?,
-            "stop" => self.stop = stops(value)?,
+            "stop" => self.stop = lines(key, value)?,
             "system" => self.system = String::from(value),
             "chat_template" => self.chat_template = Template::from_param(value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
@@ -166,6 +269,30 @@ impl Params {
             _ => return Err(fail!(INVALID_ARGUMENT, "unknown parameter '{key}'")),
         }
         Ok(())
+    }
+}
+
+/// An integer of this range. A function of its own, as the next: there are many parameters.
+#[inline(never)]
+fn integer(key: &str, value: &str, min: i64, max: i64) -> Result<i64> {
+    match num::parse_int(value) {
+        Some(n) if n >= min && n <= max => Ok(n),
+        _ => Err(fail!(
+            INVALID_ARGUMENT,
+            "parameter {key} is '{value}', expected an integer from {min} to {max}"
+        )),
+    }
+}
+
+/// A finite number for which `ok` holds, as `what` says in words.
+#[inline(never)]
+fn number(key: &str, value: &str, ok: fn(f32) -> bool, what: &str) -> Result<f32> {
+    match num::parse_float(value) {
+        Some(v) if v.is_finite() && ok(v) => Ok(v),
+        _ => Err(fail!(
+            INVALID_ARGUMENT,
+            "parameter {key} is '{value}', expected {what}"
+        )),
     }
 }
 
@@ -208,14 +335,44 @@ fn biases(value: &str) -> Result<Vec<(u32, f32)>> {
     Ok(out)
 }
 
-/// One stop string per line; `\n`, `\r`, `\t` and `\\` are escapes, empty lines are ignored.
-fn stops(value: &str) -> Result<Vec<String>> {
+/// Names of samplers between semicolons.
+fn chain(value: &str) -> Result<Vec<Step>> {
+    let mut out = Vec::new();
+    for name in value
+        .split(';')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
+        let Some((_, step)) = CHAIN.iter().find(|(known, _)| *known == name) else {
+            let mut known = String::new();
+            for (i, (name, _)) in CHAIN.iter().enumerate() {
+                known.push_str(if i > 0 { ", " } else { "" });
+                known.push_str(name);
+            }
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter samplers has '{name}', expected names out of {known}, with ';' between them"
+            ));
+        };
+        if out.contains(step) {
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter samplers has '{name}' twice"
+            ));
+        }
+        out.push(*step);
+    }
+    Ok(out)
+}
+
+/// One string per line; `\n`, `\r`, `\t` and `\\` are escapes, empty lines are ignored.
+fn lines(key: &str, value: &str) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for line in value.split('\n').filter(|line| !line.is_empty()) {
-        if out.len() == MAX_STOPS {
+        if out.len() == MAX_STRINGS {
             return Err(fail!(
                 LIMIT,
-                "parameter stop has more than {MAX_STOPS} strings"
+                "parameter {key} has more than {MAX_STRINGS} strings"
             ));
         }
         let mut text = String::with_capacity(line.len());
@@ -254,12 +411,16 @@ mod tests {
             ("chat_template", "chatml"),
             ("kv_type", "q8_0"),
             ("ignore_eos", "1"),
+            ("samplers", "top_p; temperature"),
+            ("dry_sequence_breakers", "\\n\n###"),
         ] {
             assert_eq!(p.set(key, value), Ok(()), "{key}");
         }
         assert_eq!((p.temp, p.top_k, p.seed), (0.8, 0, u32::MAX));
         assert_eq!(p.logit_bias, [(5, f32::NEG_INFINITY), (7, 1.5)]);
         assert_eq!(p.stop, ["a\nb", "</s>"]);
+        assert_eq!(p.samplers, [Step::TopP, Step::Temperature]);
+        assert_eq!(p.dry.breakers, [&b"\n"[..], b"###"]);
         for (key, value) in [
             ("temp", "hot"),
             ("temp", "-1"),
@@ -270,6 +431,10 @@ mod tests {
             ("logit_bias", "x:1"),
             ("chat_template", "foo"),
             ("tmep", "1"),
+            ("samplers", "top_k;nonsense"),
+            ("samplers", "top_k;top_k"),
+            ("mirostat", "3"),
+            ("dry_allowed_length", "0"),
         ] {
             assert_eq!(
                 p.set(key, value),

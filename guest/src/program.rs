@@ -34,8 +34,39 @@ impl Operand {
     }
 }
 
-/// Activations of [`Recorder::glu`].
-pub const SILU: u32 = 2;
+/// An activation, as GLU and UNARY take it: its kind, then its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Act(u32, [u32; 2]);
+
+impl Act {
+    /// x · sigmoid(x).
+    pub const SILU: Self = Self(2, [0; 2]);
+    /// GELU by its usual approximation with tanh.
+    pub const GELU_TANH: Self = Self(1, [0; 2]);
+    /// gpt-oss's gate, clamped: its sigmoid takes 1.702 x, and both sides are kept within 7.
+    pub const SWIGLU_OAI: Self = Self(7, [1.702f32.to_bits(), 7f32.to_bits()]);
+    /// GELU by the error function.
+    pub const GELU_ERF: Self = Self(3, [0; 2]);
+    /// 1 / (1 + exp(-x)), for UNARY.
+    pub const SIGMOID: Self = Self(6, [0; 2]);
+}
+
+/// How FLASH_ATTN_EXT attends.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Position of row 0.
+    pub position: Dim,
+    /// Query heads.
+    pub n_head: u32,
+    /// Multiplies scores.
+    pub scale: f32,
+    /// Positions seen; 0: all.
+    pub window: u32,
+    /// Caps scores; 0: none.
+    pub softcap: f32,
+    /// Whether a row sees none of those behind it.
+    pub causal: bool,
+}
 
 /// Rotary embedding, as the ROPE operation takes it.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +136,16 @@ impl Recorder {
         self.value(kind::I32, cols, rows)
     }
 
+    /// Columns of a value; 0 for what is none.
+    pub fn cols(&self, value: Operand) -> u32 {
+        let index = (value.0 & 0x0fff_ffff) as usize;
+        match self.values.get(index) {
+            Some([_, cols, ..]) if value.0 >> 28 == 2 => *cols,
+            _ => 0,
+        }
+    }
+
+    #[inline(never)]
     fn op(&mut self, code: u16, flags: u16, dst: Operand, src: &[Operand], params: &[u32]) {
         let start = self.ops.len();
         let head = u32::from(code) | u32::from(flags) << 16;
@@ -121,7 +162,7 @@ impl Recorder {
         debug_assert_eq!(self.ops.len() - start, OP_BYTES);
     }
 
-    /// dst `[n, d]` = rows `ids[first ..]` of a weight.
+    /// dst `[n, d]` = rows `ids[first ..]` of a weight; without ids, its rows from `first` on.
     pub fn get_rows(&mut self, dst: Operand, table: Operand, ids: Operand, first: Dim) {
         self.op(1, 0, dst, &[table, ids], &[first.0]);
     }
@@ -129,6 +170,11 @@ impl Recorder {
     /// dst = x / rms(x) · w, per row in groups of `group` columns (0: the row).
     pub fn rms_norm(&mut self, dst: Operand, x: Operand, w: Operand, eps: f32, group: u32) {
         self.op(2, 0, dst, &[x, w], &[eps.to_bits(), group]);
+    }
+
+    /// dst = layer norm of x with weight and bias, per row in groups of `group` columns (0: the row).
+    pub fn norm(&mut self, dst: Operand, x: Operand, [w, b]: [Operand; 2], eps: f32, group: u32) {
+        self.op(3, 0, dst, &[x, w, b], &[eps.to_bits(), group]);
     }
 
     /// dst `[n, m]` = x · Wᵀ + bias.
@@ -153,30 +199,26 @@ impl Recorder {
         self.op(6, u16::from(r.neox), x, &[x, factors], &params);
     }
 
-    /// dst `[n, h·dv]`: appends k, v to the cache at `position`, then causal attention of q.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call per layer; a struct would say it twice"
-    )]
-    pub fn attention(
-        &mut self,
-        dst: Operand,
-        q: Operand,
-        k: Operand,
-        v: Operand,
-        kv: Operand,
-        position: Dim,
-        n_head: u32,
-        scale: f32,
-        window: u32,
-    ) {
-        let params = [position.0, n_head, scale.to_bits(), window];
-        self.op(7, 0, dst, &[q, k, v, kv], &params);
+    /// dst `[n, h·dv]`: appends k, v to the cache, then attends; sources are q, k, v, cache, sinks.
+    pub fn attention(&mut self, dst: Operand, sources: &[Operand; 5], a: &Attention) {
+        let params = [
+            a.position.0,
+            a.n_head,
+            a.scale.to_bits(),
+            a.window,
+            a.softcap.to_bits(),
+        ];
+        self.op(7, u16::from(!a.causal), dst, sources, &params);
     }
 
     /// dst = act(gate) · up.
-    pub fn glu(&mut self, dst: Operand, gate: Operand, up: Operand, act: u32) {
-        self.op(8, 0, dst, &[gate, up], &[act]);
+    pub fn glu(&mut self, dst: Operand, gate: Operand, up: Operand, Act(kind, [a, b]): Act) {
+        self.op(8, 0, dst, &[gate, up], &[kind, a, b]);
+    }
+
+    /// dst = act(x).
+    pub fn unary(&mut self, dst: Operand, x: Operand, act: Act) {
+        self.op(9, 0, dst, &[x], &[act.0]);
     }
 
     /// dst = a + b.
@@ -184,9 +226,49 @@ impl Recorder {
         self.op(10, 0, dst, &[a, b], &[]);
     }
 
+    /// dst = a · b.
+    pub fn mul(&mut self, dst: Operand, a: Operand, b: Operand) {
+        self.op(11, 0, dst, &[a, b], &[]);
+    }
+
+    /// dst = x · s + b.
+    pub fn scale(&mut self, dst: Operand, x: Operand, s: f32, b: f32) {
+        self.op(12, 0, dst, &[x], &[s.to_bits(), b.to_bits()]);
+    }
+
+    /// dst = c · tanh(x / c).
+    pub fn softcap(&mut self, dst: Operand, x: Operand, c: f32) {
+        self.op(13, 0, dst, &[x], &[c.to_bits()]);
+    }
+
     /// Copies `rows` rows from row `from` of src to row `to` of dst.
     pub fn copy(&mut self, dst: Operand, to: Dim, src: Operand, from: Dim, rows: Dim) {
         self.op(14, 0, dst, &[src], &[from.0, to.0, rows.0]);
+    }
+
+    /// dst = the columns of x from `first` on, of each group of `group` columns (0: of all).
+    pub fn view_cols(&mut self, dst: Operand, x: Operand, first: u32, group: u32) {
+        self.op(15, 0, dst, &[x], &[first, group]);
+    }
+
+    /// dst = in each of so many groups of columns, a's and then b's.
+    pub fn concat(&mut self, dst: Operand, a: Operand, b: Operand, groups: u32) {
+        self.op(25, 0, dst, &[a, b], &[groups]);
+    }
+
+    /// dst `[n, 1]` = the sum of each row.
+    pub fn sum_rows(&mut self, dst: Operand, x: Operand) {
+        self.op(26, 0, dst, &[x], &[]);
+    }
+
+    /// dst = a / b, by one number a row if b has one column.
+    pub fn div(&mut self, dst: Operand, a: Operand, b: Operand) {
+        self.op(27, 0, dst, &[a, b], &[]);
+    }
+
+    /// dst = of each row of x, the elements that its ids name.
+    pub fn gather(&mut self, dst: Operand, x: Operand, ids: Operand) {
+        self.op(28, 0, dst, &[x, ids], &[]);
     }
 
     /// dst i32 `[n, 1]` = index of the largest of each row.
@@ -212,6 +294,32 @@ impl Recorder {
     /// dst f32 `[n, 1]` = log Σ exp(x · scale).
     pub fn logsumexp(&mut self, dst: Operand, x: Operand, scale: f32) {
         self.op(21, 0, dst, &[x], &[scale.to_bits()]);
+    }
+
+    /// dst = softmax of each row of x.
+    pub fn soft_max(&mut self, dst: Operand, x: Operand) {
+        self.op(22, 0, dst, &[x], &[1f32.to_bits()]);
+    }
+
+    /// dst `[n, e·m]` = x `[n, k]` or `[n, e·k]` · W[id]ᵀ + bias[id], for the e ids of each row; without ids for all.
+    pub fn mul_mat_id(&mut self, dst: Operand, [w, b]: [Operand; 2], x: Operand, ids: Operand) {
+        self.op(5, 0, dst, &[w, x, ids, b], &[]);
+    }
+
+    /// dst `[n, m]` = the sum of the e parts of x `[n, e·m]`, each times its weight, by ascending id.
+    pub fn weighted_sum(&mut self, dst: Operand, x: Operand, weights: Operand, ids: Operand) {
+        self.op(23, 0, dst, &[x, weights, ids], &[]);
+    }
+
+    /// dst `[n, c]` = the convolution of x, with the rows before it, by weights `[c, taps]`.
+    pub fn ssm_conv(&mut self, dst: Operand, x: Operand, before: Operand, weights: Operand) {
+        self.op(24, 0, dst, &[x, before, weights], &[]);
+    }
+
+    /// The codes of the operations so far: bit i is set if one has code i.
+    pub fn codes(&self) -> u32 {
+        let heads = self.ops.chunks_exact(OP_BYTES).filter_map(|op| op.first());
+        heads.fold(0, |all, code| all | 1 << (code & 31))
     }
 
     /// The program's bytes.
@@ -255,6 +363,7 @@ mod tests {
         let ids = Operand::buffer(3);
         r.get_rows(x, Operand::weight(5), ids, Dim(0));
         r.rms_norm(x, x, Operand::weight(6), 1e-5, 0);
+        assert_eq!(r.codes(), 0b110);
         let bytes = r.finish();
         assert_eq!(bytes.len(), 32 + 16 + 16 + 2 * 128);
         assert_eq!(&bytes[..4], b"RPRG");

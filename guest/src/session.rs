@@ -6,15 +6,19 @@
 //! by forgetting everything behind `committed`.
 
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
-use crate::arch::{self, Family, Io};
+use crate::arch::graph::{Graph, Io};
+use crate::arch::{self, Family};
 use crate::chat::{Part, Template};
+use crate::embed::Embedder;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
+use crate::recur::Kept;
 use crate::sample::{Key, Sampler};
 use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -53,7 +57,11 @@ pub struct Session {
     params: Params,
     ctx: u32,
     n_batch: u32,
+    /// Of each layer, its cache or its buffer of kept rows.
     kv: Vec<u32>,
+    kept: Kept,
+    /// Of a model that makes embeddings.
+    embedder: Option<Embedder>,
     tokens: u32,
     logits: u32,
     sampler: Sampler,
@@ -135,6 +143,16 @@ fn failed(slot: &mut Option<Session>, Fail(status): Fail) -> i32 {
     }
 }
 
+/// Says which operations the model takes, by their codes.
+fn log_codes(codes: u32) {
+    let mut line = abi::Line::default();
+    let _ = write!(line, "operations of the model:");
+    for code in (0..32).filter(|code| codes >> code & 1 == 1) {
+        let _ = write!(line, " {code}");
+    }
+    abi::log(3, format_args!("{}", line.text()));
+}
+
 impl Session {
     fn open(model: u32) -> Result<Self> {
         let params = Params::read()?;
@@ -153,6 +171,13 @@ impl Session {
             0 => facts.n_ctx_train.min(DEFAULT_CTX),
             n => n,
         };
+        if ctx > facts.n_ctx_max {
+            let most = facts.n_ctx_max;
+            return Err(fail!(
+                INVALID_ARGUMENT,
+                "context {ctx} is more than the {most} positions that the model has"
+            ));
+        }
         if ctx > facts.n_ctx_train {
             let train = facts.n_ctx_train;
             abi::log(
@@ -160,24 +185,43 @@ impl Session {
                 format_args!("context {ctx} is more than the model was trained for ({train})"),
             );
         }
-        let n_batch = params.n_batch.min(ctx);
+        // Tokens that see one another go in together.
+        let n_batch = match family.pooling() {
+            Some(_) => ctx,
+            None => params.n_batch.min(ctx),
+        };
         let kind = match params.kv_type {
             KvType::Fixed(kind) => kind,
             KvType::Auto if facts.f32_weights => abi::kind::F32,
             KvType::Auto => abi::kind::F16,
         };
+        let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
+        let kept = Kept::new(family.kept_rows());
         let mut kv = try_vec(facts.n_layer as usize)?;
         for layer in 0..facts.n_layer {
-            let desc = KvDesc {
-                kind,
-                max_positions: ctx,
-                ..family.kv(layer)
-            };
-            kv.push(abi::kv_create(&desc)?);
+            kv.push(match family.kv(layer) {
+                Some(desc) => abi::kv_create(&KvDesc {
+                    kind,
+                    max_positions: ctx,
+                    ..desc
+                })?,
+                None => {
+                    let width = family.base().n_embd;
+                    abi::buffer(abi::kind::F32, width, kept.buffer_rows())?
+                }
+            });
         }
-        let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
-        let logits = abi::buffer(abi::kind::F32, facts.n_vocab, 1)?;
-        abi::publish_logits(logits)?;
+        let (embedder, n_logits) = match family.pooling() {
+            Some(pooling) => {
+                let width = family.base().n_embd;
+                (Some(Embedder::new(pooling, width, n_batch)?), 1)
+            }
+            None => (None, facts.n_vocab),
+        };
+        let logits = abi::buffer(abi::kind::F32, n_logits, 1)?;
+        if embedder.is_none() {
+            abi::publish_logits(logits)?;
+        }
         let mut session = Self {
             model,
             family,
@@ -185,9 +229,11 @@ impl Session {
             ctx,
             n_batch,
             kv,
+            kept,
+            embedder,
             tokens,
             logits,
-            sampler: Sampler::new(facts.n_vocab, tokens),
+            sampler: Sampler::new(model, facts.n_vocab, tokens),
             total: None,
             program: None,
             stops: Stops::default(),
@@ -227,15 +273,27 @@ impl Session {
     fn record(&self) -> Result<u32> {
         let ops = self.family.op_count() + 3 + Sampler::OPS;
         let mut r = Recorder::new(self.model, ops)?;
-        let io = Io {
+        let mut io = Io {
             tokens: Operand::buffer(self.tokens),
             n_tok: r.reg(1, self.n_batch),
             pos: r.reg(0, self.ctx - 1),
             out_row: r.reg(0, self.n_batch - 1),
             n_out: r.reg(0, 1),
+            ctx: self.ctx,
+            types: Operand::NONE,
+            kept: None,
         };
+        if let Some(embedder) = &self.embedder {
+            io.types = Operand::buffer(embedder.types);
+        }
         let regs = self.sampler.declare(&mut r);
-        let logits = self.family.build(&mut r, &io, &self.kv);
+        io.kept = self.kept.declare(&mut r, self.n_batch);
+        let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
+        log_codes(r.codes());
+        if let Some(embedder) = &self.embedder {
+            embedder.record(&mut r, logits, io.n_tok);
+            return abi::program_create(&r.finish());
+        }
         // The host's copy is taken before any sampler touches the logits.
         r.copy(
             Operand::buffer(self.logits),
@@ -266,6 +324,14 @@ impl Session {
         }
         self.params = params;
         self.ready()?;
+        if self.embedder.is_some() {
+            // Every input stands alone.
+            self.rewind(0)?;
+        }
+        let kind = match (kind, &self.embedder) {
+            (CHAT, Some(_)) => TEXT,
+            (kind, _) => kind,
+        };
         let chat = kind == CHAT;
         let feed = self.input(kind, bytes as usize)?;
         let (count, room) = (feed.len(), self.ctx - self.committed);
@@ -387,6 +453,11 @@ impl Session {
                 ));
             };
             feed.push(bos);
+        } else if self.kept.any() {
+            return Err(fail!(
+                UNSUPPORTED,
+                "the prompt is empty, and this model cannot evaluate its last token again"
+            ));
         } else if let Some(last) = self.sampler.last() {
             self.committed -= 1;
             self.sampler.retract(1);
@@ -404,7 +475,7 @@ impl Session {
         let special = if start { abi::ADD_SPECIAL } else { 0 };
         abi::tokenize(self.model, text, special | abi::PARSE_SPECIAL, feed)?;
         // A vocabulary that adds EOS would end the text that is to be continued.
-        if start && self.vocab.add_eos && feed.len() > 1 {
+        if start && self.vocab.add_eos && feed.len() > 1 && self.embedder.is_none() {
             feed.pop_if(|last| i32::try_from(*last) == Ok(self.vocab.eos));
         }
         Ok(())
@@ -455,9 +526,25 @@ impl Session {
         if n_out == 1 {
             self.sampler.prepare()?;
         }
-        let [n_bias, n_penalties] = self.sampler.regs();
-        let regs = [n, self.committed, n - 1, n_out, n_bias, n_penalties];
-        abi::step_submit(program, &regs)
+        let [n_bias, n_penalties, n_dry] = self.sampler.regs();
+        let ([a, b, c, d, e, f], more) = self.kept.values(n, self.committed);
+        let at = self.committed;
+        let regs = [
+            n,
+            at,
+            n - 1,
+            n_out,
+            n_bias,
+            n_penalties,
+            n_dry,
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+        ];
+        abi::step_submit(program, regs.get(..7 + more).unwrap_or(&regs))
     }
 
     fn step(&mut self, status: i32) -> Result<Outcome> {
@@ -470,6 +557,11 @@ impl Session {
         };
         self.committed += turn.in_flight;
         turn.in_flight = 0;
+        self.kept.advance();
+        if let Some(embedder) = &self.embedder {
+            embedder.pool(self.committed)?;
+            return self.finish(Outcome::Length);
+        }
         if !turn.decoding
             && let Some(outcome) = self.prompt_step()?
         {
@@ -593,6 +685,12 @@ impl Session {
             return Err(fail!(
                 STATE,
                 "the context cannot go from {at} to {position}"
+            ));
+        }
+        if self.kept.any() && position != 0 && position != self.committed {
+            return Err(fail!(
+                UNSUPPORTED,
+                "a model with convolutions goes back to its beginning only, not to {position}"
             ));
         }
         abi::kv_truncate(position)?;

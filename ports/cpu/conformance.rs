@@ -326,6 +326,7 @@ fn attend(
     n_head: usize,
     window: u32,
     softcap: f32,
+    sinks: Option<&[u8]>,
     first: usize,
     q: &[f32],
     cut: usize,
@@ -341,9 +342,11 @@ fn attend(
         scale: 0.3,
         window,
         softcap,
+        sinks,
         pages: &pages,
         offset,
         first: first as u32,
+        all: (sinks.is_some() && window == 0).then(|| (first + rows - 1) as u32),
         q: q.as_ptr(),
         dst: dst.as_mut_ptr(),
     };
@@ -405,14 +408,20 @@ fn attention_equals_the_reference() {
                         if r.below(8) == 0 {
                             q[r.below(rows * heads * dk)] = f32::NAN;
                         }
+                        let floats: Vec<u8> =
+                            (0..heads).flat_map(|_| r.normal().to_le_bytes()).collect();
+                        let sinks = (r.below(2) == 0).then_some(&floats[..]);
                         let what = std::format!(
                             "{} attention {} {hkv}x{group} {dk}/{dv} at {first} rows {rows} window {window} cap {cap}",
                             kernels.isa.name(),
                             ty.name()
                         );
-                        let want = attend(&scalar, &c, heads, window, cap, first, &q, 0, offset);
+                        let want =
+                            attend(&scalar, &c, heads, window, cap, sinks, first, &q, 0, offset);
                         same_all(
-                            &attend(&kernels, &c, heads, window, cap, first, &q, 0, offset),
+                            &attend(
+                                &kernels, &c, heads, window, cap, sinks, first, &q, 0, offset,
+                            ),
                             &want,
                             &what,
                         );
@@ -423,6 +432,7 @@ fn attention_equals_the_reference() {
                                 heads,
                                 window,
                                 cap,
+                                sinks,
                                 first,
                                 &q,
                                 1 + r.below(rows),

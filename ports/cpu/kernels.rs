@@ -41,12 +41,16 @@ pub struct Attention<'a> {
     pub window: u32,
     /// Caps the scores; 0 for none.
     pub softcap: f32,
+    /// A score per query head that has no value, little-endian floats at any alignment.
+    pub sinks: Option<&'a [u8]>,
     /// The page table; NULL entries where a window has left pages behind.
     pub pages: &'a [*const u8],
     /// Where the layer's part of a page starts, in bytes.
     pub offset: usize,
     /// Position of row 0; row `i` is at `first + i`.
     pub first: u32,
+    /// Where attention is not causal: the last position that every row sees.
+    pub all: Option<u32>,
     /// Query rows `[rows][n_head * dk]`, dense.
     pub q: *const f32,
     /// Results `[rows][n_head * dv]`, dense.

@@ -8,6 +8,7 @@
 //! |--------------|------|
 //! | this one     | the backend table |
 //! | [`plan`]     | what is fused, and where things lie |
+//! | [`experts`]  | products with the weights that rows name |
 //! | [`work`]     | the units of phases, for a batch of steps |
 //! | [`run`]      | phases over threads, in slices |
 //! | [`isa`]      | what the processor can do; forcing a level for tests |
@@ -18,6 +19,7 @@
 //! | `avx512/`    | AVX-512 with VNNI |
 //! | `neon/`      | NEON, with `sdot` and `smmla` where there are |
 
+pub mod experts;
 pub mod isa;
 pub mod kernels;
 pub mod plan;
@@ -50,6 +52,7 @@ mod neon;
 mod conformance;
 
 use crate::backend::table::{realm_backend, realm_cursor, realm_program, realm_step};
+use crate::panics::{caught, slot};
 use crate::platform::Platform;
 use alloc::boxed::Box;
 use core::ffi::c_void;
@@ -74,25 +77,30 @@ unsafe extern "C" fn prepare(
     out: *mut *mut c_void,
     workspace_bytes: *mut u64,
 ) -> i32 {
-    // SAFETY: contract of the slot; `ctx` is the platform of `table`.
-    match unsafe { plan::plan(program, first, count, (*ctx.cast::<Platform>()).width()) } {
-        Ok(made) => {
-            let bytes = made.workspace_bytes as u64;
-            let made = Box::new(made);
-            // SAFETY: both are valid for writing.
-            unsafe {
-                *out = Box::into_raw(made).cast();
-                *workspace_bytes = bytes;
+    slot(|| {
+        // SAFETY: contract of the slot; `ctx` is the platform of `table`.
+        match unsafe { plan::plan(program, first, count, (*ctx.cast::<Platform>()).width()) } {
+            Ok(made) => {
+                let bytes = made.workspace_bytes as u64;
+                let made = Box::new(made);
+                // SAFETY: both are valid for writing.
+                unsafe {
+                    *out = Box::into_raw(made).cast();
+                    *workspace_bytes = bytes;
+                }
+                0
             }
-            0
+            Err(e) => e.status() as i32,
         }
-        Err(e) => e.status() as i32,
-    }
+    })
 }
 
 unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
-    // SAFETY: made by `prepare`.
-    drop(unsafe { Box::from_raw(plan.cast::<plan::Plan>()) });
+    let _ = caught(|| {
+        // SAFETY: made by `prepare`.
+        drop(unsafe { Box::from_raw(plan.cast::<plan::Plan>()) });
+        Ok(())
+    });
 }
 
 unsafe extern "C" fn query(
@@ -103,14 +111,16 @@ unsafe extern "C" fn query(
     cursor: *mut realm_cursor,
     quantum_ns: u64,
 ) -> i32 {
-    // SAFETY: contract of the slot; `ctx` is the platform of `table`.
-    unsafe {
-        run::advance(
-            &*ctx.cast::<Platform>(),
-            &*plan.cast::<plan::Plan>(),
-            from_raw_parts(steps, step_count as usize),
-            &mut *cursor,
-            quantum_ns,
-        )
-    }
+    slot(|| {
+        // SAFETY: contract of the slot; `ctx` is the platform of `table`.
+        unsafe {
+            run::advance(
+                &*ctx.cast::<Platform>(),
+                &*plan.cast::<plan::Plan>(),
+                from_raw_parts(steps, step_count as usize),
+                &mut *cursor,
+                quantum_ns,
+            )
+        }
+    })
 }

@@ -14,6 +14,7 @@
 //! Values that die share memory, so a fused operation could overwrite what another thread still reads; [`Memory`] is
 //! asked before anything is fused.
 
+use super::experts::Experts;
 use super::kernels::Kernels;
 use crate::backend::table::{realm_op, realm_program};
 use crate::error::{Result, try_vec};
@@ -44,6 +45,10 @@ pub enum Phase {
     Prepare(usize),
     /// Products. Unit: `TILE_ROWS` weight rows.
     Product(usize),
+    /// Prepares what a MUL_MAT_ID multiplies. Unit: a part of a row.
+    PrepareExperts(usize),
+    /// A MUL_MAT_ID. Unit: see [`super::experts`].
+    Experts(usize),
     /// Norms and rotations of q and k, where there are several rows. Unit: a row.
     HeadRows(usize),
     /// Appends to the cache, where there are several rows. Unit: a KV head.
@@ -147,6 +152,8 @@ pub struct Plan {
     pub phases: Vec<Phase>,
     /// By index in [`Phase::Product`].
     pub groups: Vec<Group>,
+    /// By index in [`Phase::Experts`].
+    pub experts: Vec<Experts>,
     /// Multiply-adds with weights for one row.
     pub row_cost: u64,
     /// By index in [`Phase::Attend`].
@@ -257,6 +264,7 @@ pub unsafe fn plan(
             kernels,
             phases: Vec::new(),
             groups: Vec::new(),
+            experts: Vec::new(),
             row_cost: 0,
             heads: Vec::new(),
             angles: Vec::new(),
@@ -320,7 +328,8 @@ impl Planner<'_> {
                         }
                     }
                 }
-                Some(Code::MulMatId) | None => bail!(Unsupported, "operation {i}"),
+                Some(Code::MulMatId) => self.experts(i)?,
+                None => bail!(Unsupported, "operation {i}"),
                 Some(_) => self.row_op(i)?,
             }
         }
@@ -426,7 +435,8 @@ impl Planner<'_> {
         let op = self.bound.ops.get(i)?;
         match Code::from_u16(op.code)? {
             Code::Cpy => Some(param(op, 2)),
-            Code::TopK | Code::LogitBias | Code::Penalties | Code::Mask => None,
+            // A convolution reads the rows before its own, so those must be whole.
+            Code::TopK | Code::LogitBias | Code::Penalties | Code::Mask | Code::SsmConv => None,
             Code::GetRows => self.bound.value(Operand::of(op.dst)).map(|v| v.rows),
             _ => {
                 let all = [Operand::of(op.dst), src(op, 0), src(op, 1), src(op, 2)];
@@ -464,7 +474,9 @@ impl Planner<'_> {
         // Which rows of a list are read is up to a register: the list must be whole before, and stay until after.
         let lists = |op: &realm_op, writes: &[Operand; 2]| {
             let list = src(op, 1);
-            gathers(op) && writes.iter().any(|&w| w == list || memory.overlap(w, list))
+            gathers(op)
+                && list != Operand::None
+                && writes.iter().any(|&w| w == list || memory.overlap(w, list))
         };
         if lists(second, &writes1) || lists(first, &writes2) {
             return false;
@@ -607,6 +619,21 @@ impl Planner<'_> {
             Epilogue::None => last,
             Epilogue::Add(op) | Epilogue::Glu(op, _) | Epilogue::Copy(op) => op as usize + 1,
         })
+    }
+
+    /// A MUL_MAT_ID; returns what comes next.
+    fn experts(&mut self, i: usize) -> Result<usize> {
+        let op = *self.op(i)?;
+        let experts = Experts::new(self.bound, &self.kernels, i as u32, &op)?;
+        let prepared = experts.prepared_bytes(self.bound.max_rows(src(&op, 1)))?;
+        self.rows_bytes = self.rows_bytes.max(prepared);
+        self.scratch_bytes = self.scratch_bytes.max(experts.scratch_bytes(&self.kernels));
+        self.plan.row_cost = self.plan.row_cost.saturating_add(experts.row_cost());
+        let index = self.plan.experts.len();
+        push(&mut self.plan.experts, experts)?;
+        push(&mut self.plan.phases, Phase::PrepareExperts(index))?;
+        push(&mut self.plan.phases, Phase::Experts(index))?;
+        Ok(i + 1)
     }
 
     fn group_rows(&self, op: &realm_op) -> u64 {

@@ -83,13 +83,14 @@ pub unsafe fn attend(a: &Attention<'_>, rows: Range<usize>, heads: Range<usize>,
     let group = a.n_head / a.layout.n_head_kv().max(1);
     let heads = heads.start * group..heads.end * group;
     for i in rows {
-        let position = a.first + i as u32;
+        let position = a.all.unwrap_or(a.first + i as u32);
         let args = Attend {
             layout: a.layout,
             n_head: a.n_head,
             scale: a.scale,
             window: a.window,
             softcap: a.softcap,
+            sinks: a.sinks,
             pages: a.pages,
             offset: a.offset,
         };

@@ -1,6 +1,6 @@
 //! The units of phases: what a plan's phases mean for a batch of steps.
 
-use super::kernels::{Attention, Product};
+use super::kernels::{Attention, Kernels, Product};
 use super::plan::{
     ATTEND_ROWS, BLOCK_ROWS, Epilogue, Group, Heads, Item, Member, Phase, Plan, TILE_ROWS,
 };
@@ -14,7 +14,8 @@ use core::ops::Range;
 use core::ptr;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 
-type Outcome = Result<(), Status>;
+/// What work ends with.
+pub type Outcome = Result<(), Status>;
 
 /// Positions of a page.
 const PAGE: usize = REALM_KV_PAGE_POSITIONS as usize;
@@ -53,7 +54,8 @@ impl<'a> Batch<'a> {
         rows.max().unwrap_or(0)
     }
 
-    fn steps(&self) -> core::slice::Iter<'a, Bound<'a>> {
+    /// The steps.
+    pub fn steps(&self) -> core::slice::Iter<'a, Bound<'a>> {
         self.steps.iter()
     }
 
@@ -88,8 +90,25 @@ impl<'a> Batch<'a> {
         self.steps().map(|b| self.group_rows(b, group)).sum()
     }
 
+    /// What is computed with.
+    pub fn kernels(&self) -> &Kernels {
+        &self.plan.kernels
+    }
+
+    /// Where a step's prepared rows begin.
+    pub fn rows_area(&self, bound: &Bound<'_>) -> *mut u8 {
+        // SAFETY: inside the workspace.
+        unsafe { bound.step.workspace.cast::<u8>().add(self.plan.rows_at) }
+    }
+
+    /// The kernels' scratch of a thread.
+    pub fn scratch(&self, private: &Private) -> *mut u8 {
+        // SAFETY: inside the thread's own memory.
+        unsafe { private.base.add(self.plan.scratch_at) }
+    }
+
     /// The step that a row of all belongs to, and which of its rows it is.
-    fn locate(
+    pub fn locate(
         &self,
         mut row: usize,
         rows: impl Fn(&Bound<'a>) -> usize,
@@ -197,6 +216,14 @@ impl<'a> Batch<'a> {
                 let cost = g.k.saturating_mul(each);
                 (rows.div_ceil(BLOCK_ROWS) * group_tiles(g), cost)
             }
+            Phase::PrepareExperts(x) => match self.plan.experts.get(*x) {
+                Some(x) => x.prepare_units(self.rows(x.op)),
+                None => (0, 1),
+            },
+            Phase::Experts(x) => match self.plan.experts.get(*x) {
+                Some(x) => x.units(self.rows(x.op)),
+                None => (0, 1),
+            },
             Phase::HeadRows(h) => match self.plan.heads.get(*h) {
                 Some(h) if !h.pre.is_empty() && !self.single(h) => {
                     (self.rows(h.op), cols(h.op).saturating_mul(8))
@@ -264,6 +291,14 @@ impl<'a> Batch<'a> {
                     Ok(())
                 }
                 Phase::Product(g) => self.product(*g, units, private),
+                Phase::PrepareExperts(x) => {
+                    let experts = self.plan.experts.get(*x).ok_or(Status::Internal)?;
+                    self.prepare_experts(experts, units)
+                }
+                Phase::Experts(x) => {
+                    let experts = self.plan.experts.get(*x).ok_or(Status::Internal)?;
+                    self.multiply_experts(experts, units, private)
+                }
                 Phase::HeadRows(h) => {
                     let heads = self.plan.heads.get(*h).ok_or(Status::Internal)?;
                     for unit in units {
@@ -355,13 +390,7 @@ impl<'a> Batch<'a> {
     /// Where a prepared row of a step is.
     fn prepared(&self, bound: &Bound<'_>, group: &Group, i: usize) -> *mut u8 {
         // SAFETY: inside the workspace.
-        unsafe {
-            bound
-                .step
-                .workspace
-                .cast::<u8>()
-                .add(self.plan.rows_at + i * group.row_bytes)
-        }
+        unsafe { self.rows_area(bound).add(i * group.row_bytes) }
     }
 
     /// Normalises and prepares row `i` of a group into `row`.
@@ -538,7 +567,7 @@ impl<'a> Batch<'a> {
             bias: lead.weight_bytes(src(op, 2)),
         };
         // SAFETY: rows are prepared, the columns and the scratch are this thread's.
-        unsafe { (plan.kernels.product)(&product, columns, private.base.add(plan.scratch_at)) };
+        unsafe { (plan.kernels.product)(&product, columns, self.scratch(private)) };
         Ok(())
     }
 
@@ -702,17 +731,19 @@ impl<'a> Batch<'a> {
             scale: param_f32(op, 2),
             window: param(op, 3),
             softcap: param_f32(op, 4),
+            sinks: bound.weight_bytes(src(op, 4)),
             pages,
             offset: layer.offset as usize,
             first: param_dim(op, 0, &bound.registers),
+            all: (op.flags & exec::NOT_CAUSAL != 0)
+                .then(|| param_dim(op, 0, &bound.registers) + rows.saturating_sub(1) as u32),
             q: bound.base(src(op, 0)).cast(),
             dst: bound.base(Operand::of(op.dst)).cast(),
         };
         let block = block * ATTEND_ROWS..((block + 1) * ATTEND_ROWS).min(rows);
         // SAFETY: these heads of these rows, and the scratch, are this thread's; pages are not written now.
         unsafe {
-            let scratch = private.base.add(self.plan.scratch_at);
-            (self.plan.kernels.attend)(&attention, block, head..head + 1, scratch);
+            (self.plan.kernels.attend)(&attention, block, head..head + 1, self.scratch(private));
         }
         Ok(())
     }

@@ -415,6 +415,9 @@ realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_
     if (path == NULL || out == NULL) {
         return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
     }
+    if (path[0] == '\0') {
+        return fail(error, REALM_STATUS_NOT_FOUND, "the path of the file is empty");
+    }
     /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {

@@ -170,6 +170,21 @@ pub fn try_vec<T>(len: usize, what: &str) -> Result<Vec<T>> {
     Ok(v)
 }
 
+/// Names in a message: `a, b, c`.
+pub struct List<I>(pub I);
+
+impl<'a, I: Iterator<Item = &'a str> + Clone> fmt::Display for List<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, name) in self.0.clone().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,5 +200,18 @@ mod tests {
     #[test]
     fn a_message_is_one_line() {
         assert_eq!(err!(Io, "a\nb").message(), "a?b");
+    }
+
+    #[test]
+    fn names_are_listed() {
+        let names = ["cpu", "reference"];
+        assert_eq!(
+            err!(NotFound, "one of {}", List(names.into_iter())).message(),
+            "one of cpu, reference"
+        );
+        assert_eq!(
+            err!(NotFound, "{}", List(core::iter::empty())).message(),
+            ""
+        );
     }
 }

@@ -18,6 +18,7 @@
 //! | [`platform`]| what the core needs from the machine: memory, clock, log |
 //! | [`num`]     | arithmetic that gives the same bits everywhere |
 //! | [`error`]   | statuses and messages |
+//! | [`panics`]  | where a bug in the library becomes one |
 #![no_std]
 #![allow(
     non_camel_case_types,
@@ -58,6 +59,7 @@ pub mod gguf;
 pub mod graph;
 pub mod guest;
 pub mod num;
+pub mod panics;
 pub mod platform;
 pub mod quant;
 pub mod session;

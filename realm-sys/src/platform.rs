@@ -5,7 +5,7 @@
 //! is taken from here; the library's own small structures use its global allocator.
 
 use crate::error::Result;
-use crate::{bail, err};
+use crate::{bail, err, panics};
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::ffi::{c_char, c_void};
 use core::mem::{offset_of, size_of};
@@ -175,18 +175,20 @@ impl Platform {
         }
     }
 
-    /// Runs `body(0..count)`, in parallel if the platform can and `count` is more than one.
+    /// Runs `body(0..count)`, in parallel if the platform can and `count` is more than one. A panic in one of them goes on
+    /// here when all have ended.
     pub fn parallel_for<F: Fn(u32) + Sync>(&self, count: u32, body: &F) {
-        unsafe extern "C" fn run<F: Fn(u32) + Sync>(task: *mut c_void, index: u32) {
-            // SAFETY: `task` is the `&F` below, which outlives the loop.
-            unsafe { (*task.cast_const().cast::<F>())(index) }
+        type Body<'a> = &'a (dyn Fn(u32) + Sync);
+        unsafe extern "C" fn run(task: *mut c_void, index: u32) {
+            // SAFETY: `task` is the address of the body below, which outlives the loop.
+            unsafe { (*task.cast_const().cast::<Body<'_>>())(index) }
         }
         match self.table.parallel_for {
-            Some(f) if count > 1 => {
-                let task = ptr::from_ref(body).cast_mut().cast();
+            Some(f) if count > 1 => panics::tasks(body, |body: Body<'_>| {
+                let task = ptr::from_ref(&body).cast_mut().cast();
                 // SAFETY: the slot returns only after every call has returned.
-                unsafe { f(self.table.ctx, count, Some(run::<F>), task) }
-            }
+                unsafe { f(self.table.ctx, count, Some(run), task) }
+            }),
             _ => (0..count).for_each(body),
         }
     }

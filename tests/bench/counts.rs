@@ -72,9 +72,11 @@ fn attention(kernels: &Kernels, rows: usize) {
         scale: 0.125,
         window: 0,
         softcap: 0.0,
+        sinks: None,
         pages: &pages,
         offset: 0,
         first: (positions - rows) as u32,
+        all: None,
         q: q.as_ptr(),
         dst: dst.as_mut_ptr(),
     };

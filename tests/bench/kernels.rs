@@ -281,9 +281,11 @@ fn attention(kernels: &Kernels, r: &mut Rng, heads: usize, kv_heads: usize, d: u
                 scale: 0.125,
                 window: 0,
                 softcap: 0.0,
+                sinks: None,
                 pages: &pages,
                 offset: 0,
                 first: first as u32,
+                all: None,
                 q: q.as_ptr(),
                 dst: y.as_mut_ptr(),
             };

@@ -279,6 +279,8 @@ void test_turns(realm::runtime &runtime, const realm::model &model) {
     CHECK(moved.poll().status() == REALM_STATUS_STATE);
     std::vector<float> logits;
     CHECK(moved.logits(logits) && logits.size() == 2304);
+    std::vector<float> embedding;
+    CHECK(!moved.embedding(embedding) && embedding.empty());
     CHECK(TAKE(moved.stats()).generated_tokens == 3);
 }
 

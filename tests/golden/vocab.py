@@ -1,18 +1,22 @@
-"""Writes vocab.json: two made-up vocabularies and the ids that the reference tokenizers give.
+"""Writes vocab.json: made-up vocabularies and the ids that the reference tokenizers give.
 
 Needs the packages `tokenizers` and `sentencepiece` (with `protobuf`). The byte-level vocabulary is
 the 256 characters of the byte alphabet, in order of code point, followed by what the merges make;
-the SentencePiece one is <unk>, <s>, </s>, 256 byte tokens, and the pieces.
+the SentencePiece ones are <unk>, <s>, </s>, 256 byte tokens where there is byte fallback, and the pieces.
+The WordPiece vocabulary is written as GGUF files have it: U+2581 before words, nothing before what goes on.
 """
 
+import base64
 import collections
+import io
 import json
 import pathlib
 import sys
+import tempfile
 
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 CORPUS = """The little realm had a thousand rules, and the realm's keeper knew them all.
 "Don't you think there's one too many?" they'd ask; he'd answer: "I'll count them: 1, 2, 3 ... 1000."
@@ -59,9 +63,29 @@ DEEPSEEK3 = (
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"""
     r""" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 )
+CASED_LETTERS = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-"
+    "ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-"
+    "ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+QWEN2 = LLAMA3.replace("{1,3}", "")
+CLAUSES = r" ?[^(\s|.,!?…。，、।۔،)]+"
 SPLITS = {
     "llama-bpe": [LLAMA3],
-    "qwen2": [LLAMA3.replace("{1,3}", "")],
+    "qwen2": [QWEN2],
+    "ufakzeka": [QWEN2.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)|", "")],
+    "seed-coder": [QWEN2.replace(r"\p{N}]+[\r\n]*", r"\p{N}\r\n]+")],
+    "laguna": [r"[^\n]+|[\n]+", QWEN2],
+    "bloom": [CLAUSES],
+    "viking": [CLAUSES, r"\p{N}"],
+    "deepseek-llm": [
+        r"[\r\n]",
+        rf"\s?[{CASED_LETTERS}]+",
+        "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+",
+        r"\s+$",
+        "[一-龥\u0800-一가-\ud7ff]+",
+        r"\p{N}+",
+    ],
     "gpt-4o": [CASED.replace("+C|", "+" + CASE + "|").replace("*C|", "*" + CASE + "|")],
     "tekken": [CASED.replace("C|", "|").replace("{1,3}", "")],
     "gpt-2": [GPT2],
@@ -145,9 +169,99 @@ def sentence_piece():
     return {"pieces": pieces, "cases": [{"text": s, "ids": sp.EncodeAsIds(s)} for s in texts]}
 
 
+def marked_spaces():
+    """BPE by characters with byte fallback, as Gemma 4 has it."""
+    spaced = CORPUS.replace(" ", "▁")
+    words = [w for line in spaced.split("\n") for w in [line] if w]
+    merges = [m for m in learn(words, 120)]
+    letters = sorted(set("".join(words)) | {"▁", "\n"})
+    tokens = [f"<0x{b:02X}>" for b in range(256)] + letters + ["".join(m) for m in merges]
+    vocab = {}
+    for token in tokens:
+        vocab.setdefault(token, len(vocab))
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, byte_fallback=True))
+    t.normalizer = normalizers.Replace(" ", "▁")
+    t.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|[\n]+"), "isolated")
+    cases = [{"text": s, "ids": t.encode(s).ids} for s in TEXTS]
+    return {
+        "tokens": list(vocab),
+        "merges": [" ".join(m) for m in merges],
+        "cases": cases,
+    }
+
+
+def word_piece():
+    letters = sorted(set(CORPUS.lower()) - set(" \n\t")) + list("日本語東京한ᄒ한a`$½")
+    starts = "the re realm keep rule thou sand cou straße strasse naive cafe мир hello 1 12".split()
+    inner = "er s lm d t sand n ing e a o 2 23 34".split()
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += letters + ["##" + c for c in letters if c.isalnum()] + starts
+    tokens += ["##" + c for c in inner]
+    tokens = list(dict.fromkeys(tokens))
+    vocab = {t: i for i, t in enumerate(tokens)}
+    cases = []
+    for lower in (True, False):
+        t = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]", max_input_chars_per_word=10**9))
+        t.normalizer = normalizers.BertNormalizer(lowercase=lower)
+        t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        cases += [{"lowercase": lower, "text": s, "ids": t.encode(s).ids} for s in TEXTS]
+
+    def stored(token):
+        if token.startswith("["):
+            return token
+        return token[2:] if token.startswith("##") else "▁" + token
+
+    return {"tokens": [stored(t) for t in tokens], "cases": cases}
+
+
+def unigram():
+    """Trained on the corpus, with a small character map of its own."""
+    rules = {"Ä": "A", "ä": "ae", "ß": "ss", "café": "coffee", "A\u0301": "Á", "\u00a0": " ", "\u3000": " ", "\t": " "}
+    rules["\n"] = " "
+    rules["½"] = "1/2"
+    code = lambda text: " ".join(f"{ord(c):X}" for c in text)
+    runs = []
+    for merge_spaces in (True, False):
+        with tempfile.NamedTemporaryFile("w", suffix=".tsv") as tsv:
+            tsv.write("".join(f"{code(a)}\t{code(b)}\n" for a, b in rules.items()))
+            tsv.flush()
+            model = io.BytesIO()
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(CORPUS.split("\n") * 20),
+                model_writer=model,
+                model_type="unigram",
+                vocab_size=110,
+                character_coverage=0.99,
+                normalization_rule_tsv=tsv.name,
+                remove_extra_whitespaces=merge_spaces,
+                hard_vocab_limit=False,
+                num_threads=1,
+                minloglevel=2,
+            )
+        proto = sentencepiece_model_pb2.ModelProto()
+        proto.ParseFromString(model.getvalue())
+        sp = sentencepiece.SentencePieceProcessor()
+        sp.LoadFromSerializedProto(model.getvalue())
+        texts = [t for t in TEXTS if "\x00" not in t]
+        runs.append({
+            "pieces": [[p.piece, p.score, p.type] for p in proto.pieces],
+            "map": base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode(),
+            "merge_spaces": merge_spaces,
+            "cases": [{"text": s, "ids": sp.EncodeAsIds(s)} for s in texts],
+        })
+    return runs
+
+
 def main():
     target = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).with_suffix(".json")
-    text = json.dumps({"bpe": byte_level(), "spm": sentence_piece()}, separators=(",", ":"))
+    vocabularies = {
+        "bpe": byte_level(),
+        "marked": marked_spaces(),
+        "spm": sentence_piece(),
+        "ugm": unigram(),
+        "wpm": word_piece(),
+    }
+    text = json.dumps(vocabularies, separators=(",", ":"))
     target.write_text(text.replace("},{", "},\n{") + "\n")
 
 

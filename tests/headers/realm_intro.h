@@ -38,7 +38,12 @@
  * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
  * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,
  * arrays as long as their count says (NULL will do for a count of 0), and structs that open with
- * struct_size readable that far.
+ * struct_size readable that far. Callbacks return: they may neither throw nor longjmp.
+ *
+ * A bug in the library is a REALM_STATUS_INTERNAL whose text says what and where. The session, or the
+ * linked instances of modules, that met it can only be closed; everything else goes on. Nothing is printed. This
+ * holds for hosted builds. In firmware realm_firmware_panic is called, and a build with panic = "abort" ends the
+ * process, as a fault of the interpreter itself does everywhere.
  *
  *
  * Versions

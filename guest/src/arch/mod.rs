@@ -1,33 +1,74 @@
 //! Model families: which one a file is, and what the rest of the guest needs from it.
 //!
-//! A family is one file with three functions: read hyper-parameters, name tensors, build the graph.
-//! To add one, write the file and add its names to [`open`].
+//! A family is one file with three functions: read hyper-parameters, name tensors, build the graph. What many of them
+//! have in common is in [`parts`] (reading), [`graph`] (recording) and [`moe`] (mixtures of experts); these know no
+//! architecture. To add a family, write its file and add it to [`FAMILIES`].
 
-pub mod llama;
+pub mod graph;
+pub mod meta;
+pub mod moe;
+pub mod parts;
 
-use crate::abi::{self, KvDesc, Result, Tensor, kind};
-use crate::program::{Dim, Operand, Recorder};
+mod bert;
+mod cohere2;
+mod deepseek2;
+mod gemma;
+mod gemma2;
+mod gemma3;
+mod gpt2;
+mod gpt_oss;
+mod granite;
+mod lfm2;
+mod llama;
+mod olmo2;
+mod phi3;
+mod qwen;
+mod smollm3;
+mod stablelm;
+
+use crate::abi::{self, KvDesc, Result};
+use crate::embed::Pooling;
+use crate::program::Operand;
 use alloc::boxed::Box;
-use alloc::string::String;
-use core::fmt;
+use graph::Graph;
+use meta::Meta;
+use parts::Base;
 
-/// The architectures this guest knows, for messages.
-pub const KNOWN: &str = "llama, qwen2, qwen3";
+type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
-/// Registers and buffers that a graph is built over.
-#[derive(Clone, Copy, Debug)]
-pub struct Io {
-    /// i32 ids, one row per token.
-    pub tokens: Operand,
-    /// Tokens in this step, ≥ 1.
-    pub n_tok: Dim,
-    /// Position of the first.
-    pub pos: Dim,
-    /// The row whose logits are wanted.
-    pub out_row: Dim,
-    /// How many rows of logits are wanted: 0 or 1.
-    pub n_out: Dim,
-}
+/// The architectures this guest knows, as `general.architecture` has them.
+const FAMILIES: [(&str, Open); 26] = [
+    ("llama", llama::open),
+    ("mistral3", llama::open),
+    ("qwen2", qwen::open),
+    ("qwen3", qwen::open),
+    ("qwen2vl", qwen::open),
+    ("qwen3vl", qwen::open),
+    ("qwen2moe", qwen::open),
+    ("qwen3moe", qwen::open),
+    ("qwen3vlmoe", qwen::open),
+    ("gemma", gemma::open),
+    ("gemma2", gemma2::open),
+    ("gemma3", gemma3::open),
+    ("phi3", phi3::open),
+    ("smollm3", smollm3::open),
+    ("granite", granite::open),
+    ("granitemoe", granite::open),
+    ("olmo2", olmo2::open),
+    ("stablelm", stablelm::open),
+    ("gpt2", gpt2::open),
+    ("cohere2", cohere2::open),
+    ("gpt-oss", gpt_oss::open),
+    ("lfm2", lfm2::open),
+    ("lfm2moe", lfm2::open),
+    ("deepseek2", deepseek2::open),
+    ("bert", bert::open),
+    ("nomic-bert", bert::open),
+];
+
+/// The same for people: `gemma/2/3` are gemma, gemma2 and gemma3.
+const KNOWN: &str = "llama mistral3 qwen2/vl/moe qwen3/vl/moe/vlmoe gemma/2/3 phi3 smollm3 granite/moe olmo2 stablelm gpt2 \
+                     cohere2 gpt-oss lfm2/moe deepseek2 bert nomic-bert";
 
 /// Facts about a model that do not depend on its family.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +77,9 @@ pub struct Facts {
     pub n_vocab: u32,
     /// The context it was trained for.
     pub n_ctx_train: u32,
-    /// Transformer layers, each with one cache layer.
+    /// The longest context it can have at all.
+    pub n_ctx_max: u32,
+    /// Layers, each with one cache layer or a buffer of kept rows.
     pub n_layer: u32,
     /// The weights are f32, so the cache had better be too.
     pub f32_weights: bool,
@@ -44,14 +87,69 @@ pub struct Facts {
 
 /// A model of some family, ready to be recorded.
 pub trait Family {
+    /// Sizes, and the tensors at both ends.
+    fn base(&self) -> &Base;
+
+    /// Positions that a layer's attention sees; 0: all.
+    fn window(&self, _layer: u32) -> u32 {
+        0
+    }
+
+    /// How a model that makes embeddings makes them; None for one that makes text.
+    fn pooling(&self) -> Option<Pooling> {
+        None
+    }
+
+    /// Rows that a convolution keeps from step to step; 0 for a model without.
+    fn kept_rows(&self) -> u32 {
+        0
+    }
+
+    /// The longest context there can be: of learned positions, as many as there are.
+    fn n_ctx_max(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// About how many operations a layer has.
+    fn layer_ops(&self) -> usize;
+
+    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows; returns f32 logits `[n_out, n_vocab]`, or, of a
+    /// model that makes embeddings, the last hidden rows `[n_tok, n_embd]`.
+    fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand;
+
     /// What is common to all.
-    fn facts(&self) -> Facts;
-    /// Geometry of a layer's cache; `kind` and `max_positions` are the caller's.
-    fn kv(&self, layer: u32) -> KvDesc;
+    fn facts(&self) -> Facts {
+        let base = self.base();
+        Facts {
+            n_vocab: base.n_vocab,
+            n_ctx_train: base.n_ctx_train,
+            n_ctx_max: self.n_ctx_max(),
+            n_layer: base.layers.len() as u32,
+            f32_weights: base.f32_weights,
+        }
+    }
+
+    /// Geometry of a layer's cache; `kind` and `max_positions` are the caller's. None for a convolution.
+    fn kv(&self, layer: u32) -> Option<KvDesc> {
+        let base = self.base();
+        let window = self.window(layer);
+        let n_head_kv = base.shape(layer as usize).n_head_kv;
+        (n_head_kv > 0).then_some(KvDesc {
+            kind: 0,
+            n_head_kv,
+            head_dim_k: base.head_k,
+            head_dim_v: base.head_v,
+            max_positions: 0,
+            // Layers of a group share pages, so those with another window are another group.
+            group: u32::from(window != self.window(0)),
+            window,
+        })
+    }
+
     /// About how many operations [`Family::build`] records.
-    fn op_count(&self) -> usize;
-    /// Records the graph over one cache handle per layer; returns f32 logits `[n_out, n_vocab]`.
-    fn build(&self, r: &mut Recorder, io: &Io, kv: &[u32]) -> Operand;
+    fn op_count(&self) -> usize {
+        self.base().layers.len() * self.layer_ops() + 8
+    }
 }
 
 /// Reads the model's architecture and opens its family.
@@ -63,148 +161,34 @@ pub fn open(model: u32) -> Result<Box<dyn Family>> {
         ));
     };
     let meta = Meta { model, arch };
-    match meta.arch.as_str() {
-        "llama" | "qwen2" | "qwen3" => Ok(Box::new(llama::open(&meta)?)),
-        other => Err(fail!(
+    match FAMILIES.iter().find(|(name, _)| *name == meta.arch) {
+        Some((_, open)) => open(&meta),
+        None => Err(fail!(
             UNSUPPORTED,
-            "this guest does not know architecture '{other}' (known: {KNOWN})"
+            "unknown architecture '{}'; this guest knows {KNOWN}",
+            meta.arch
         )),
     }
 }
 
-/// Metadata under the architecture's prefix, and tensors with the shapes they must have.
-pub struct Meta {
-    /// The model's id.
-    pub model: u32,
-    /// `general.architecture`.
-    pub arch: String,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
 
-impl Meta {
-    fn key(&self, name: &str) -> abi::Line {
-        abi::Line::format(format_args!("{}.{name}", self.arch))
-    }
-
-    /// A number; None if absent. A value of another type is refused with the key's name.
-    pub fn u32(&self, name: &str) -> Result<Option<u32>> {
-        self.explain(name, abi::meta_u32(self.model, self.key(name).text(), -1))
-    }
-
-    /// A number that must be there and be at least 1.
-    pub fn need(&self, name: &str) -> Result<u32> {
-        match self.u32(name)? {
-            Some(0) => Err(fail!(FORMAT, "{}.{name} is 0", self.arch)),
-            Some(n) => Ok(n),
-            None => Err(fail!(FORMAT, "the model has no {}.{name}", self.arch)),
+    #[test]
+    fn those_that_people_are_told_are_those_that_are_known() {
+        let mut told: Vec<String> = Vec::new();
+        for word in KNOWN.split(' ') {
+            let mut parts = word.split('/');
+            let base = parts.next().unwrap_or_default();
+            told.push(base.into());
+            told.extend(parts.map(|rest| std::format!("{base}{rest}")));
         }
-    }
-
-    /// A number that may be given per layer, as an array.
-    pub fn u32_at(&self, name: &str, layer: u32) -> Result<Option<u32>> {
-        let key = self.key(name);
-        // A scalar first: reading an array as one is an argument error, not a missing key.
-        match abi::meta_u32(self.model, key.text(), -1) {
-            Err(abi::Fail(abi::status::INVALID_ARGUMENT)) => {
-                let index = i32::try_from(layer).unwrap_or(i32::MAX);
-                self.explain(name, abi::meta_u32(self.model, key.text(), index))
-            }
-            other => other,
-        }
-    }
-
-    /// A float; None if absent.
-    pub fn f32(&self, name: &str) -> Result<Option<f32>> {
-        self.explain(name, abi::meta_f32(self.model, self.key(name).text()))
-    }
-
-    /// A string; None if absent.
-    pub fn string(&self, name: &str) -> Result<Option<String>> {
-        self.explain(name, abi::meta_string(self.model, self.key(name).text()))
-    }
-
-    fn explain<T>(&self, name: &str, result: Result<T>) -> Result<T> {
-        result.map_err(|e| match e.0 {
-            abi::status::INVALID_ARGUMENT => {
-                fail!(
-                    FORMAT,
-                    "{}.{name} is not of the type it should be",
-                    self.arch
-                )
-            }
-            _ => e,
-        })
-    }
-
-    /// A tensor that must be there with exactly this shape (trailing ones may be left out).
-    pub fn tensor(&self, name: fmt::Arguments<'_>, shape: &[u32]) -> Result<Tensor> {
-        let name = abi::Line::format(name);
-        match self.find(name.text(), shape)? {
-            Some(tensor) => Ok(tensor),
-            None => Err(fail!(FORMAT, "the model has no tensor {}", name.text())),
-        }
-    }
-
-    /// A tensor that may be missing; if it is there, it must have this shape.
-    pub fn maybe(&self, name: fmt::Arguments<'_>, shape: &[u32]) -> Result<Option<Tensor>> {
-        self.find(abi::Line::format(name).text(), shape)
-    }
-
-    /// A norm's weight, a bias or a table of factors: f32 and one-dimensional.
-    pub fn vector(&self, name: fmt::Arguments<'_>, n: u32) -> Result<Operand> {
-        let line = abi::Line::format(name);
-        match self.maybe_vector(format_args!("{}", line.text()), n)? {
-            Operand::NONE => Err(fail!(FORMAT, "the model has no tensor {}", line.text())),
-            vector => Ok(vector),
-        }
-    }
-
-    /// As [`Meta::vector`], or [`Operand::NONE`] if the model has none.
-    pub fn maybe_vector(&self, name: fmt::Arguments<'_>, n: u32) -> Result<Operand> {
-        let line = abi::Line::format(name);
-        match self.find(line.text(), &[n])? {
-            None => Ok(Operand::NONE),
-            Some(t) if t.kind == kind::F32 => Ok(Operand::weight(t.handle)),
-            Some(t) => Err(fail!(
-                UNSUPPORTED,
-                "tensor {} has type {}, expected f32",
-                line.text(),
-                t.kind
-            )),
-        }
-    }
-
-    fn find(&self, name: &str, shape: &[u32]) -> Result<Option<Tensor>> {
-        let Some(tensor) = abi::tensor(self.model, name)? else {
-            return Ok(None);
-        };
-        let mut expected = [1u64; 4];
-        for (e, n) in expected.iter_mut().zip(shape) {
-            *e = u64::from(*n);
-        }
-        if tensor.ne == expected {
-            return Ok(Some(tensor));
-        }
-        let (has, wants) = (Shape(&tensor.ne), Shape(&expected));
-        Err(fail!(
-            FORMAT,
-            "tensor {name} has shape {has}, expected {wants}"
-        ))
-    }
-}
-
-/// Prints `[64, 128]`, without trailing ones.
-struct Shape<'a>(&'a [u64; 4]);
-
-impl fmt::Display for Shape<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let used = self
-            .0
-            .iter()
-            .rposition(|n| *n != 1)
-            .map_or(1, |last| last + 1);
-        for (i, n) in self.0.iter().take(used).enumerate() {
-            write!(f, "{}{n}", if i == 0 { "[" } else { ", " })?;
-        }
-        f.write_str("]")
+        let mut known: Vec<String> = FAMILIES.iter().map(|f| f.0.into()).collect();
+        told.sort();
+        known.sort();
+        assert_eq!(told, known);
     }
 }

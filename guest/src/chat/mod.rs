@@ -25,7 +25,7 @@ pub enum Part {
 /// A known chat format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
-    /// Marked messages with a role each: ChatML, llama 3, zephyr, phi 3.
+    /// Marked messages with a role each: ChatML, llama 3, zephyr, phi 3, gemma, granite, command-r, gpt-oss.
     Roles(roles::Kind),
     /// Questions between `[INST]` and `[/INST]`: llama 2 and mistral.
     Inst(inst::Kind),
@@ -34,11 +34,15 @@ pub enum Template {
 }
 
 /// The names of the parameter `chat_template`.
-const NAMES: [(&str, Template); 16] = [
+const NAMES: [(&str, Template); 20] = [
     ("chatml", Template::Roles(roles::Kind::ChatMl)),
     ("llama3", Template::Roles(roles::Kind::Llama3)),
     ("zephyr", Template::Roles(roles::Kind::Zephyr)),
     ("phi3", Template::Roles(roles::Kind::Phi3)),
+    ("gemma", Template::Roles(roles::Kind::Gemma)),
+    ("granite", Template::Roles(roles::Kind::Granite)),
+    ("command-r", Template::Roles(roles::Kind::CommandR)),
+    ("gpt-oss", Template::Roles(roles::Kind::GptOss)),
     ("llama2", Template::Inst(inst::Kind::Llama2)),
     ("llama2-sys", Template::Inst(inst::Kind::Llama2Sys)),
     ("llama2-sys-bos", Template::Inst(inst::Kind::Llama2SysBos)),
@@ -82,7 +86,7 @@ impl Template {
             Some(template) => Ok(Some(template)),
             None => Err(fail!(
                 INVALID_ARGUMENT,
-                "unknown chat_template '{value}' (known: auto, chatml, llama3, zephyr, phi3, llama2, mistral, raw)"
+                "unknown chat_template '{value}' (known: auto, chatml, llama3, zephyr, phi3, gemma, granite, command-r, gpt-oss, llama2, mistral, raw)"
             )),
         }
     }
@@ -94,6 +98,21 @@ impl Template {
             // Two formats borrow ChatML's opening and nothing else of it.
             let impostor = has("<|im_sep|>") || has("<end_of_utterance>");
             return (!impostor).then_some(Self::Roles(roles::Kind::ChatMl));
+        }
+        for (mark, second, kind) in [
+            ("<start_of_turn>", "<end_of_turn>", roles::Kind::Gemma),
+            ("<|start_of_role|>", "<|end_of_text|>", roles::Kind::Granite),
+            (
+                "<|START_OF_TURN_TOKEN|>",
+                "<|USER_TOKEN|>",
+                roles::Kind::CommandR,
+            ),
+            ("<|start|>assistant", "<|message|>", roles::Kind::GptOss),
+        ] {
+            // Later command models frame the text once more.
+            if has(mark) && has(second) && !has("<|START_TEXT|>") {
+                return Some(Self::Roles(kind));
+            }
         }
         if has("[INST]") {
             return Some(Self::Inst(inst::Kind::detect(text)));

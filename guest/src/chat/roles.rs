@@ -13,9 +13,18 @@ pub enum Kind {
     Zephyr,
     /// `<|user|>\n…<|end|>\n`
     Phi3,
+    /// `<start_of_turn>user\n…<end_of_turn>\n`, a system message at the head of the first question.
+    Gemma,
+    /// `<|start_of_role|>user<|end_of_role|>…<|end_of_text|>\n`: granite 3 and 4.
+    Granite,
+    /// `<|START_OF_TURN_TOKEN|><|USER_TOKEN|>…<|END_OF_TURN_TOKEN|>`
+    CommandR,
+    /// `<|start|>user<|message|>…<|end|>`
+    GptOss,
 }
 
 struct Format {
+    /// Empty: a system message goes before the first question, in the same message.
     system: &'static str,
     user: &'static str,
     assistant: &'static str,
@@ -62,6 +71,42 @@ const PHI3: Format = Format {
     trim: false,
 };
 
+const GEMMA: Format = Format {
+    system: "",
+    user: "<start_of_turn>user\n",
+    assistant: "<start_of_turn>model\n",
+    eos: false,
+    close: "<end_of_turn>\n",
+    trim: true,
+};
+
+const GRANITE: Format = Format {
+    system: "<|start_of_role|>system<|end_of_role|>",
+    user: "<|start_of_role|>user<|end_of_role|>",
+    assistant: "<|start_of_role|>assistant<|end_of_role|>",
+    eos: false,
+    close: "<|end_of_text|>\n",
+    trim: false,
+};
+
+const COMMAND_R: Format = Format {
+    system: "<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>",
+    user: "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>",
+    assistant: "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+    eos: false,
+    close: "<|END_OF_TURN_TOKEN|>",
+    trim: true,
+};
+
+const GPT_OSS: Format = Format {
+    system: "<|start|>system<|message|>",
+    user: "<|start|>user<|message|>",
+    assistant: "<|start|>assistant",
+    eos: false,
+    close: "<|end|>",
+    trim: false,
+};
+
 /// Renders one turn; see [`super::Template::turn`].
 pub fn turn(out: &mut Writer, kind: Kind, first: bool, system: &str, user: &str) {
     let f = match kind {
@@ -69,6 +114,10 @@ pub fn turn(out: &mut Writer, kind: Kind, first: bool, system: &str, user: &str)
         Kind::Llama3 => LLAMA3,
         Kind::Zephyr => ZEPHYR,
         Kind::Phi3 => PHI3,
+        Kind::Gemma => GEMMA,
+        Kind::Granite => GRANITE,
+        Kind::CommandR => COMMAND_R,
+        Kind::GptOss => GPT_OSS,
     };
     let trim = |s| if f.trim { str::trim(s) } else { s };
     let close = |out: &mut Writer| {
@@ -77,13 +126,17 @@ pub fn turn(out: &mut Writer, kind: Kind, first: bool, system: &str, user: &str)
         }
         out.text(&[f.close]);
     };
+    let mut head = "";
     if !first {
         close(out);
+    } else if !system.is_empty() && f.system.is_empty() {
+        head = trim(system);
     } else if !system.is_empty() {
         out.text(&[f.system, trim(system)]);
         close(out);
     }
-    out.text(&[f.user, trim(user)]);
+    let gap = if head.is_empty() { "" } else { "\n\n" };
+    out.text(&[f.user, head, gap, trim(user)]);
     close(out);
     out.text(&[f.assistant]);
 }

@@ -38,7 +38,7 @@ fn real_templates() {
     let data = Json::parse(&text);
     // Templates that say more than the conversation (a default system message, the date, an empty
     // thought) agree only in the conversations named.
-    let expect: [(&str, &str, &[&str]); 10] = [
+    let expect: [(&str, &str, &[&str]); 13] = [
         ("Qwen-Qwen2.5-7B-Instruct", "chatml", &["sys_user", "multi"]),
         ("Qwen3-Coder", "chatml", &["sys_user", "multi", "user_only"]),
         ("MiMo-VL", "chatml", &["sys_user", "multi"]),
@@ -73,6 +73,13 @@ fn real_templates() {
             &["sys_user", "user_only"],
         ),
         ("meta-llama-Llama-3.2-3B-Instruct", "llama3", &[]),
+        ("google-gemma-2-2b-it", "gemma", &["user_only"]),
+        ("ibm-granite-granite-4.0", "granite", &["sys_user", "multi"]),
+        (
+            "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
+            "command-r",
+            &[],
+        ),
     ];
     let mut compared = 0;
     for (file, name, conversations) in expect {
@@ -104,7 +111,7 @@ fn real_templates() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 21);
+    assert_eq!(compared, 24);
 }
 
 /// TinyLlama's and llama-2's own templates are not in the data; these are their outputs.
@@ -136,6 +143,31 @@ fn formats_outside_the_data() {
     assert_eq!(
         text,
         "<|user|>\nHi</s>\n<|assistant|>\nHello</s>\n<|user|>\nBye</s>\n<|assistant|>\n"
+    );
+    // gemma 3 takes system messages, before the first question.
+    let t = Template::detect("<start_of_turn>{{ role }}<end_of_turn>").unwrap();
+    let text =
+        rendered(&t.turn(true, "S", " Hi ")) + "Hello" + &rendered(&t.turn(false, "", "Bye"));
+    assert_eq!(
+        text,
+        "<start_of_turn>user\nS\n\nHi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n\
+         <start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n"
+    );
+    let t = Template::from_param("gpt-oss").unwrap();
+    assert_eq!(
+        Template::detect("<|start|>assistant<|channel|>final<|message|>"),
+        t
+    );
+    let text = rendered(&t.unwrap().turn(false, "", "Hi"));
+    assert_eq!(
+        text,
+        "<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant"
+    );
+    let t = Template::from_param("command-r").unwrap().unwrap();
+    assert_eq!(
+        rendered(&t.turn(true, "S", "Hi")),
+        "<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>S<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|USER_TOKEN|>\
+         Hi<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"
     );
     let t = Template::from_param("llama3").unwrap().unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Logit bias: added by the program; this file keeps its table on the host.
+//! Biases of single tokens: added by the program; this file keeps their table on the host.
 
 use crate::abi::{self, Result, kind, try_vec};
 use crate::program::{Dim, Operand, Recorder};
@@ -19,12 +19,7 @@ impl Bias {
         if self.table == table {
             return Ok(!table.is_empty());
         }
-        if table.len() as u32 > self.capacity {
-            // Doubling bounds what the turns of a session can add up to.
-            self.capacity = (table.len() as u32).next_power_of_two().max(16);
-            self.ids = abi::buffer(kind::I32, 1, self.capacity)?;
-            self.values = abi::buffer(kind::F32, 1, self.capacity)?;
-        }
+        self.reserve(table.len() as u32)?;
         let mut ids = try_vec(table.len())?;
         ids.extend(table.iter().map(|(id, _)| *id));
         let mut values = try_vec(table.len())?;
@@ -35,6 +30,18 @@ impl Bias {
         }
         self.table = table.to_vec();
         Ok(!table.is_empty())
+    }
+
+    /// Makes room for so many tokens.
+    pub fn reserve(&mut self, count: u32) -> Result<()> {
+        if count > self.capacity {
+            // Doubling bounds what the turns of a session can add up to.
+            self.capacity = count.next_power_of_two().max(16);
+            self.ids = abi::buffer(kind::I32, 1, self.capacity)?;
+            self.values = abi::buffer(kind::F32, 1, self.capacity)?;
+            self.table.clear();
+        }
+        Ok(())
     }
 
     /// Rows of the buffers.

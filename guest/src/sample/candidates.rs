@@ -1,17 +1,27 @@
 //! The candidates of one token: logits in descending order, read from the host a window at a time.
 //!
-//! Samplers shorten the list from the end, so a candidate is its rank, and the walk over a whole
-//! vocabulary costs the guest one window of memory. What they look at is a candidate's weight, its
-//! probability relative to the best one; weights are computed once per window and temperature.
+//! Whatever the samplers remove, what is left is a range of ranks, because each of them cuts off the unlikely, the too
+//! likely, or both. So a candidate is its rank, no list is kept, and the walk over a whole vocabulary costs
+//! the guest one window of memory. What samplers look at is a candidate's weight, its probability relative to
+//! the best one; weights are computed once per window and temperature.
 
 use crate::abi::Result;
-use crate::num::exp;
+use crate::num::{exp, ln};
 
 /// Candidates per read; a usual top-k fits one window.
 const WINDOW: usize = 64;
 
 /// Reads logits of ranks `first ..`.
 pub type Fetch<'a> = &'a mut dyn FnMut(u32, &mut [f32]) -> Result<()>;
+
+/// The log-sum-exp of all logits times a scale, as the program computed it.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSum {
+    /// 1 / temperature.
+    pub scale: f64,
+    /// ln Σ exp(logit · scale).
+    pub value: f32,
+}
 
 /// A descending list of candidates, at least one.
 pub struct Candidates<'a> {
@@ -23,17 +33,20 @@ pub struct Candidates<'a> {
     filled: u32,
     /// How many weights of the window are valid: they are computed in order, as they are needed.
     weighed: u32,
-    count: u32,
+    /// The ranks that are left.
+    from: u32,
+    to: u32,
     /// How many there were before any sampler.
     total: u32,
     best: f32,
     /// 1 / temperature.
     scale: f64,
+    sums: [Option<LogSum>; 2],
 }
 
 impl<'a> Candidates<'a> {
-    /// `count` ≥ 1 candidates that `fetch` reads, at temperature 1.
-    pub fn new(count: u32, fetch: Fetch<'a>) -> Result<Self> {
+    /// `count` ≥ 1 candidates that `fetch` reads, at temperature 1. `sums` save walks while none has been removed.
+    pub fn new(count: u32, sums: [Option<LogSum>; 2], fetch: Fetch<'a>) -> Result<Self> {
         let mut c = Self {
             fetch,
             logits: [0.0; WINDOW],
@@ -41,10 +54,12 @@ impl<'a> Candidates<'a> {
             first: 0,
             filled: 0,
             weighed: 0,
-            count,
+            from: 0,
+            to: count,
             total: count,
             best: 0.0,
             scale: 1.0,
+            sums,
         };
         c.load(0)?;
         c.best = c.logits[0];
@@ -53,12 +68,23 @@ impl<'a> Candidates<'a> {
 
     /// How many are left.
     pub fn count(&self) -> u32 {
-        self.count
+        self.to - self.from
     }
 
-    /// Keeps the first `count`, at least one.
+    /// The ranks that are left, never none.
+    pub fn ranks(&self) -> core::ops::Range<u32> {
+        self.from..self.to
+    }
+
+    /// Keeps the most probable `count`, at least one.
     pub fn keep(&mut self, count: u32) {
-        self.count = count.clamp(1, self.count);
+        self.to = self.from + count.clamp(1, self.count());
+    }
+
+    /// Keeps these ranks, which must be some that are left.
+    pub fn keep_ranks(&mut self, ranks: core::ops::Range<u32>) {
+        self.from = ranks.start.clamp(self.from, self.to - 1);
+        self.to = ranks.end.clamp(self.from + 1, self.to);
     }
 
     /// Makes weights those of `1 / scale` as the temperature.
@@ -69,33 +95,74 @@ impl<'a> Candidates<'a> {
         }
     }
 
+    /// 1 / temperature.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// The logit of a rank.
+    pub fn logit(&mut self, rank: u32) -> Result<f64> {
+        let at = self.reach(rank)?;
+        Ok(self.logits.get(at).copied().map_or(0.0, f64::from))
+    }
+
+    /// (logit - best) · scale of a rank, the logarithm of its weight; 0 for the best.
+    #[inline(never)]
+    pub fn log_weight(&mut self, rank: u32) -> Result<f64> {
+        Ok((self.logit(rank)? - f64::from(self.best)) * self.scale)
+    }
+
     /// exp((logit - best) · scale) of a rank: 1 for the best.
+    #[inline(never)]
     pub fn weight(&mut self, rank: u32) -> Result<f64> {
-        if rank < self.first || rank - self.first >= self.filled {
-            self.load(rank - rank % WINDOW as u32)?;
-        }
-        let at = rank - self.first;
-        while self.weighed <= at {
+        let at = self.reach(rank)?;
+        while self.weighed as usize <= at {
             let i = self.weighed as usize;
             if let (Some(weight), Some(logit)) = (self.weights.get_mut(i), self.logits.get(i)) {
                 *weight = exp((f64::from(*logit) - f64::from(self.best)) * self.scale);
             }
             self.weighed += 1;
         }
-        Ok(self.weights.get(at as usize).copied().unwrap_or(0.0))
+        Ok(self.weights.get(at).copied().unwrap_or(0.0))
     }
 
-    /// The sum of all weights that are left. `log_sum` is the log-sum-exp of all candidates at this
-    /// temperature if the host computed it: it saves the walk while none has been removed.
-    pub fn sum(&mut self, log_sum: Option<f32>) -> Result<f64> {
-        if let Some(log_sum) = log_sum.filter(|_| self.count == self.total) {
-            return Ok(exp(f64::from(log_sum) - f64::from(self.best) * self.scale));
+    /// The sum of all weights that are left.
+    #[inline(never)]
+    pub fn sum(&mut self) -> Result<f64> {
+        let known = self.sums.iter().flatten().find(|s| s.scale == self.scale);
+        if let Some(known) = known.filter(|_| self.count() == self.total) {
+            return Ok(exp(
+                f64::from(known.value) - f64::from(self.best) * self.scale
+            ));
         }
         let mut sum = 0.0;
-        for rank in 0..self.count {
+        for rank in self.ranks() {
             sum += self.weight(rank)?;
         }
         Ok(sum)
+    }
+
+    /// Entropy in nats of what is left, and the sum of its weights.
+    #[inline(never)]
+    pub fn entropy(&mut self) -> Result<(f64, f64)> {
+        let (mut sum, mut weighted) = (0.0, 0.0);
+        for rank in self.ranks() {
+            let weight = self.weight(rank)?;
+            // What has no weight has no share, also where its logarithm is infinite.
+            if weight > 0.0 {
+                sum += weight;
+                weighted += weight * self.log_weight(rank)?;
+            }
+        }
+        Ok((ln(sum) - weighted / sum, sum))
+    }
+
+    /// Brings a rank into the window; returns where it is.
+    fn reach(&mut self, rank: u32) -> Result<usize> {
+        if rank < self.first || rank - self.first >= self.filled {
+            self.load(rank - rank % WINDOW as u32)?;
+        }
+        Ok((rank - self.first) as usize)
     }
 
     fn load(&mut self, first: u32) -> Result<()> {

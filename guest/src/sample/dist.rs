@@ -3,16 +3,16 @@
 use super::candidates::Candidates;
 use crate::abi::Result;
 
-/// Rank of the candidate that `u` in `[0, 1)` falls on. `log_sum`: see [`Candidates::sum`].
-pub fn pick(c: &mut Candidates<'_>, log_sum: Option<f32>, u: f64) -> Result<u32> {
-    let target = u * c.sum(log_sum)?;
+/// Rank of the candidate that `u` in `[0, 1)` falls on.
+pub fn pick(c: &mut Candidates<'_>, u: f64) -> Result<u32> {
+    let target = u * c.sum()?;
     let mut sum = 0.0;
-    for rank in 0..c.count() {
+    for rank in c.ranks() {
         sum += c.weight(rank)?;
         if sum > target {
             return Ok(rank);
         }
     }
     // Rounding left the sum a hair below the target.
-    Ok(c.count() - 1)
+    Ok(c.ranks().end - 1)
 }

@@ -1,4 +1,4 @@
-//! Min-p: candidates at least p times as probable as the best.
+//! Min-p: candidates at least p times as probable as the best that is left.
 
 use super::candidates::Candidates;
 use crate::abi::Result;
@@ -8,9 +8,11 @@ pub fn apply(c: &mut Candidates<'_>, p: f32) -> Result<()> {
     if p <= 0.0 {
         return Ok(());
     }
-    for rank in 1..c.count() {
-        if c.weight(rank)? < f64::from(p) {
-            c.keep(rank);
+    let ranks = c.ranks();
+    let least = f64::from(p) * c.weight(ranks.start)?;
+    for rank in ranks.start + 1..ranks.end {
+        if c.weight(rank)? < least {
+            c.keep_ranks(ranks.start..rank);
             break;
         }
     }

@@ -1,23 +1,32 @@
 //! Sampling: what is appended to the model's program, and how a token is picked from its results.
 //!
-//! Whatever is as wide as the vocabulary happens in the program (bias, penalties, top-k, argmax); the
-//! guest sees candidates only. The chain is bias, penalties, top-k, top-p, min-p, temperature, dist.
+//! Whatever is as wide as the vocabulary happens in the program (bias, penalties, DRY, top-k, argmax); the
+//! guest sees candidates only. The chain is that of the parameter `samplers` and ends with a draw; what changes logits
+//! before any candidate is chosen (bias, penalties, DRY) comes first wherever it is named.
 
 pub mod bias;
 pub mod candidates;
 pub mod dist;
+pub mod dry;
 pub mod min_p;
+pub mod mirostat;
 pub mod penalties;
 pub mod temp;
 pub mod top_k;
+pub mod top_n_sigma;
 pub mod top_p;
+pub mod typical;
+pub mod xtc;
 
 use crate::abi::{self, Result};
-use crate::params::Params;
+use crate::params::{Params, Step};
 use crate::program::{Dim, Operand, Recorder};
 use crate::rng::Rng;
+use alloc::vec::Vec;
 use bias::Bias;
-use candidates::Candidates;
+use candidates::{Candidates, LogSum};
+use dry::Dry;
+use mirostat::Mirostat;
 use penalties::Penalties;
 
 /// What the recorded program depends on. If it changes, the program is recorded anew.
@@ -25,6 +34,7 @@ use penalties::Penalties;
 pub struct Key {
     bias: bool,
     penalties: bool,
+    dry: bool,
     /// Candidates; 0: greedy.
     top_k: u32,
     /// 1 / temperature where the sum over the whole vocabulary is needed, else 0.
@@ -36,10 +46,92 @@ pub struct Key {
 pub struct Regs {
     n_bias: Dim,
     n_penalties: Dim,
+    n_dry: Dim,
+}
+
+/// What the samplers of candidates are told.
+#[derive(Clone, Debug)]
+struct Settings {
+    /// Those that can have an effect, in order.
+    chain: Vec<Step>,
+    temp: f32,
+    top_k: u32,
+    top_p: f32,
+    min_p: f32,
+    typical_p: f32,
+    top_n_sigma: f32,
+    xtc_probability: f32,
+    xtc_threshold: f32,
+    dynatemp_range: f32,
+    dynatemp_exponent: f32,
+    mirostat: mirostat::Settings,
+}
+
+impl Settings {
+    fn new(p: &Params) -> Self {
+        let mirostat = p.mirostat.version > 0;
+        let acts = |step: &Step| match step {
+            Step::Penalties | Step::Dry => false,
+            Step::Temperature => true,
+            // Mirostat stands in for everything that removes candidates.
+            _ if mirostat => false,
+            Step::TopNSigma => p.top_n_sigma > 0.0,
+            Step::TopK => p.top_k > 0,
+            Step::Typical => p.typical_p < 1.0,
+            Step::TopP => p.top_p < 1.0,
+            Step::MinP => p.min_p > 0.0,
+            Step::Xtc => p.xtc_probability > 0.0,
+        };
+        Self {
+            chain: p.samplers.iter().copied().filter(acts).collect(),
+            temp: p.temp,
+            top_k: p.top_k,
+            top_p: p.top_p,
+            min_p: p.min_p,
+            typical_p: p.typical_p,
+            top_n_sigma: p.top_n_sigma,
+            xtc_probability: p.xtc_probability,
+            xtc_threshold: p.xtc_threshold,
+            dynatemp_range: p.dynatemp_range,
+            dynatemp_exponent: p.dynatemp_exponent,
+            mirostat: p.mirostat,
+        }
+    }
+
+    /// How many candidates are needed: as many as the chain's first sampler leaves, if that is top-k, else all.
+    /// A plain temperature before it changes neither their order nor what it keeps.
+    fn candidates(&self, n_vocab: u32) -> u32 {
+        let plain = self.dynatemp_range <= 0.0;
+        let mut first = self.chain.iter();
+        match first.find(|s| !plain || **s != Step::Temperature) {
+            Some(Step::TopK) => self.top_k.min(n_vocab),
+            _ => n_vocab,
+        }
+    }
+
+    /// Runs the chain.
+    fn apply(&self, c: &mut Candidates<'_>, rng: &mut Rng) -> Result<()> {
+        for step in &self.chain {
+            match step {
+                Step::TopNSigma => top_n_sigma::apply(c, self.top_n_sigma)?,
+                Step::TopK => c.keep(self.top_k),
+                Step::Typical => typical::apply(c, self.typical_p)?,
+                Step::TopP => top_p::apply(c, self.top_p)?,
+                Step::MinP => min_p::apply(c, self.min_p)?,
+                Step::Xtc => xtc::apply(c, self.xtc_probability, self.xtc_threshold, rng)?,
+                Step::Temperature => {
+                    temp::dynamic(c, self.temp, self.dynatemp_range, self.dynatemp_exponent)?;
+                }
+                Step::Penalties | Step::Dry => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The sampler of a session.
 pub struct Sampler {
+    model: u32,
     n_vocab: u32,
     /// i32, cols 1: the program's input. Without sampling the program writes the most probable token
     /// to its first row, so that the next step needs nothing from here.
@@ -47,57 +139,68 @@ pub struct Sampler {
     top_k: top_k::Buffers,
     bias: Bias,
     penalties: Penalties,
+    dry: Dry,
+    mirostat: Mirostat,
     rng: Rng,
     seed: u32,
     key: Key,
-    temp: f32,
-    top_p: f32,
-    min_p: f32,
+    settings: Settings,
 }
 
 impl Sampler {
-    /// A sampler for logits of this width, and a program that takes its tokens from this buffer.
-    pub fn new(n_vocab: u32, tokens: u32) -> Self {
+    /// A sampler for a model's logits, of this width, and a program that takes its tokens from this buffer.
+    pub fn new(model: u32, n_vocab: u32, tokens: u32) -> Self {
         Self {
+            model,
             n_vocab,
             tokens,
             top_k: top_k::Buffers::default(),
             bias: Bias::default(),
             penalties: Penalties::default(),
+            dry: Dry::default(),
+            mirostat: Mirostat::default(),
             rng: Rng::new(0),
             seed: 0,
             key: Key {
                 bias: false,
                 penalties: false,
+                dry: false,
                 top_k: 0,
                 full: 0.0,
             },
-            temp: 0.0,
-            top_p: 1.0,
-            min_p: 0.0,
+            settings: Settings::new(&Params::default()),
         }
     }
 
-    /// Takes over the parameters of a turn. `first` starts the random numbers afresh, as does a new
-    /// seed. Returns what the program must look like.
+    /// Takes over the parameters of a turn. `first` starts the random numbers and mirostat's bound afresh, as does a new
+    /// seed or other settings of mirostat. Returns what the program must look like.
     pub fn configure(&mut self, p: &Params, ctx: u32, first: bool) -> Result<Key> {
         if first || self.seed != p.seed {
             self.seed = p.seed;
             self.rng = Rng::new(u64::from(p.seed));
         }
-        (self.temp, self.top_p, self.min_p) = (p.temp, p.top_p, p.min_p);
+        if first || self.settings.mirostat != p.mirostat {
+            self.mirostat.reset(&p.mirostat);
+        }
+        self.settings = Settings::new(p);
         let bias = self.bias.configure(&p.logit_bias)?;
         let penalties = self.penalties.configure(p, ctx)?;
+        let off = crate::params::Dry::default();
+        let named = p.samplers.contains(&Step::Dry);
+        let settings = if named { &p.dry } else { &off };
+        let dry = self
+            .dry
+            .configure(settings, self.model, self.penalties.history())?;
         let mut key = Key {
             bias,
             penalties,
+            dry,
             top_k: 0,
             full: 0.0,
         };
         if p.temp > 0.0 {
-            let all = p.top_k == 0 || p.top_k >= self.n_vocab;
-            key.top_k = if all { self.n_vocab } else { p.top_k };
-            if all {
+            key.top_k = self.settings.candidates(self.n_vocab);
+            if key.top_k == self.n_vocab {
                 key.full = 1.0 / p.temp;
             }
             self.top_k.reserve(key.top_k)?;
@@ -107,13 +210,14 @@ impl Sampler {
     }
 
     /// About how many operations [`Sampler::record`] adds.
-    pub const OPS: usize = 8;
+    pub const OPS: usize = 9;
 
     /// Declares the registers of the sampling part, in the order of [`Sampler::regs`].
     pub fn declare(&self, r: &mut Recorder) -> Regs {
         Regs {
             n_bias: r.reg(0, self.bias.capacity()),
             n_penalties: r.reg(0, self.penalties.capacity()),
+            n_dry: r.reg(0, self.dry.capacity()),
         }
     }
 
@@ -125,6 +229,9 @@ impl Sampler {
         if self.key.penalties {
             self.penalties.record(r, logits, regs.n_penalties);
         }
+        if self.key.dry {
+            self.dry.record(r, logits, regs.n_dry);
+        }
         if self.key.top_k == 0 {
             r.argmax(Operand::buffer(self.tokens), logits);
         } else {
@@ -134,47 +241,50 @@ impl Sampler {
     }
 
     /// Register values of the sampling part.
-    pub fn regs(&self) -> [u32; 2] {
+    pub fn regs(&self) -> [u32; 3] {
+        let used = |is_on: bool, count: u32| if is_on { count } else { 0 };
         [
-            if self.key.bias { self.bias.count() } else { 0 },
-            if self.key.penalties {
-                self.penalties.count()
-            } else {
-                0
-            },
+            used(self.key.bias, self.bias.count()),
+            used(self.key.penalties, self.penalties.count()),
+            used(self.key.dry, self.dry.count()),
         ]
     }
 
     /// Notes tokens that are about to enter the context.
     pub fn accept(&mut self, tokens: &[u32]) -> Result<()> {
-        self.penalties.accept(tokens)
+        self.penalties.accept(tokens)?;
+        self.dry.accept(self.model, tokens)
     }
 
     /// The newest token of the context.
     pub fn last(&self) -> Option<u32> {
-        self.penalties.last()
+        self.penalties.history().last().copied()
     }
 
     /// Takes back the last `count` accepted tokens.
     pub fn retract(&mut self, count: u32) {
         if count > 0 {
-            let kept = self.penalties.len().saturating_sub(count as usize);
-            self.penalties.keep(kept);
+            let kept = self.penalties.history().len();
+            self.rewind((kept as u32).saturating_sub(count));
         }
     }
 
     /// Takes back all tokens but the first `count`.
     pub fn rewind(&mut self, count: u32) {
         self.penalties.keep(count as usize);
+        // It only fails for want of memory that it had before; the next turn starts it afresh in any case.
+        let _ = self.dry.restart(self.model, self.penalties.history());
     }
 
     /// Writes what the program reads, before a step whose logits are wanted.
     pub fn prepare(&mut self) -> Result<()> {
         if self.key.penalties {
-            self.penalties.write()
-        } else {
-            Ok(())
+            self.penalties.write()?;
         }
+        if self.key.dry {
+            self.dry.write(self.model, self.penalties.history())?;
+        }
+        Ok(())
     }
 
     /// Whether the program itself puts the token that is picked where the next step reads it.
@@ -196,18 +306,26 @@ impl Sampler {
     /// Draws from the candidates.
     #[inline(never)]
     fn draw(&mut self) -> Result<u32> {
-        let mut fetch = |first: u32, out: &mut [f32]| self.top_k.values(first, out);
-        let mut c = Candidates::new(self.key.top_k, &mut fetch)?;
         let sums = if self.key.full > 0.0 {
-            Some(self.top_k.sums()?)
+            let sums = self.top_k.sums()?;
+            [
+                (1.0, sums.plain),
+                (1.0 / f64::from(self.settings.temp), sums.tempered),
+            ]
+            .map(|(scale, value)| Some(LogSum { scale, value }))
         } else {
-            None
+            [None, None]
         };
-        top_p::apply(&mut c, self.top_p, sums.map(|s| s.plain))?;
-        min_p::apply(&mut c, self.min_p)?;
+        let mut fetch = |first: u32, out: &mut [f32]| self.top_k.values(first, out);
+        let mut c = Candidates::new(self.key.top_k, sums, &mut fetch)?;
+        self.settings.apply(&mut c, &mut self.rng)?;
         let u = self.rng.uniform();
-        temp::apply(&mut c, self.temp);
-        let chosen = dist::pick(&mut c, sums.map(|s| s.tempered), u)?;
+        let mirostat = &self.settings.mirostat;
+        let chosen = if mirostat.version > 0 {
+            self.mirostat.pick(&mut c, mirostat, self.n_vocab, u)?
+        } else {
+            dist::pick(&mut c, u)?
+        };
         self.top_k.id(chosen)
     }
 }

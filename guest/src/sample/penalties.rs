@@ -5,7 +5,7 @@
 //! bytes each, because a rewind must find what the window held then.
 
 use crate::abi::{self, Result, kind};
-use crate::params::Params;
+use crate::params::{Params, Step};
 use crate::program::{Dim, Operand, Recorder};
 use alloc::vec::Vec;
 
@@ -37,7 +37,8 @@ impl Penalties {
             .unwrap_or(ctx)
             .min(ctx)
             .min(MAX_WINDOW) as usize;
-        self.active = factors != [1.0, 0.0, 0.0] && window > 0;
+        let named = p.samplers.contains(&Step::Penalties);
+        self.active = named && factors != [1.0, 0.0, 0.0] && window > 0;
         self.window = window;
         self.recount();
         if !self.active {
@@ -108,19 +109,9 @@ impl Penalties {
         self.recount();
     }
 
-    /// How many tokens the context has.
-    pub fn len(&self) -> usize {
-        self.history.len()
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.history.is_empty()
-    }
-
-    /// The newest token of the context.
-    pub fn last(&self) -> Option<u32> {
-        self.history.last().copied()
+    /// The context's tokens, oldest first.
+    pub fn history(&self) -> &[u32] {
+        &self.history
     }
 
     /// Writes the table for the next step.

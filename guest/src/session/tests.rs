@@ -243,6 +243,135 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     assert_eq!(event(&mut c.0, REWIND, 0, 0), abi::status::STATE);
 }
 
+/// A one-layer model whose layer is a convolution over three positions.
+fn convolution() -> Host {
+    let mut h = Host::tiny("lfm2");
+    let zero = crate::fake::Meta::Array([0].into());
+    h.meta.insert("lfm2.attention.head_count_kv".into(), zero);
+    h.meta
+        .insert("lfm2.shortconv.l_cache".into(), crate::fake::Meta::U32(3));
+    h.tensors.retain(|t| !t.0.contains("attn_"));
+    for (name, ne) in [
+        ("token_embd_norm", &[8u64][..]),
+        ("blk.0.attn_norm", &[8]),
+        ("blk.0.shortconv.conv", &[3, 8]),
+        ("blk.0.shortconv.in_proj", &[8, 24]),
+        ("blk.0.shortconv.out_proj", &[8, 8]),
+    ] {
+        h.tensors.push((format!("{name}.weight"), 0, ne.to_vec()));
+    }
+    h.set("n_batch", "4");
+    h
+}
+
+#[test]
+fn kept_rows_change_places_with_every_step_that_succeeds() {
+    let mut c = Chat::open(convolution()).unwrap();
+    assert_eq!(host(|h| h.kv.len()), 0);
+    // from, to, fresh, stay, where fresh ones go and come from.
+    let kept = || host(|h| h.submitted.clone()).unwrap().0[7..].to_vec();
+    let prompt = [1u32, 2, 3, 4, 5].map(u32::to_le_bytes).concat();
+    assert_eq!(c.run(IDS, &prompt, &ids("ab"), 0), 0);
+    assert_eq!(kept(), [4, 2, 2, 0, 2, 2]); // zeros before the first
+    host(Host::complete);
+    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
+    // Abandoned: the same is read again.
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(c.run(IDS, &6u32.to_le_bytes(), &ids("ab"), 0), 0);
+    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
+    host(Host::complete);
+    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(kept(), [0, 2, 1, 1, 3, 0]);
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    // Older rows are gone: back to the beginning, or not at all.
+    let unsupported = abi::status::UNSUPPORTED;
+    assert_eq!(event(&mut c.0, REWIND, 2, 0), unsupported);
+    assert_eq!(c.run(IDS, b"", &[], 0), unsupported);
+    assert_eq!(context(), [1, 2, 3, 4, 6]);
+    assert_eq!(event(&mut c.0, REWIND, 5, 0), 0);
+    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    assert_eq!(c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 0), 0);
+    assert_eq!(kept()[0], 4);
+    host(|h| h.submitted = None);
+}
+
+/// A one-layer encoder.
+fn encoder(pooling: u32) -> Host {
+    use crate::fake::Meta;
+    let mut h = Host::tiny("bert");
+    h.meta
+        .insert("bert.attention.layer_norm_epsilon".into(), Meta::F32(1e-12));
+    h.meta
+        .insert("bert.attention.head_count_kv".into(), Meta::U32(2));
+    h.meta
+        .insert("bert.pooling_type".into(), Meta::U32(pooling));
+    h.tensors = Vec::new();
+    for (name, ne) in [
+        ("token_embd", &[8u64, 260][..]),
+        ("token_types", &[8, 2]),
+        ("position_embd", &[8, 32]),
+        ("token_embd_norm", &[8]),
+        ("blk.0.attn_qkv", &[8, 24]),
+        ("blk.0.attn_output", &[8, 8]),
+        ("blk.0.attn_output_norm", &[8]),
+        ("blk.0.ffn_up", &[8, 16]),
+        ("blk.0.ffn_down", &[16, 8]),
+        ("blk.0.layer_output_norm", &[8]),
+    ] {
+        h.tensors.push((format!("{name}.weight"), 0, ne.to_vec()));
+    }
+    h
+}
+
+#[test]
+fn an_input_becomes_one_vector_of_length_one() {
+    // Rows 0 to 2 of what the model made: (3, 0, 0 …), (0, 4, 0 …) and (0, 0, 2 …).
+    for (pooling, want) in [
+        (1, [3.0, 4.0].map(|x| (x / 29f64.sqrt()) as f32)),
+        (2, [1.0, 0.0]),
+        (3, [0.0, 0.0]),
+    ] {
+        let mut c = Chat::open(encoder(pooling)).unwrap();
+        for turn in 0..2 {
+            assert_eq!(c.run(TEXT, b"xy", &[], 0), 0, "{turn}");
+            // All at once and from the beginning, each time, with BOS.
+            let (regs, tokens) = host(|h| h.submitted.clone()).unwrap();
+            assert_eq!((&regs[..2], tokens), (&[3, 0][..], vec![BOS, 120, 121]));
+            host(|h| {
+                let mut rows = [0f32; 24];
+                (rows[0], rows[9], rows[18]) = (3.0, 4.0, 2.0);
+                let bytes = rows.map(f32::to_le_bytes).concat();
+                h.buffers[1].3[..96].copy_from_slice(&bytes);
+                h.submitted = None;
+                h.context = tokens_of(3);
+            });
+            assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+            let out = host(|h| h.buffers[2].3.clone());
+            let out: Vec<f32> = (out.chunks_exact(4))
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect();
+            assert_eq!(&out[..2], &want, "{pooling}");
+            let length: f32 = out.iter().map(|x| x * x).sum();
+            assert!((length - 1.0).abs() < 1e-6);
+            assert_eq!(shown(), "");
+        }
+    }
+    assert!(Chat::open(encoder(4)).is_err());
+    let message = host(|h| h.message.clone());
+    assert!(message.contains("pooling of type 4"), "{message}");
+    // Learned positions end.
+    let mut h = encoder(1);
+    h.set("ctx", "33");
+    assert!(Chat::open(h).is_err());
+}
+
+fn tokens_of(n: u32) -> Vec<u32> {
+    (0..n).collect()
+}
+
 #[test]
 fn chat_turns_are_rendered_once_and_continue() {
     let mut c = Chat::open(tiny(&[
@@ -280,11 +409,17 @@ fn penalties_see_the_recent_tokens() {
         0
     );
     // Of the last three, 2, 2, 3, two are distinct; one bias.
-    assert_eq!(host(|h| h.submitted.clone()).unwrap().0, [4, 0, 3, 1, 1, 2]);
+    assert_eq!(
+        host(|h| h.submitted.clone()).unwrap().0,
+        [4, 0, 3, 1, 1, 2, 0]
+    );
     host(|h| h.script = vec![7]);
     host(Host::complete);
     assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
-    assert_eq!(host(|h| h.submitted.clone()).unwrap().0, [1, 4, 0, 1, 1, 3]);
+    assert_eq!(
+        host(|h| h.submitted.clone()).unwrap().0,
+        [1, 4, 0, 1, 1, 3, 0]
+    );
     host(|h| h.submitted = None);
     assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
 }
@@ -299,7 +434,15 @@ fn what_cannot_work_is_refused_in_a_sentence() {
             "{error:?}: {message}"
         );
     };
-    refused(Host::tiny("mamba"), "'mamba' (known: llama, qwen2, qwen3)");
+    refused(
+        Host::tiny("mamba"),
+        "unknown architecture 'mamba'; this guest knows llama mistral3 qwen2/vl/moe ",
+    );
+    // The whole list fits.
+    refused(
+        Host::tiny("a-rather-long-name"),
+        " lfm2/moe deepseek2 bert nomic-bert",
+    );
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];
     refused(
@@ -312,7 +455,13 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     let mut h = Host::tiny("llama");
     h.meta
         .insert("llama.expert_count".into(), crate::fake::Meta::U32(8));
-    refused(h, "mixture-of-experts");
+    refused(h, "no llama.expert_used_count");
+    let mut h = Host::tiny("llama");
+    for (key, n) in [("expert_count", 2), ("expert_used_count", 3)] {
+        h.meta
+            .insert(format!("llama.{key}"), crate::fake::Meta::U32(n));
+    }
+    refused(h, "3 of 2 experts of width 16 cannot be right");
     refused(Host::tiny("qwen3"), "no tensor blk.0.attn_q_norm.weight");
     let mut h = Host::tiny("llama");
     h.meta.remove("llama.block_count");

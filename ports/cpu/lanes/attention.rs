@@ -77,7 +77,10 @@ impl Head<'_> {
     /// First and last position that a row sees.
     #[inline(always)]
     fn sees(&self, row: usize) -> (usize, usize) {
-        let p = self.a.first as usize + row;
+        let p = self
+            .a
+            .all
+            .map_or(self.a.first as usize + row, |p| p as usize);
         match self.a.window as usize {
             0 => (0, p),
             window => (p.saturating_sub(window - 1), p),
@@ -289,7 +292,7 @@ unsafe fn tiles<L: Lanes, S: Store>(
             tile.out[t] = a.dst.wrapping_add(vector * h.dv);
             tile.lo[t] = first.max(base) - base;
             tile.hi[t] = last.min(base + PAGE - 1) - base;
-            tile.later |= u16::from(index != first / PAGE) << t;
+            tile.later |= u16::from(index != first / PAGE || a.sinks.is_some()) << t;
             g += 1;
             if g == h.group {
                 (row, g) = (row + 1, 0);
@@ -325,6 +328,15 @@ impl<S: Store> Job for Block<'_, S> {
                 L::splat(f32::NEG_INFINITY).store(h.m.add(i));
                 L::splat(0.0).store(h.l.add(i));
             }
+            if let Some(sinks) = a.sinks {
+                // As if behind a page with nothing but the sink.
+                let sinks = sinks.as_chunks::<4>().0;
+                for (i, g) in (0..rows.len()).flat_map(|i| (0..h.group).map(move |g| (i, g))) {
+                    let sink = sinks.get(h.head * h.group + g).copied().unwrap_or_default();
+                    *h.m.add(i * h.group + g) = f32::from_le_bytes(sink);
+                    *h.l.add(i * h.group + g) = 1.0;
+                }
+            }
             let (first, last) = (h.sees(rows.start).0, h.sees(rows.end - 1).1);
             for index in first / PAGE..=last / PAGE {
                 let start = match a.pages.get(index) {
@@ -336,7 +348,9 @@ impl<S: Store> Job for Block<'_, S> {
                 // The rows that see some of it: positions ascend, and so do the ends of what they see.
                 let base = index * PAGE;
                 let mut seeing = rows.clone();
-                seeing.start = seeing.start.max(base.saturating_sub(a.first as usize));
+                if a.all.is_none() {
+                    seeing.start = seeing.start.max(base.saturating_sub(a.first as usize));
+                }
                 while seeing.start < seeing.end && h.sees(seeing.end - 1).0 >= base + PAGE {
                     seeing.end -= 1;
                 }

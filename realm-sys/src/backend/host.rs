@@ -4,10 +4,10 @@
 use super::table::{
     REALM_BACKEND_HOST_MEMORY, realm_backend, realm_kernel_fn, realm_op, realm_weight,
 };
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, List, Result, Status};
 use crate::graph::shared::Shared;
 use crate::platform::{Block, Platform, check_head};
-use crate::{bail, err};
+use crate::{bail, err, panics};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -18,8 +18,13 @@ use core::ptr;
 /// The smallest backend table accepted: the end of the last field of version 0.1.
 const BACKEND_MIN_BYTES: usize = offset_of!(realm_backend, cancel) + size_of::<*const c_void>();
 
-/// A status that came back from foreign code.
+/// A status that came back from a table's function.
 pub fn foreign(code: i32, who: &str, what: &str) -> Error {
+    if code == Status::Internal as i32
+        && let Some(e) = panics::said()
+    {
+        return e;
+    }
     let status = Status::from_code(code).unwrap_or(Status::Backend);
     let mut e = err!(Backend, "{who}: {what} failed with status {code}");
     e.set_status(status);
@@ -440,9 +445,16 @@ impl Backends {
     /// The named backend, or the preferred one.
     pub fn select(&self, name: Option<&str>) -> Result<Selected> {
         let backend = match name {
-            Some(name) => self
-                .find(name)
-                .ok_or_else(|| err!(NotFound, "there is no backend '{name}'"))?,
+            Some(name) => self.find(name).ok_or_else(|| {
+                let names = (0..self.count())
+                    .filter_map(|i| self.get(i))
+                    .map(|b| b.name());
+                err!(
+                    NotFound,
+                    "there is no backend '{name}' (there are: {})",
+                    List(names)
+                )
+            })?,
             None => self.others.first().unwrap_or(&self.reference),
         };
         Ok(Selected {

@@ -217,7 +217,6 @@ fn a_guard_reports_failures_only() {
     assert!(message(&e).len() > 200 && message(&e).chars().all(|c| c == 'ü'));
 }
 
-#[cfg(feature = "hosted")]
 #[test]
 fn a_panic_is_a_status() {
     let mut e = blank();

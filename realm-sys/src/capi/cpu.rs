@@ -3,6 +3,8 @@
 use super::error::{realm_error, realm_status};
 use super::{guard, text_of};
 use crate::err;
+#[cfg(feature = "cpu")]
+use crate::error::List;
 use core::ffi::c_char;
 
 /// The level of instructions that the backend `"cpu"` uses in programs prepared from now on: `"scalar"`, `"avx2"`,
@@ -43,10 +45,19 @@ pub unsafe extern "C" fn realm_cpu_force_isa(
             use crate::cpu::isa;
             let wanted = isa::ALL.into_iter().find(|i| i.name() == name);
             if wanted.is_none() && !name.is_empty() {
-                return Err(err!(NotFound, "'{name}' is not a level of instructions"));
+                return Err(err!(
+                    NotFound,
+                    "there is no level of instructions '{name}' (known: {})",
+                    List(isa::ALL.into_iter().map(isa::Isa::name))
+                ));
             }
             if !isa::force(wanted) {
-                return Err(err!(Unsupported, "this machine or build has no '{name}'"));
+                let here = isa::ALL.into_iter().filter(|i| i.available());
+                return Err(err!(
+                    Unsupported,
+                    "this machine or build has no '{name}' (it has {})",
+                    List(here.map(isa::Isa::name))
+                ));
             }
             Ok(())
         }

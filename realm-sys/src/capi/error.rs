@@ -35,7 +35,8 @@ pub const REALM_STATUS_CANCELLED: i32 = -11;
 pub const REALM_STATUS_BUFFER_TOO_SMALL: i32 = -12;
 /// Reading a file or device failed.
 pub const REALM_STATUS_IO: i32 = -13;
-/// A bug in the library, caught at the boundary.
+/// A bug in the library, caught at the boundary. What met it (a session, linked instances of modules) is of no more use, everything
+/// else goes on.
 pub const REALM_STATUS_INTERNAL: i32 = -14;
 
 /// What went wrong, in a struct of the caller's: nothing is allocated and nothing is global.

@@ -15,9 +15,12 @@ use core::ffi::c_char;
 fn index_of(index: i64) -> Result<Option<u64>> {
     match index {
         -1 => Ok(None),
-        i => u64::try_from(i)
-            .map(Some)
-            .map_err(|_| err!(InvalidArgument, "index {i}")),
+        i => u64::try_from(i).map(Some).map_err(|_| {
+            err!(
+                InvalidArgument,
+                "index {i}: an element's number, or -1 for what is no array"
+            )
+        }),
     }
 }
 
@@ -48,7 +51,11 @@ pub unsafe extern "C" fn realm_model_meta_key(
         let model = unsafe { open(store, id) }?;
         let meta = model.metadata();
         let Some((name, value)) = meta.entry(index) else {
-            bail!(NotFound, "the model has {} metadata entries", meta.len());
+            bail!(
+                NotFound,
+                "no metadata entry {index}: the model has {}",
+                meta.len()
+            );
         };
         // SAFETY: the caller's promise.
         unsafe { put_text(name.as_bytes(), key, capacity, bytes) }?;

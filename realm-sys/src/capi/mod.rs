@@ -21,7 +21,8 @@
 //! `realm_error` of the caller's, receives a line of text on failure and is left alone on success;
 //! NULL is fine. Outputs are written on success only, except for sizes and counts of two-call
 //! functions: with too little room these return `REALM_STATUS_BUFFER_TOO_SMALL` and the size
-//! needed. Nothing aborts on a caller's mistake; wild pointers are the exception.
+//! needed. Nothing aborts on a caller's mistake; wild pointers are the exception. A bug in the library is `REALM_STATUS_INTERNAL` in
+//! hosted builds, and ends the session or the linked instances that met it (`panics.rs`).
 //!
 //! **Versions.** Structs that may grow open with `struct_size` and `abi_version`, set by their
 //! `REALM_..._INIT`. Fields are only ever appended; 0 is always the default.
@@ -44,6 +45,8 @@ mod boundary_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod panic_tests;
+#[cfg(test)]
 mod runtime_tests;
 #[cfg(test)]
 mod tests;
@@ -53,6 +56,7 @@ mod wasm_host_tests;
 mod wasm_tests;
 
 use crate::error::{Error, Result};
+use crate::panics::caught;
 use crate::platform::check_head;
 use crate::{bail, err};
 use alloc::alloc::{Layout, alloc};
@@ -63,34 +67,13 @@ use error::{REALM_STATUS_OK, realm_error, realm_status};
 
 /// Runs the body of a C function: turns its result into a status and a message.
 ///
-/// Hosted builds catch panics here, as `REALM_STATUS_INTERNAL`.
+/// Panics stop here, as `REALM_STATUS_INTERNAL` ([`crate::panics`]).
 pub(crate) fn guard(error: *mut realm_error, body: impl FnOnce() -> Result<()>) -> realm_status {
     match caught(body) {
         Ok(()) => REALM_STATUS_OK,
         // SAFETY: every C function's contract: `error` is NULL or the caller's struct.
         Err(e) => unsafe { realm_error::fill(error, &e) },
     }
-}
-
-/// Runs `body`; a panic becomes an error where there is a way to catch it.
-#[cfg(feature = "hosted")]
-pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What a panic leaves half done is either poisoned (sessions) or consistent at every step.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|payload| {
-        let text = match payload.downcast_ref::<&str>() {
-            Some(text) => text,
-            None => payload
-                .downcast_ref::<std::string::String>()
-                .map_or("", |text| text.as_str()),
-        };
-        Err(err!(Internal, "a bug in the library: {text}"))
-    })
-}
-
-/// Runs `body`.
-#[cfg(not(feature = "hosted"))]
-pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    body()
 }
 
 /// The error for a NULL that may not be one.
@@ -204,7 +187,10 @@ pub(crate) unsafe fn slice<'a, T>(p: *const T, count: usize, what: &str) -> Resu
         return Err(null(what));
     }
     if count > isize::MAX as usize / size_of::<T>().max(1) || !p.is_aligned() {
-        bail!(InvalidArgument, "{what}: {count} items, or misaligned");
+        bail!(
+            InvalidArgument,
+            "{what}: misaligned, or {count} items are too many"
+        );
     }
     // SAFETY: not NULL, aligned, of a possible size, and the caller's promise.
     Ok(unsafe { core::slice::from_raw_parts(p, count) })

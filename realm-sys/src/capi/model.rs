@@ -266,10 +266,17 @@ fn prepare(
     let mode = match source.flags {
         0 => Mode::Borrow,
         REALM_MODEL_COPY => Mode::Copy,
-        flags => bail!(InvalidArgument, "realm_model_source: flags {flags:#x}"),
+        flags => bail!(
+            InvalidArgument,
+            "realm_model_source: unknown flags {flags:#x} (known: REALM_MODEL_COPY)"
+        ),
     };
     if parts.is_empty() || parts.len() > MAX_PARTS {
-        bail!(InvalidArgument, "a model has 1 to {MAX_PARTS} parts");
+        bail!(
+            InvalidArgument,
+            "a model has 1 to {MAX_PARTS} parts, not {}",
+            parts.len()
+        );
     }
     let mut list = try_vec(parts.len(), "parts")?;
     list.extend(parts.iter().map(|p| Part {

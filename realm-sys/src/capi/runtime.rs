@@ -8,6 +8,7 @@ use crate::backend::table::{realm_backend, realm_kernel_fn};
 use crate::err;
 use crate::error::Result;
 use crate::guest::LoadedGuest;
+use crate::panics::caught;
 use crate::platform::{Platform, realm_platform};
 use crate::store::{Lazy, StoreRef};
 use alloc::boxed::Box;
@@ -243,19 +244,15 @@ pub unsafe extern "C" fn realm_runtime_backend_name(
     runtime: *const realm_runtime,
     index: usize,
 ) -> *const c_char {
-    // SAFETY: the caller's promise.
-    let Some(runtime) = (unsafe { runtime.as_ref() }) else {
-        return ptr::null();
-    };
-    let Some(backend) = runtime.backends.get(index) else {
-        return ptr::null();
-    };
-    let name = backend.name().as_bytes();
-    runtime
-        .names
-        .iter()
-        .map(CString::as_c_str)
-        .chain([c"cpu", c"reference"])
-        .find(|n| n.to_bytes() == name)
-        .map_or(ptr::null(), CStr::as_ptr)
+    let found = caught(|| {
+        // SAFETY: the caller's promise.
+        let runtime = unsafe { runtime_ref(runtime) }?;
+        let backend = runtime.backends.get(index);
+        let name = backend.map_or("", |b| b.name()).as_bytes();
+        let names = runtime.names.iter().map(CString::as_c_str);
+        let own = [c"cpu", c"reference"];
+        let found = names.chain(own).find(|n| n.to_bytes() == name);
+        Ok(found.map_or(ptr::null(), CStr::as_ptr))
+    });
+    found.unwrap_or(ptr::null())
 }

@@ -13,11 +13,11 @@ use super::guest::realm_guest;
 use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
 use super::{
-    caught, check, guard, new_handle, no_extension, null, put, read_struct, slice, text,
-    write_struct,
+    check, guard, new_handle, no_extension, null, put, read_struct, slice, text, write_struct,
 };
 use crate::error::{Result, Status};
 use crate::guest::host::{LogSink, ProgressSink};
+use crate::panics::caught;
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
 use crate::session::{Event, InputKind, Options, Session};
@@ -394,7 +394,7 @@ unsafe fn convert(
     if o.flags & !REALM_SESSION_GRANT_CLOCK != 0 {
         bail!(
             InvalidArgument,
-            "realm_session_options: flags {:#x}",
+            "realm_session_options: unknown flags {:#x} (known: REALM_SESSION_GRANT_CLOCK)",
             o.flags
         );
     }
@@ -480,7 +480,10 @@ pub unsafe extern "C" fn realm_session_prompt(
             REALM_INPUT_TEXT => InputKind::Text,
             REALM_INPUT_CHAT => InputKind::Chat,
             REALM_INPUT_IDS => return prompt_ids(session, data),
-            kind => bail!(InvalidArgument, "input kind {kind}"),
+            kind => bail!(
+                InvalidArgument,
+                "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS and _CHAT are 0, 1 and 2)"
+            ),
         };
         session.prompt(kind, data)
     };
@@ -621,20 +624,61 @@ pub unsafe extern "C" fn realm_session_logits(
         session.check()?;
         let n = session.logits_len()?;
         // SAFETY: the caller's promise.
-        unsafe { put(count, n, "count") }?;
-        if n > capacity {
-            bail!(BufferTooSmall, "{n} logits, room for {capacity}");
-        }
-        if values.is_null() || !values.is_aligned() {
-            return Err(err!(InvalidArgument, "values is NULL or misaligned"));
-        }
-        // SAFETY: zeros are floats, so that what is borrowed below is initialised; there is room
-        // for `capacity`, in the caller's memory, which is not ours.
-        let dst = unsafe {
-            ptr::write_bytes(values, 0, n);
-            core::slice::from_raw_parts_mut(values, n)
-        };
-        session.logits(dst)
+        session.logits(unsafe { floats(values, capacity, count, n, "logits") }?)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(session, error, body) }
+}
+
+/// Room for `n` floats in the caller's memory, and how many they are in `count`.
+///
+/// # Safety
+/// `values` points to `capacity` floats (NULL with 0), `count` to a `size_t`.
+unsafe fn floats<'a>(
+    values: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    n: usize,
+    what: &str,
+) -> Result<&'a mut [f32]> {
+    // SAFETY: the caller's promise.
+    unsafe { put(count, n, "count") }?;
+    if n > capacity {
+        bail!(BufferTooSmall, "{n} {what}, room for {capacity}");
+    }
+    if values.is_null() || !values.is_aligned() {
+        return Err(err!(InvalidArgument, "values is NULL or misaligned"));
+    }
+    // SAFETY: zeros are floats, so that what is borrowed is initialised; there is room for `capacity`, in the
+    // caller's memory, which is not ours.
+    unsafe {
+        ptr::write_bytes(values, 0, n);
+        Ok(core::slice::from_raw_parts_mut(values, n))
+    }
+}
+
+/// Copies the embedding of the last turn's input, of a model that makes embeddings instead of text: such a turn ends
+/// with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first. Two calls: `count`
+/// always receives how many elements there are.
+///
+/// **Returns** `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
+/// AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+///
+/// # Safety
+/// As `realm_session_logits`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_session_embedding(
+    session: *mut realm_session,
+    values: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut realm_error,
+) -> realm_status {
+    let body = |session: &mut Session| {
+        session.check()?;
+        let n = session.embedding_len()?;
+        // SAFETY: the caller's promise.
+        session.embedding(unsafe { floats(values, capacity, count, n, "elements") }?)
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }

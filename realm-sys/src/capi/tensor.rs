@@ -80,7 +80,11 @@ pub unsafe extern "C" fn realm_model_tensor_info(
         // SAFETY: the caller's promise.
         let model = unsafe { open(store, id) }?;
         let Some(t) = model.tensor(tensor) else {
-            bail!(NotFound, "the model has {} tensors", model.tensor_count());
+            bail!(
+                NotFound,
+                "no tensor {tensor}: the model has {}",
+                model.tensor_count()
+            );
         };
         let value = realm_tensor_info {
             struct_size: 0,
@@ -124,7 +128,11 @@ pub unsafe extern "C" fn realm_model_tensor_read(
         // SAFETY: the caller's promise.
         let model = unsafe { open(store, id) }?;
         let Some(t) = model.tensor(tensor) else {
-            bail!(NotFound, "the model has {} tensors", model.tensor_count());
+            bail!(
+                NotFound,
+                "no tensor {tensor}: the model has {}",
+                model.tensor_count()
+            );
         };
         let rows = t.rows();
         let wanted = match row_count {

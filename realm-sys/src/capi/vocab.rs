@@ -47,7 +47,10 @@ pub unsafe extern "C" fn realm_model_tokenize(
         // SAFETY: the caller's promise.
         let text = unsafe { slice(text.cast::<u8>(), text_bytes, "text") }?;
         if flags & !(REALM_TOKENIZE_ADD_SPECIAL | REALM_TOKENIZE_PARSE_SPECIAL) != 0 {
-            bail!(InvalidArgument, "realm_model_tokenize: flags {flags:#x}");
+            bail!(
+                InvalidArgument,
+                "realm_model_tokenize: unknown flags {flags:#x} (known: REALM_TOKENIZE_ADD_SPECIAL, _PARSE_SPECIAL)"
+            );
         }
         // SAFETY: the caller's promise.
         let vocab = unsafe { open(store, id) }?.vocab()?;
@@ -90,7 +93,10 @@ pub unsafe extern "C" fn realm_model_detokenize(
         // SAFETY: the caller's promise.
         let tokens = unsafe { slice(tokens, count, "tokens") }?;
         if flags & !REALM_DETOKENIZE_SPECIAL != 0 {
-            bail!(InvalidArgument, "realm_model_detokenize: flags {flags:#x}");
+            bail!(
+                InvalidArgument,
+                "realm_model_detokenize: unknown flags {flags:#x} (known: REALM_DETOKENIZE_SPECIAL)"
+            );
         }
         // SAFETY: the caller's promise.
         let vocab = unsafe { open(store, id) }?.vocab()?;

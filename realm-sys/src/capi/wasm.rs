@@ -12,6 +12,7 @@ use super::{
     text, text_of,
 };
 use crate::error::{Error, Result, Status, try_vec};
+use crate::panics::unless_provoked;
 use crate::wasm::signature::{self, Text};
 use crate::wasm::{
     HostFunction, Import, Instance, Limits, LoadedModule, MAX_VALUES, ModuleOptions, Options, Peer,
@@ -285,13 +286,13 @@ impl HostCall {
             )
         };
         if code != 0 {
-            return Err(match Status::from_code(code) {
+            return Err(unless_provoked(match Status::from_code(code) {
                 Some(status) => Error::new(
                     status,
                     format_args!("the host function '{}' failed: {status:?}", self.name),
                 ),
                 None => err!(Guest, "the host function '{}' returned {code}", self.name),
-            });
+            }));
         }
         for (to, from) in results.iter_mut().zip(&c_results) {
             match from_c(from) {

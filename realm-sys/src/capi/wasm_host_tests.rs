@@ -24,7 +24,7 @@ unsafe extern "C" fn trampoline(
     }
 }
 
-struct Host {
+pub(super) struct Host {
     body: std::boxed::Box<Body>,
 }
 
@@ -38,7 +38,7 @@ fn import(host: &Host, signature: &'static CStr) -> realm_wasm_import {
     }
 }
 
-fn host(
+pub(super) fn host(
     body: impl Fn(Handle, &[realm_wasm_value], *mut realm_wasm_value) -> i32 + 'static,
 ) -> Host {
     Host {
@@ -47,7 +47,11 @@ fn host(
 }
 
 /// An instance of `wat`, which imports `env.host`.
-fn hosted(wat: &str, host: &Host, signature: &'static CStr) -> Result<Made, (i32, String)> {
+pub(super) fn hosted(
+    wat: &str,
+    host: &Host,
+    signature: &'static CStr,
+) -> Result<Made, (i32, String)> {
     let imports = [import(host, signature)];
     let mut options = options();
     options.imports = imports.as_ptr();
@@ -55,7 +59,7 @@ fn hosted(wat: &str, host: &Host, signature: &'static CStr) -> Result<Made, (i32
     create(&load(wat), &options)
 }
 
-const ASK: &str = r#"(module (import "env" "host" (func $host (param i32) (result i32)))
+pub(super) const ASK: &str = r#"(module (import "env" "host" (func $host (param i32) (result i32)))
     (memory (export "memory") 1 3)
     (func (export "ask") (param i32) (result i32) (call $host (local.get 0)))
     (func (export "grown") (param i32) (result i32)

@@ -214,7 +214,11 @@ fn read_version(r: &mut Reader<'_>) -> Result<u32> {
         b"lmgg" | b"fmgg" | b"tjgg" | b"algg" => {
             bail!(Unsupported, "an old GGML file from before GGUF: convert it")
         }
-        _ => bail!(Format, "not a GGUF file: it begins with bytes {magic:02x?}"),
+        _ => bail!(
+            Format,
+            "not a GGUF file: it begins with \"{}\", not \"GGUF\"",
+            magic.escape_ascii()
+        ),
     }
     let version = r.u32("the version")?;
     match version {

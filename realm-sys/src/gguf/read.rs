@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
             ),
             None => bail!(
                 Format,
-                "{what} at byte {} needs {n} bytes, the file has {} more",
+                "{what} at byte {} needs {n} bytes, the file has {} more: it is cut short or damaged",
                 self.pos,
                 self.remaining()
             ),
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
         if count > self.remaining() / min_bytes && !self.cut {
             bail!(
                 Format,
-                "the file claims {count} {what}, more than its {} further bytes can hold",
+                "the file claims {count} {what}, more than its {} further bytes can hold: it is cut short or damaged",
                 self.remaining()
             );
         }

@@ -106,7 +106,7 @@ impl Tensor {
         let Some(start) = place() else {
             bail!(
                 Format,
-                "tensor '{name}' has {} bytes at offset {}, past the end of the file ({} bytes)",
+                "tensor '{name}' has {} bytes at offset {}, past the end of the file ({} bytes): it is cut short or damaged",
                 self.bytes,
                 self.offset,
                 file.len()

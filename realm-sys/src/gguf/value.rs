@@ -344,6 +344,11 @@ impl<'a> Array<'a> {
         Some(items.iter().map(|b| f32::from_le_bytes(*b)))
     }
 
+    /// The bytes, signed or not; `None` if the elements are something else.
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        matches!(self.ty, ValueType::U8 | ValueType::I8).then_some(self.items)
+    }
+
     /// The 32-bit signed integers, in order; `None` if the elements are something else.
     pub fn i32s(&self) -> Option<impl ExactSizeIterator<Item = i32> + Clone + use<'a>> {
         let items = self.fixed(ValueType::I32)?;

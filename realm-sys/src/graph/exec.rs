@@ -3,11 +3,13 @@
 //! Everything here trusts the validator: operand kinds, shapes and offsets are right. Pointers are
 //! used because threads write to disjoint rows and columns of the same operand at the same time.
 
+mod experts;
+
 use super::kernels::act::{self, Act};
 use super::kernels::attention::{Attend, KvLayout, attend_row, kv_append_row};
 use super::kernels::matmul::{self, ActKind, MulMat};
 use super::kernels::rope::{RopeParams, rope_rates, rope_row, rope_table};
-use super::kernels::{basic, norm, select};
+use super::kernels::{basic, norm, select, softmax};
 use super::op::{Code, Dim, Operand, TYPE_F16, param, param_dim, param_f32, src};
 use super::program::MAX_REGISTERS;
 use super::reference::BAD_DATA;
@@ -16,11 +18,15 @@ use crate::backend::table::{
     realm_weight,
 };
 use crate::error::{Result, Status, try_vec};
+use crate::panics::unless_provoked;
 use crate::quant::{self, GgmlType};
 use crate::{bail, err};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::slice::{from_raw_parts, from_raw_parts_mut};
+
+/// FLASH_ATTN_EXT's flag: rows see those behind them too.
+pub const NOT_CAUSAL: u16 = 1;
 
 /// Positions in a KV page.
 const PAGE: usize = crate::backend::table::REALM_KV_PAGE_POSITIONS as usize;
@@ -230,6 +236,14 @@ impl<'a> Bound<'a> {
             Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => {
                 self.shape(dst).1
             }
+            // Its second source has rows of its own.
+            Some(Code::SsmConv) => {
+                let value = self.value(dst).map_or(src(op, 0), |_| dst);
+                match value {
+                    Operand::Value(_) => self.shape(value).1,
+                    _ => self.shape(dst).1,
+                }
+            }
             _ => {
                 let all = [dst, src(op, 0), src(op, 1), src(op, 2)];
                 let exact = all.into_iter().find(|o| matches!(o, Operand::Value(_)));
@@ -249,6 +263,8 @@ enum Kind {
     Activations(ActKind),
     /// Multiplies, by weight rows.
     Multiply(ActKind),
+    /// Multiplies by the experts that each row names, by weight rows.
+    MultiplyId(ActKind),
     /// Appends k and v.
     Append,
     /// Attends, by row and head.
@@ -263,7 +279,7 @@ pub struct Task {
 
 /// Whether the reference runs this operation.
 pub fn supports(op: &realm_op) -> bool {
-    !matches!(Code::from_u16(op.code), None | Some(Code::MulMatId))
+    Code::from_u16(op.code).is_some()
 }
 
 /// Tasks for a run of operations, and the workspace a step of them needs.
@@ -272,33 +288,38 @@ pub fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Task>, u6
     let mut workspace = 0u64;
     // What the workspace holds: products of the same input (q, k, v; gate, up) share it.
     // The rows are part of it: of a buffer, each product prepares only as many as it works on.
-    let mut held: Option<(u32, ActKind, u32)> = None;
+    let mut held: Option<(u32, ActKind, u32, usize)> = None;
     for i in first..first.saturating_add(count) {
         let op = bound
             .ops
             .get(i as usize)
             .ok_or_else(|| err!(InvalidArgument, "operation {i} is not in the program"))?;
         match Code::from_u16(op.code) {
-            Some(Code::MulMat) => {
+            Some(code @ (Code::MulMat | Code::MulMatId)) => {
                 let (x, w) = (src(op, 1), src(op, 0));
                 let ty = bound.weight(w).and_then(|w| GgmlType::from_id(w.r#type));
                 let ty = ty.ok_or_else(|| err!(Unsupported, "a weight of unknown type"))?;
                 let kind = matmul::act_kind(ty);
                 let input = op.src.get(1).copied().unwrap_or(0);
-                let k = bound.shape(x).0;
+                let (k, parts) = bound.parts(op);
                 let rows = bound.row_dim(op);
-                if !direct(kind, k) && held != Some((input, kind, rows)) {
+                if !direct(kind, k) && held != Some((input, kind, rows, k)) {
                     let row = matmul::act_row_bytes(kind, k) as u64;
-                    workspace = workspace.max(row.saturating_mul(bound.max_rows(x)));
+                    let rows_in_all = bound.max_rows(x).saturating_mul(parts as u64);
+                    workspace = workspace.max(row.saturating_mul(rows_in_all));
                     tasks.push(Task {
                         op: i,
                         kind: Kind::Activations(kind),
                     });
-                    held = Some((input, kind, rows));
+                    held = Some((input, kind, rows, k));
                 }
+                let multiply = match code {
+                    Code::MulMat => Kind::Multiply(kind),
+                    _ => Kind::MultiplyId(kind),
+                };
                 tasks.push(Task {
                     op: i,
-                    kind: Kind::Multiply(kind),
+                    kind: multiply,
                 });
             }
             Some(Code::FlashAttnExt) => {
@@ -323,7 +344,7 @@ pub fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Task>, u6
                     kind: Kind::Rope(rates),
                 });
             }
-            Some(Code::MulMatId) | None => bail!(Unsupported, "operation {i}"),
+            None => bail!(Unsupported, "operation {i}"),
             Some(_) => tasks.push(Task {
                 op: i,
                 kind: Kind::Rows,
@@ -385,7 +406,7 @@ impl Task {
 
     /// Whether it multiplies by weights.
     pub fn is_product(&self) -> bool {
-        matches!(self.kind, Kind::Multiply(_))
+        matches!(self.kind, Kind::Multiply(_) | Kind::MultiplyId(_))
     }
 
     /// How many independent units there are at these registers.
@@ -393,8 +414,11 @@ impl Task {
         let Some(op) = self.op(bound) else { return 0 };
         let rows = bound.rows(op) as u64;
         match self.kind {
-            Kind::Multiply(_) if rows > 0 => bound.weight(src(op, 0)).map_or(0, |w| w.ne[1]),
-            Kind::Multiply(_) => 0,
+            Kind::Multiply(_) | Kind::MultiplyId(_) if rows > 0 => {
+                bound.weight(src(op, 0)).map_or(0, |w| w.ne[1])
+            }
+            Kind::Multiply(_) | Kind::MultiplyId(_) => 0,
+            Kind::Activations(_) => rows * bound.parts(op).1 as u64,
             Kind::Append => rows.min(1),
             Kind::Attend => rows * u64::from(param(op, 1)),
             _ => rows,
@@ -410,6 +434,11 @@ impl Task {
                 let k = bound.weight(src(op, 0)).map_or(1, |w| w.ne[0]);
                 // A weight row is unpacked once for all tokens.
                 k * (bound.rows(op) as u64 + 1)
+            }
+            Kind::MultiplyId(_) => {
+                let k = bound.weight(src(op, 0)).map_or(1, |w| w.ne[0]);
+                let used = bound.used(op) as u64;
+                k.saturating_mul(bound.rows(op) as u64).saturating_mul(used)
             }
             Kind::Attend => {
                 let keys = u64::from(param_dim(op, 0, &bound.registers)) + bound.rows(op) as u64;
@@ -444,18 +473,22 @@ impl Task {
                 Ok(())
             }
             Kind::Activations(kind) => {
-                let x = src(op, 1);
-                let row = matmul::act_row_bytes(*kind, bound.shape(x).0);
+                let (k, _) = bound.parts(op);
+                let row = matmul::act_row_bytes(*kind, k);
                 for i in units {
-                    // SAFETY: the workspace was sized for all rows; unit `i` owns row `i` of it.
+                    // SAFETY: rows are dense, so their parts are as rows of `k`; the workspace was sized for all of
+                    // them, and unit `i` owns row `i` of it.
                     unsafe {
+                        let from = bound.base(src(op, 1)).cast::<f32>().add(i * k);
                         let to = bound.step.workspace.cast::<u8>().add(i * row);
-                        matmul::prepare_act(*kind, bound.row(x, i), from_raw_parts_mut(to, row));
+                        let from = from_raw_parts(from, k);
+                        matmul::prepare_act(*kind, from, from_raw_parts_mut(to, row));
                     }
                 }
                 Ok(())
             }
             Kind::Multiply(kind) => multiply(bound, op, *kind, units),
+            Kind::MultiplyId(kind) => experts::multiply(bound, op, *kind, units),
             Kind::Append => append(bound, op),
             Kind::Attend => attend(bound, op, units),
         }
@@ -548,6 +581,8 @@ fn attend(
     let layout = layout(layer)?;
     let n_head = param(op, 1) as usize;
     let first = param_dim(op, 0, &bound.registers) as usize;
+    // Not causal: every row sees what the last one does.
+    let all = (op.flags & NOT_CAUSAL != 0).then(|| first + bound.rows(op).saturating_sub(1));
     // SAFETY: the core has made every page that a step's positions reach; the table holds their addresses.
     let pages = unsafe {
         let table = &*bound.step.kv_tables.add(layer.group as usize);
@@ -559,6 +594,7 @@ fn attend(
         scale: param_f32(op, 2),
         window: param(op, 3),
         softcap: param_f32(op, 4),
+        sinks: bound.weight_bytes(src(op, 4)),
         pages,
         offset: layer.offset as usize,
     };
@@ -575,7 +611,8 @@ fn attend(
             let out = out.add((i * n_head + head) * dim_v);
             let out = from_raw_parts_mut(out, heads.len() * dim_v);
             let q = bound.row(src(op, 0), i);
-            attend_row(&args, (first + i) as u32, q, heads, out);
+            let position = all.unwrap_or(first + i);
+            attend_row(&args, position as u32, q, heads, out);
         }
     }
     Ok(())
@@ -609,11 +646,15 @@ pub fn rows(
                 }
             }
             Code::Glu => {
-                let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
                 // SAFETY: source 1 is not the destination.
-                act::glu(kind, moved(bound, op, i), unsafe {
-                    bound.row(src(op, 1), i)
-                });
+                let up = unsafe { bound.row(src(op, 1), i) };
+                let gate = moved(bound, op, i);
+                if param(op, 0) == act::SWIGLU_OAI {
+                    act::swiglu_oai([param_f32(op, 1), param_f32(op, 2)], gate, up);
+                } else {
+                    let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
+                    act::glu(kind, gate, up);
+                }
             }
             Code::Unary => {
                 let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
@@ -636,11 +677,24 @@ pub fn rows(
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::ViewCols => unsafe {
                 let to = bound.row_mut::<f32>(dst, i);
-                let from = bound
-                    .row::<f32>(src(op, 0), i)
-                    .iter()
-                    .skip(param(op, 0) as usize);
-                to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+                experts::view(op, to, bound.row(src(op, 0), i));
+            },
+            // SAFETY: as above.
+            Code::Concat => unsafe {
+                let (a, b) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
+                experts::concat(op, bound.row_mut(dst, i), a, b);
+            },
+            // SAFETY: as above.
+            Code::SumRows => unsafe {
+                let sum = basic::sum(bound.row(src(op, 0), i));
+                bound.row_mut::<f32>(dst, i).fill(sum);
+            },
+            // SAFETY: source 1 is not the destination.
+            Code::Div => basic::div(moved(bound, op, i), unsafe { bound.row(src(op, 1), i) }),
+            // SAFETY: the operands differ; unit `i` owns row `i`.
+            Code::Gather => unsafe {
+                let (x, ids) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
+                experts::gather(bound.row_mut(dst, i), x, ids)?;
             },
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::Argmax => unsafe {
@@ -684,6 +738,17 @@ pub fn rows(
             Code::Mask => unsafe {
                 select::mask(bound.row_mut(dst, i), bound.row(src(op, 1), 0));
             },
+            Code::SoftMax => softmax::soft_max(moved(bound, op, i), param_f32(op, 0)),
+            // SAFETY: the operands differ; unit `i` owns row `i`.
+            Code::WeightedSum => unsafe {
+                let ids = match src(op, 2) {
+                    Operand::None => None,
+                    ids => Some(bound.row::<i32>(ids, i)),
+                };
+                let (x, weights) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
+                basic::weighted_sum(bound.row_mut(dst, i), x, weights, ids);
+            },
+            Code::SsmConv => experts::convolve(bound, op, i)?,
             Code::MulMat | Code::MulMatId | Code::Rope | Code::FlashAttnExt => {
                 return Err(Status::Internal);
             }
@@ -696,10 +761,17 @@ fn get_row(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Result<(
     let w = bound.weight(src(op, 0)).ok_or(Status::Internal)?;
     let ty = GgmlType::from_id(w.r#type).ok_or(Status::Unsupported)?;
     let first = param_dim(op, 0, &bound.registers) as usize;
-    // SAFETY: `first + i` was checked against the list's rows; nobody writes it meanwhile.
-    let id = unsafe { bound.row::<i32>(src(op, 1), first + i) };
-    let id = id.first().and_then(|&id| u64::try_from(id).ok());
-    let id = id.filter(|&id| id < w.ne[1]).ok_or(BAD_DATA)?;
+    let id = match src(op, 1) {
+        Operand::None => Some((first + i) as u64),
+        list => {
+            // SAFETY: `first + i` was checked against the list's rows; nobody writes it meanwhile.
+            let id = unsafe { bound.row::<i32>(list, first + i) };
+            id.first().and_then(|&id| u64::try_from(id).ok())
+        }
+    };
+    let id = id
+        .filter(|&id| id < w.ne[1])
+        .ok_or_else(|| unless_provoked(BAD_DATA))?;
     let bytes = ty.row_bytes(w.ne[0]).ok_or(Status::Internal)?;
     let table = bound.weight_bytes(src(op, 0)).ok_or(Status::Internal)?;
     let start = (id * bytes) as usize;

@@ -29,6 +29,9 @@ const CTX: u32 = 200;
 /// Columns that values have.
 const COLS: [u32; 3] = [64, 256, 40];
 const K: u32 = 5;
+/// Experts of a stack, and elements and rows of each.
+const EXPERTS: u32 = 8;
+const STACKS: [(u32, u32); 4] = [(64, 256), (256, 64), (64, 40), (40, 64)];
 
 fn types(k: u32) -> &'static [GgmlType] {
     use GgmlType as T;
@@ -63,6 +66,12 @@ struct Weights {
     matrices: Vec<(u32, u32, u32)>,
     tables: Vec<(u32, u32)>,
     vectors: Vec<(u32, u32)>,
+    /// Experts: tensor, its biases, elements and rows of each.
+    stacks: Vec<(u32, u32, u32, u32)>,
+    /// Weights of convolutions over three rows, by columns.
+    kernels: Vec<(u32, u32)>,
+    /// What scores experts, by its columns.
+    routers: Vec<(u32, u32)>,
 }
 
 fn matrix(rng: &mut Rng, ty: GgmlType, rows: u32, cols: u32) -> Vec<u8> {
@@ -102,7 +111,27 @@ fn weights() -> Weights {
             tables.push((add(&[k.into(), V.into()], ty, &data), k));
         }
     }
-    for n in [8, 16, 20, 32, 40, 64, 256] {
+    let mut stacks = Vec::new();
+    for (k, m) in STACKS {
+        for &ty in types(k) {
+            let data = matrix(&mut rng, ty, m * EXPERTS, k);
+            let t = add(&[k.into(), m.into(), EXPERTS.into()], ty, &data);
+            let data = matrix(&mut rng, GgmlType::F32, EXPERTS, m);
+            let bias = add(&[m.into(), EXPERTS.into()], GgmlType::F32, &data);
+            stacks.push((t, bias, k, m));
+        }
+    }
+    let mut kernels = Vec::new();
+    for k in COLS {
+        let data = matrix(&mut rng, GgmlType::F32, k, 3);
+        kernels.push((add(&[3, k.into()], GgmlType::F32, &data), k));
+    }
+    let mut routers = Vec::new();
+    for k in COLS {
+        let data = matrix(&mut rng, GgmlType::F32, EXPERTS, k);
+        routers.push((add(&[k.into(), EXPERTS.into()], GgmlType::F32, &data), k));
+    }
+    for n in [1, 2, 4, 8, 16, 20, 32, 40, 64, 256] {
         let data = matrix(&mut rng, GgmlType::F32, 1, n);
         vectors.push((add(&[n.into()], GgmlType::F32, &data), n));
     }
@@ -115,6 +144,9 @@ fn weights() -> Weights {
         matrices,
         tables,
         vectors,
+        stacks,
+        kernels,
+        routers,
     }
 }
 
@@ -372,6 +404,11 @@ impl<'a> Maker<'a> {
             Some(&list) if !self.one_in(3) => list,
             _ => buf(self.below(2)),
         };
+        if self.one_in(5) {
+            let first = if self.one_in(2) { self.pos } else { 3 };
+            self.op(Code::GetRows, 0, to, &[table], &[first]);
+            return;
+        }
         self.op(Code::GetRows, 0, to, &[table, ids], &[0]);
     }
 
@@ -586,7 +623,91 @@ impl<'a> Maker<'a> {
         let window = [0, 0, 5, 70][self.below(4) as usize];
         let cap = if self.one_in(4) { 20f32 } else { 0.0 };
         let params = [self.pos, n_head, 0.25f32.to_bits(), window, cap.to_bits()];
-        self.op(Code::FlashAttnExt, 0, to, &[q, k, v, kv(layer)], &params);
+        let sinks = if self.one_in(3) {
+            self.vector(n_head)
+        } else {
+            0
+        };
+        let sources = [q, k, v, kv(layer), sinks];
+        let flags = u16::from(window == 0 && self.one_in(4));
+        self.op(Code::FlashAttnExt, flags, to, &sources, &params);
+    }
+
+    fn stack(&mut self, k: u32, m: u32) -> [u32; 2] {
+        let all = &self.weights.stacks;
+        let fit: Vec<_> = all.iter().filter(|s| (s.2, s.3) == (k, m)).collect();
+        let (weight, bias) = (fit.len() as u32, self.one_in(3));
+        let &&(t, b, ..) = &fit[self.below(weight) as usize];
+        [w(t), if bias { w(b) } else { 0 }]
+    }
+
+    /// Experts: scores, the best of them, products with each, and their sum.
+    fn experts(&mut self) {
+        let (k, m) = STACKS[self.below(4) as usize];
+        let dim = self.dim();
+        let n = self.dims[dim];
+        let x = self.source(k, dim);
+        let used = 1 + self.below(3);
+        let router = self.weights.routers.iter().find(|r| r.1 == k).unwrap().0;
+        let scores = self.r.value(0, EXPERTS, n);
+        self.op(Code::MulMat, 0, scores, &[w(router), x], &[]);
+        let one = 1f32.to_bits();
+        if self.one_in(2) {
+            self.op(Code::SoftMax, 0, scores, &[scores], &[one]);
+        }
+        let (ids, weights) = (self.r.value(26, used, n), self.r.value(0, used, n));
+        self.op(Code::TopK, 0, ids, &[scores, weights], &[used]);
+        match self.below(3) {
+            0 => self.op(Code::SoftMax, 0, weights, &[weights], &[one]),
+            1 => {
+                self.op(Code::Gather, 0, weights, &[scores, ids], &[]);
+                let sum = self.r.value(0, 1, n);
+                self.op(Code::SumRows, 0, sum, &[weights], &[]);
+                self.op(Code::Div, 0, weights, &[weights, sum], &[]);
+            }
+            _ => {}
+        }
+        let mut hidden = [0; 2];
+        for to in &mut hidden {
+            let [weight, bias] = self.stack(k, m);
+            *to = self.r.value(0, used * m, n);
+            self.op(Code::MulMatId, 0, *to, &[weight, x, ids, bias], &[]);
+            if self.one_in(10) {
+                self.any();
+            }
+        }
+        let [gate, up] = hidden;
+        let act = if self.one_in(2) {
+            [7, 1.7f32.to_bits(), 2f32.to_bits()]
+        } else {
+            [2, 0, 0]
+        };
+        self.op(Code::Glu, 0, gate, &[gate, up], &act);
+        let (mut all, mut cols) = (gate, m);
+        let back: Vec<u32> = STACKS.iter().filter(|s| s.0 == m).map(|s| s.1).collect();
+        if !back.is_empty() && !self.one_in(4) {
+            cols = back[self.below(back.len() as u32) as usize];
+            let [weight, bias] = self.stack(m, cols);
+            all = self.r.value(0, used * cols, n);
+            self.op(Code::MulMatId, 0, all, &[weight, gate, ids, bias], &[]);
+        }
+        if cols == 64 && m != 64 && self.one_in(3) {
+            // Through all experts instead, each with a part of its own: 8 parts of 64 from 8 of 40, say.
+            let [weight, bias] = self.stack(m, cols);
+            let wide = self.r.value(0, EXPERTS * m, n);
+            let out = self.r.value(0, EXPERTS * cols, n);
+            let each = self.r.value(0, EXPERTS * m, n);
+            let [first, bias1] = self.stack(k, m);
+            self.op(Code::MulMatId, 0, wide, &[first, x, 0, bias1], &[]);
+            self.op(Code::Unary, 0, each, &[wide], &[5]);
+            self.op(Code::MulMatId, 0, out, &[weight, each, 0, bias], &[]);
+            let to = self.target(cols, dim, &[x]);
+            self.op(Code::WeightedSum, 0, to, &[out, scores], &[]);
+            return;
+        }
+        let to = self.target(cols, dim, &[x]);
+        let ids = if self.one_in(4) { 0 } else { ids };
+        self.op(Code::WeightedSum, 0, to, &[all, weights, ids], &[]);
     }
 
     fn any(&mut self) {
@@ -597,7 +718,24 @@ impl<'a> Maker<'a> {
         } else {
             self.target(cols, dim, &[])
         };
-        match self.below(12) {
+        match self.below(14) {
+            13 => {
+                let kernel = self.weights.kernels.iter().find(|k| k.1 == cols);
+                let kernel = w(kernel.unwrap().0);
+                let state = match self.one_in(3) {
+                    true => self.buffer(cols, 3),
+                    false => self.value(cols, 3),
+                };
+                let to = match to == x || to == state {
+                    true => self.fresh(cols, dim),
+                    false => to,
+                };
+                self.op(Code::SsmConv, 0, to, &[x, state, kernel], &[]);
+            }
+            12 => {
+                let half = 0.5f32.to_bits();
+                self.op(Code::SoftMax, 0, to, &[x], &[half]);
+            }
             0 | 1 => {
                 let b = if self.one_in(3) {
                     self.vector(cols)
@@ -618,14 +756,30 @@ impl<'a> Maker<'a> {
             3 => {
                 let b = self.source(cols, dim);
                 let act = self.below(5);
+                let act = match self.one_in(4) {
+                    true => [7, 1.7f32.to_bits(), 0.5f32.to_bits()],
+                    false => [act, 0, 0],
+                };
                 let to = if to == b { self.fresh(cols, dim) } else { to };
-                self.op(Code::Glu, 0, to, &[x, b], &[act]);
+                self.op(Code::Glu, 0, to, &[x, b], &act);
             }
             4 => {
                 let act = self.below(7);
                 self.op(Code::Unary, 0, to, &[x], &[act]);
             }
             5 => self.op(Code::Softcap, 0, to, &[x], &[15f32.to_bits()]),
+            6 if self.one_in(2) => {
+                // Every second eight columns, and back with others between.
+                let half = self.r.value(0, cols / 2, self.dims[dim]);
+                let at = 8 * self.below(2);
+                if cols % 16 == 0 {
+                    self.op(Code::ViewCols, 0, half, &[x], &[at, 16]);
+                    let both = self.fresh(cols, dim);
+                    self.op(Code::Concat, 0, both, &[half, half], &[cols / 16]);
+                    let to = self.fresh(cols, dim);
+                    self.op(Code::Div, 0, to, &[both, x], &[]);
+                }
+            }
             6 => {
                 let small = if cols == 256 { 64 } else { 40 };
                 if cols != 40 {
@@ -689,9 +843,10 @@ impl<'a> Maker<'a> {
 
     fn program(mut self, size: u32) -> (Vec<u8>, Vec<std::string::String>) {
         while (self.text.len() as u32) < size {
-            match self.below(8) {
+            match self.below(9) {
                 0..=2 => self.products(),
                 3 | 4 => self.attention(),
+                8 => self.experts(),
                 _ => self.any(),
             }
         }

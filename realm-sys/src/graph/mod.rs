@@ -34,4 +34,6 @@ mod validate;
 mod tests;
 
 #[cfg(all(test, feature = "cpu"))]
+mod expert_tests;
+#[cfg(all(test, feature = "cpu"))]
 mod fuzz_tests;

@@ -67,6 +67,13 @@ codes! {
     Penalties = 19, "PENALTIES";
     Mask = 20, "MASK";
     LogSumExp = 21, "LOGSUMEXP";
+    SoftMax = 22, "SOFT_MAX";
+    WeightedSum = 23, "WEIGHTED_SUM";
+    SsmConv = 24, "SSM_CONV";
+    Concat = 25, "CONCAT";
+    SumRows = 26, "SUM_ROWS";
+    Div = 27, "DIV";
+    Gather = 28, "GATHER";
 }
 
 /// An operand, unpacked.

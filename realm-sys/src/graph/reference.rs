@@ -11,6 +11,7 @@ use crate::backend::table::{
 };
 use crate::error::Status;
 use crate::num::FpGuard;
+use crate::panics::{caught, slot};
 use crate::platform::{Platform, REALM_ABI_VERSION};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -56,14 +57,13 @@ pub fn table(platform: &Platform) -> realm_backend {
 }
 
 unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
-    // SAFETY: contract of the slot.
-    let bound = unsafe { Bound::program(program) };
-    i32::from(
-        bound
-            .ops
-            .get(op as usize)
-            .is_some_and(super::exec::supports),
-    )
+    let answer = caught(|| {
+        // SAFETY: contract of the slot.
+        let bound = unsafe { Bound::program(program) };
+        let op = bound.ops.get(op as usize);
+        Ok(op.is_some_and(super::exec::supports))
+    });
+    i32::from(answer.unwrap_or(false))
 }
 
 unsafe extern "C" fn prepare(
@@ -74,25 +74,30 @@ unsafe extern "C" fn prepare(
     plan: *mut *mut c_void,
     workspace_bytes: *mut u64,
 ) -> i32 {
-    // SAFETY: contract of the slot.
-    let bound = unsafe { Bound::program(program) };
-    match tasks(&bound, first, count) {
-        Ok((tasks, bytes)) => {
-            let made = Box::new(Plan { program, tasks });
-            // SAFETY: both are valid for writing.
-            unsafe {
-                *plan = Box::into_raw(made).cast();
-                *workspace_bytes = bytes;
+    slot(|| {
+        // SAFETY: contract of the slot.
+        let bound = unsafe { Bound::program(program) };
+        match tasks(&bound, first, count) {
+            Ok((tasks, bytes)) => {
+                let made = Box::new(Plan { program, tasks });
+                // SAFETY: both are valid for writing.
+                unsafe {
+                    *plan = Box::into_raw(made).cast();
+                    *workspace_bytes = bytes;
+                }
+                0
             }
-            0
+            Err(e) => e.status() as i32,
         }
-        Err(e) => e.status() as i32,
-    }
+    })
 }
 
 unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
-    // SAFETY: made by `prepare`.
-    drop(unsafe { Box::from_raw(plan.cast::<Plan>()) });
+    let _ = caught(|| {
+        // SAFETY: made by `prepare`.
+        drop(unsafe { Box::from_raw(plan.cast::<Plan>()) });
+        Ok(())
+    });
 }
 
 unsafe extern "C" fn submit(
@@ -138,7 +143,7 @@ unsafe extern "C" fn query(
         task,
         unit,
     };
-    let code = advance(platform, plan, steps, &mut at, quantum_ns);
+    let code = slot(|| advance(platform, plan, steps, &mut at, quantum_ns));
     let Place {
         step,
         repeat,

@@ -7,6 +7,10 @@
 //! The number of rows an operation works on is that of its values, which must all agree; a session buffer stands for
 //! its first rows, and must have enough of them at any time.
 
+mod experts;
+
+use super::exec::NOT_CAUSAL;
+use super::kernels::act::SWIGLU_OAI;
 use super::op::{self, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
 use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, Program, Span, dim_max};
 use crate::backend::table::{realm_op, realm_weight};
@@ -333,15 +337,20 @@ impl Check<'_> {
             Code::GetRows => self.get_rows(),
             Code::RmsNorm | Code::Norm => self.norm(code),
             Code::MulMat => self.mul_mat(),
-            Code::MulMatId => bail!(Unsupported, "reserved for version 0.2"),
+            Code::MulMatId => self.mul_mat_id(),
             Code::Rope => self.rope(),
             Code::FlashAttnExt => self.attention(),
             Code::Glu | Code::Unary => self.activation(code),
             Code::Add | Code::Mul => self.binary(),
-            Code::Scale | Code::Softcap => self.scale(code),
+            Code::Scale | Code::Softcap | Code::SoftMax => self.scale(code),
+            Code::WeightedSum => self.weighted_sum(),
+            Code::SsmConv => self.ssm_conv(),
+            Code::Concat => self.concat(),
+            Code::Div => self.div(),
+            Code::Gather => self.gather(),
             Code::Cpy => self.cpy(),
             Code::ViewCols => self.view_cols(),
-            Code::Argmax | Code::LogSumExp => self.reduce(code),
+            Code::Argmax | Code::LogSumExp | Code::SumRows => self.reduce(code),
             Code::TopK => self.top_k(),
             Code::LogitBias => self.logit_bias(),
             Code::Penalties => self.penalties(),
@@ -352,20 +361,26 @@ impl Check<'_> {
     fn get_rows(&mut self) -> Result<()> {
         self.unused(2, 1, 0)?;
         let table = self.weight(op::src(self.op, 0))?;
-        let ids = self.source(1, TYPE_I32)?;
+        let (ids_cols, rows) = match op::src(self.op, 1) {
+            // Without ids: the table's own rows, from the first on.
+            Operand::None => (1, self.shape(op::src(self.op, 0))?.rows),
+            _ => {
+                let ids = self.source(1, TYPE_I32)?;
+                (ids.cols, ids.rows)
+            }
+        };
         let dst = self.dst(TYPE_F32)?;
-        if table.ne[0] != dst.cols || ids.cols != 1 || table.ne[2] != 1 || table.ne[3] != 1 {
+        if table.ne[0] != dst.cols || ids_cols != 1 || table.ne[2] != 1 || table.ne[3] != 1 {
             bail!(
                 Format,
-                "table [{}, {}], ids of {} columns, destination of {}",
+                "table [{}, {}], ids of {ids_cols} columns, destination of {}",
                 table.ne[0],
                 table.ne[1],
-                ids.cols,
                 dst.cols
             );
         }
         let first = self.dim(0)?;
-        let limit = self.max(ids.rows)?;
+        let limit = self.max(rows)?;
         self.span(first, dst.rows, limit, None)
     }
 
@@ -463,8 +478,11 @@ impl Check<'_> {
     }
 
     fn attention(&mut self) -> Result<()> {
-        self.unused(4, 5, 0)?;
+        self.unused(5, 5, NOT_CAUSAL)?;
         self.distinct(&[0])?;
+        if self.op.flags & NOT_CAUSAL != 0 && param(self.op, 3) != 0 {
+            bail!(Unsupported, "a window that is not causal");
+        }
         let Operand::Kv(layer) = op::src(self.op, 3) else {
             bail!(Format, "source 3 is not a KV layer");
         };
@@ -505,6 +523,9 @@ impl Check<'_> {
                 }
             }
         }
+        if op::src(self.op, 4) != Operand::None {
+            self.vector(4, n_head, "the sinks")?;
+        }
         self.finite(2, "scale")?;
         self.finite(4, "logit_softcap")?;
         let position = self.dim(0)?;
@@ -513,7 +534,13 @@ impl Check<'_> {
 
     fn activation(&mut self, code: Code) -> Result<()> {
         let (sources, kinds) = if code == Code::Glu { (2, 5) } else { (1, 7) };
-        self.unused(sources, 1, 0)?;
+        // The clamped gate has two numbers of its own.
+        let clamped = code == Code::Glu && param(self.op, 0) == SWIGLU_OAI;
+        self.unused(sources, if clamped { 3 } else { 1 }, 0)?;
+        if clamped {
+            self.finite(1, "alpha")?;
+            self.finite(2, "limit")?;
+        }
         let a = self.source(0, TYPE_F32)?;
         let b = if sources == 2 {
             self.source(1, TYPE_F32)?
@@ -523,7 +550,7 @@ impl Check<'_> {
         let dst = self.dst(TYPE_F32)?;
         self.rows(&[dst, a, b])?;
         self.same_cols(&[dst, a, b])?;
-        if param(self.op, 0) >= kinds {
+        if param(self.op, 0) >= kinds && !clamped {
             bail!(Unsupported, "activation {}", param(self.op, 0));
         }
         Ok(())
@@ -533,7 +560,13 @@ impl Check<'_> {
         self.unused(2, 0, 0)?;
         let a = self.source(0, TYPE_F32)?;
         if let Operand::Weight(_) = op::src(self.op, 1) {
-            self.vector(1, a.cols, "the second operand")?;
+            // A vector, or a matrix of as many elements: of heads, say.
+            let w = self.weight(op::src(self.op, 1))?;
+            let [cols, rows, rest @ ..] = w.ne;
+            let whole = rest == [1, 1] && cols.checked_mul(rows) == Some(a.cols);
+            if !whole || w.r#type != TYPE_F32 {
+                self.vector(1, a.cols, "the second operand")?;
+            }
             let dst = self.dst(TYPE_F32)?;
             self.rows(&[dst, a])?;
             self.same_cols(&[dst, a])?;
@@ -548,6 +581,9 @@ impl Check<'_> {
 
     fn scale(&mut self, code: Code) -> Result<()> {
         self.unused(1, if code == Code::Scale { 2 } else { 1 }, 0)?;
+        if code == Code::SoftMax {
+            self.finite(0, "scale")?;
+        }
         let x = self.source(0, TYPE_F32)?;
         let dst = self.dst(TYPE_F32)?;
         self.rows(&[dst, x])?;
@@ -568,29 +604,11 @@ impl Check<'_> {
         self.span(to, count, to_limit, None)
     }
 
-    fn view_cols(&mut self) -> Result<()> {
-        self.unused(1, 1, 0)?;
-        self.distinct(&[0])?;
-        let x = self.source(0, TYPE_F32)?;
-        let dst = self.dst(TYPE_F32)?;
-        self.rows(&[dst, x])?;
-        if u64::from(param(self.op, 0)) + dst.cols > x.cols {
-            bail!(
-                Format,
-                "columns {} + {} of {}",
-                param(self.op, 0),
-                dst.cols,
-                x.cols
-            );
-        }
-        Ok(())
-    }
-
     fn reduce(&mut self, code: Code) -> Result<()> {
-        let (params, ty) = if code == Code::Argmax {
-            (0, TYPE_I32)
-        } else {
-            (1, TYPE_F32)
+        let (params, ty) = match code {
+            Code::Argmax => (0, TYPE_I32),
+            Code::SumRows => (0, TYPE_F32),
+            _ => (1, TYPE_F32),
         };
         self.unused(1, params, 0)?;
         self.distinct(&[0])?;

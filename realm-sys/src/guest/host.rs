@@ -82,7 +82,7 @@ impl Models {
             .iter()
             .find(|r| r.0 == id)
             .map(|r| &r.1)
-            .ok_or_else(|| err!(NotFound, "the guest may not use model {id:#010x}"))
+            .ok_or_else(|| err!(NotFound, "the guest may not use model {id}"))
     }
 
     /// Registers a copy of `bytes`.
@@ -127,7 +127,7 @@ impl Models {
             .registered
             .iter()
             .position(|r| r.0 == id)
-            .ok_or_else(|| err!(NotFound, "the guest has not registered model {id:#010x}"))?;
+            .ok_or_else(|| err!(NotFound, "the guest has not registered model {id}"))?;
         self.leaving
             .try_reserve(1)
             .map_err(|_| err!(NoMemory, "no memory for a removal"))?;
@@ -154,8 +154,10 @@ pub struct Compute {
     pub programs: Vec<Option<Arc<Prepared>>>,
     /// The step submitted in this event.
     pub booked: Option<Run>,
-    /// The published logits buffer.
-    pub logits: Option<u32>,
+    /// The published buffer: of logits, or, if `embeds`, an embedding.
+    pub published: Option<u32>,
+    /// See `published`.
+    pub embeds: bool,
     /// A step has run: KV layers are fixed.
     pub stepped: bool,
     /// Tasks a step is split into.
@@ -177,7 +179,7 @@ impl Compute {
     pub fn share(&mut self, other: &Self) -> Result<()> {
         self.programs = try_vec(other.programs.len(), "programs")?;
         self.programs.extend_from_slice(&other.programs);
-        self.logits = other.logits;
+        (self.published, self.embeds) = (other.published, other.embeds);
         self.stepped = other.stepped;
         Ok(())
     }
@@ -253,6 +255,8 @@ pub struct HostState {
     pub event: u32,
     /// What the last import that failed said: the best message there is if the guest gives none.
     pub last_error: Option<Error>,
+    /// The bug in the library that an import has met: it ends the session.
+    pub(super) bug: Option<Error>,
     /// What `realm_fail` was given in this event.
     pub fail_message: Option<Error>,
     /// The models the guest may name.
@@ -303,6 +307,7 @@ impl HostState {
             fuel_debt: 0,
             event: 0,
             last_error: None,
+            bug: None,
             fail_message: None,
             models: Models {
                 store: parts.store,
@@ -321,7 +326,8 @@ impl HostState {
             compute: Compute {
                 programs: Vec::new(),
                 booked: None,
-                logits: None,
+                published: None,
+                embeds: false,
                 stepped: false,
                 thread_count: parts.thread_count.max(1),
                 memory: parts.memory,

@@ -258,6 +258,9 @@ impl Instance {
         let host = self.store.data_mut();
         let burnt = (grant - rest.min(grant)).saturating_add(core::mem::take(&mut host.fuel_debt));
         self.fuel_left = self.fuel_left.saturating_sub(burnt);
+        if let Some(bug) = host.bug.take() {
+            return Err(bug);
+        }
         match result {
             Ok(TypedResumableCall::Finished(value)) => Ok(Slice::Returned(value)),
             Ok(TypedResumableCall::OutOfFuel(call)) => {

@@ -12,11 +12,11 @@
 //! 3. not twice in a row, under a budget, for the next call, when sessions with the same program have their events already.
 
 use super::{Event, Phase, Session};
-use crate::capi::caught;
 use crate::err;
 use crate::error::{Error, Result, try_vec};
 use crate::graph::batch::Batch;
 use crate::graph::run::Run;
+use crate::panics::caught;
 use crate::platform::Platform;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;

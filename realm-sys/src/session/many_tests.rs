@@ -103,7 +103,7 @@ unsafe extern "C" fn width(_: *mut c_void) -> u32 {
     3
 }
 
-fn platform() -> Platform {
+pub(super) fn platform() -> Platform {
     let mut table = platform_table();
     table.clock_ns = Some(clock);
     table.parallel_for = Some(parallel_for);
@@ -207,18 +207,18 @@ fn persistent(cols: u32, failed: &str) -> Arc<LoadedGuest> {
     guest(&more, &body)
 }
 
-const NEVER: u32 = 1000;
+pub(super) const NEVER: u32 = 1000;
 
 /// Sessions of one runtime.
-struct Room {
+pub(super) struct Room {
     backends: Backends,
     guest: Arc<LoadedGuest>,
     store: StoreRef,
-    threads: u32,
+    pub(super) threads: u32,
 }
 
 impl Room {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             backends: backends(|_| ()),
             guest: deriving(4096),
@@ -227,7 +227,7 @@ impl Room {
         }
     }
 
-    fn options(&self, guest: &Arc<LoadedGuest>) -> Options {
+    pub(super) fn options(&self, guest: &Arc<LoadedGuest>) -> Options {
         Options {
             backend: self.backends.select(None).unwrap(),
             model: self.store.open(super::tests::MODEL).unwrap(),
@@ -242,21 +242,21 @@ impl Room {
         Session::open(self.options(&self.guest)).unwrap()
     }
 
-    fn prompted(&self, start: f32, tokens: u32, bad: u32) -> Session {
+    pub(super) fn prompted(&self, start: f32, tokens: u32, bad: u32) -> Session {
         let mut s = self.open();
         prompt(&mut s, start, tokens, bad);
         s
     }
 
     /// Sessions with numbers and lengths of their own.
-    fn some(&self, count: usize) -> Vec<Session> {
+    pub(super) fn some(&self, count: usize) -> Vec<Session> {
         (0..count)
             .map(|i| self.prompted(i as f32 * 0.7 - 1.0, 3 + (i as u32 * 5) % 7, NEVER))
             .collect()
     }
 }
 
-fn prompt(s: &mut Session, start: f32, tokens: u32, bad: u32) {
+pub(super) fn prompt(s: &mut Session, start: f32, tokens: u32, bad: u32) {
     let input: Vec<u8> = [start.to_bits(), tokens, bad]
         .iter()
         .flat_map(|w| w.to_le_bytes())
@@ -266,9 +266,9 @@ fn prompt(s: &mut Session, start: f32, tokens: u32, bad: u32) {
 
 /// What a turn brought: tokens, each with a digest of the logits at its event, and how it ended.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Turn {
-    tokens: Vec<(i32, u64)>,
-    end: Option<core::result::Result<DoneReason, Status>>,
+pub(super) struct Turn {
+    pub(super) tokens: Vec<(i32, u64)>,
+    pub(super) end: Option<core::result::Result<DoneReason, Status>>,
 }
 
 impl Turn {
@@ -291,7 +291,7 @@ impl Turn {
     }
 }
 
-fn alone(mut s: Session) -> Turn {
+pub(super) fn alone(mut s: Session) -> Turn {
     let mut turn = Turn::default();
     while turn.end.is_none() {
         let got = s.poll(0);
@@ -300,12 +300,12 @@ fn alone(mut s: Session) -> Turn {
     turn
 }
 
-fn all(sessions: Vec<Session>) -> Vec<Turn> {
+pub(super) fn all(sessions: Vec<Session>) -> Vec<Turn> {
     sessions.into_iter().map(alone).collect()
 }
 
 /// One call for those whose turn is running.
-fn poll(sessions: &mut [Session], turns: &mut [Turn], budget: u64) -> usize {
+pub(super) fn poll(sessions: &mut [Session], turns: &mut [Turn], budget: u64) -> usize {
     let mut again = 0;
     let running = |i: &usize| turns[*i].end.is_none();
     let places: Vec<usize> = (0..sessions.len()).filter(running).collect();
@@ -324,7 +324,7 @@ fn poll(sessions: &mut [Session], turns: &mut [Turn], budget: u64) -> usize {
     again
 }
 
-fn together(sessions: &mut [Session], turns: &mut [Turn], budget: u64) -> usize {
+pub(super) fn together(sessions: &mut [Session], turns: &mut [Turn], budget: u64) -> usize {
     let mut again = 0;
     while turns.iter().any(|t| t.end.is_none()) {
         again += poll(sessions, turns, budget);
@@ -332,7 +332,7 @@ fn together(sessions: &mut [Session], turns: &mut [Turn], budget: u64) -> usize 
     again
 }
 
-fn fresh(count: usize) -> Vec<Turn> {
+pub(super) fn fresh(count: usize) -> Vec<Turn> {
     vec![Turn::default(); count]
 }
 

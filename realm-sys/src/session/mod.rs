@@ -26,6 +26,8 @@ pub mod stats;
 #[cfg(test)]
 mod many_tests;
 #[cfg(test)]
+mod panic_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -283,13 +285,21 @@ impl Session {
     pub fn prompt(&mut self, kind: InputKind, data: &[u8]) -> Result<()> {
         self.check()?;
         if self.is_busy() {
-            bail!(State, "a turn is running: poll to its end, or cancel it");
+            return Err(poll::running());
         }
-        let len = i32::try_from(data.len())
-            .map_err(|_| err!(Limit, "an input of {} bytes", data.len()))?;
+        let len = i32::try_from(data.len()).map_err(|_| {
+            err!(
+                Limit,
+                "an input of {} bytes is over the limit of 2 GiB",
+                data.len()
+            )
+        })?;
         match kind {
             InputKind::Ids if !data.len().is_multiple_of(4) => {
-                bail!(InvalidArgument, "{len} bytes are not whole token ids")
+                bail!(
+                    InvalidArgument,
+                    "a token id has 4 bytes: {len} bytes are no whole number of them"
+                )
             }
             InputKind::Text | InputKind::Chat if core::str::from_utf8(data).is_err() => {
                 bail!(InvalidArgument, "the prompt is not UTF-8")
@@ -341,12 +351,28 @@ impl Session {
     /// # Errors
     /// `NotFound` if the guest has published none.
     pub fn logits_len(&self) -> Result<usize> {
+        self.published_len(false)
+    }
+
+    /// How many elements an embedding has.
+    ///
+    /// # Errors
+    /// `NotFound` if the guest has published none.
+    pub fn embedding_len(&self) -> Result<usize> {
+        self.published_len(true)
+    }
+
+    fn published_len(&self, embedding: bool) -> Result<usize> {
         let compute = &self.instance.host().compute;
         compute
-            .logits
+            .published
+            .filter(|_| compute.embeds == embedding)
             .and_then(|b| compute.memory.buffer_desc(b))
             .map(|b| b.cols as usize)
-            .ok_or_else(|| err!(NotFound, "the guest has published no logits"))
+            .ok_or_else(|| match embedding {
+                true => err!(NotFound, "the guest has published no embedding"),
+                false => err!(NotFound, "the guest has published no logits"),
+            })
     }
 
     /// Copies the raw logits of the last evaluated position.
@@ -355,22 +381,34 @@ impl Session {
     /// `NotFound` if the guest has published none, `BufferTooSmall`, `State` while a step that
     /// may be changing them is half done, and after a rewind until the next step.
     pub fn logits(&self, dst: &mut [f32]) -> Result<()> {
+        self.published(false, dst)
+    }
+
+    /// Copies the embedding of the last turn's input.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    pub fn embedding(&self, dst: &mut [f32]) -> Result<()> {
+        self.published(true, dst)
+    }
+
+    fn published(&self, embedding: bool, dst: &mut [f32]) -> Result<()> {
         self.check()?;
-        let n = self.logits_len()?;
+        let n = self.published_len(embedding)?;
         if self.turn.step_begun {
             bail!(State, "a step is half done: poll to the next event first");
         }
         if self.rewound {
             bail!(
                 State,
-                "the context was rewound: the next step brings logits"
+                "the context was rewound: the next step brings new ones"
             );
         }
         let Some(dst) = dst.get_mut(..n) else {
-            bail!(BufferTooSmall, "{n} logits");
+            bail!(BufferTooSmall, "{n} elements");
         };
         let compute = &self.instance.host().compute;
-        let buffer = compute.logits.unwrap_or(0);
+        let buffer = compute.published.unwrap_or(0);
         let mut bytes = [0_u8; 1024];
         for (i, part) in dst.chunks_mut(bytes.len() / 4).enumerate() {
             let offset = i as u64 * bytes.len() as u64;

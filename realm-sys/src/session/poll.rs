@@ -9,10 +9,19 @@
 //! fuel, backend slices by the quantum they are given.
 
 use super::{Phase, Session};
-use crate::error::Result;
+use crate::error::{Error, Result, Status};
 use crate::guest::{Slice, event};
 use crate::{bail, err};
 use core::sync::atomic::Ordering;
+
+/// What is said to whoever asks for something that can only be had between turns.
+#[cold]
+pub(super) fn running() -> Error {
+    err!(
+        State,
+        "a turn is running: poll until it is done first, or cancel it and poll until it is done"
+    )
+}
 
 /// What a poll brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +122,11 @@ impl Session {
         let ending = self.ending.take()?;
         self.phase = Phase::Idle;
         self.count_turn();
+        if let Err(e) = &ending
+            && e.status() == Status::Internal
+        {
+            self.poison(e.clone());
+        }
         Some(ending.map(Event::Done))
     }
 
@@ -194,7 +208,7 @@ impl Session {
     /// Refuses what cannot be done while a turn is running.
     pub(super) fn between_turns(&self) -> Result<()> {
         if self.is_busy() || !self.instance.host().outbox.is_empty() {
-            bail!(State, "a turn is running: poll to its end, or cancel it");
+            return Err(running());
         }
         Ok(())
     }
@@ -228,10 +242,7 @@ impl Session {
                     Slice::Returned(value) => self.returned(kind, value),
                 }
             }
-            Phase::Step => {
-                self.run_step(left_ns);
-                Ok(())
-            }
+            Phase::Step => self.run_step(left_ns),
         }
     }
 
@@ -252,7 +263,8 @@ impl Session {
         result
     }
 
-    fn run_step(&mut self, left_ns: Option<u64>) {
+    /// What a step fails with is told to the guest, but for a bug in the library, after which nothing is known.
+    fn run_step(&mut self, left_ns: Option<u64>) -> Result<()> {
         let start = self.now();
         let quantum = quantum(start, left_ns);
         self.turn.step_begun = true;
@@ -265,8 +277,10 @@ impl Session {
         match result {
             Ok(false) => {}
             Ok(true) => self.step_ended(Ok(())),
+            Err(e) if e.status() == Status::Internal => return Err(e),
             Err(e) => self.step_ended(Err(e)),
         }
+        Ok(())
     }
 
     /// Counts time that a backend has spent on the step.

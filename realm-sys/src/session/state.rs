@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! head      "RealmSes" · u32 version · u32 flags · u8 model[32] · u8 guest[32] · u32 model_id · u32 page positions ·
-//!           u64 guest memory bytes · u32 position · u32 logits buffer + 1 · u32 counts[6] · u8 detokenizer[8] · u64 progress[2]
+//!           u64 guest memory bytes · u32 position · u32 published buffer + 1 · u32 counts[6] · u8 detokenizer[8] · u64 progress[2]
 //! params    (u32 bytes · u32 bytes · key · value) × counts[0]
 //! layers    (u32 type, heads, key dim, value dim, positions, group, window) × counts[1]
 //! buffers   (u32 type, cols, rows, 0 · blocks) × counts[2]
@@ -46,6 +46,8 @@ const MAX_PROGRAM_BYTES: u32 = 4 << 20;
 const FLAG_STEPPED: u32 = 1;
 /// The logits are a later position's.
 const FLAG_REWOUND: u32 = 2;
+/// What is published is an embedding.
+const FLAG_EMBEDS: u32 = 4;
 
 /// Takes bytes of a state, in order.
 pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
@@ -262,7 +264,7 @@ impl Head {
         let memory_bytes = r.long()?;
         let [position, logits] = r.words()?;
         let [params, layers, buffers, programs, globals, groups] = r.words()?;
-        if flags & !(FLAG_STEPPED | FLAG_REWOUND) != 0
+        if flags & !(FLAG_STEPPED | FLAG_REWOUND | FLAG_EMBEDS) != 0
             || model_id == 0
             || params as usize > MAX_PARAMS
             || programs as usize > MAX_PROGRAMS
@@ -331,7 +333,9 @@ impl Session {
         w.put(&MAGIC)?;
         w.words(&[
             VERSION,
-            flags(compute.stepped, FLAG_STEPPED) | flags(self.rewound, FLAG_REWOUND),
+            flags(compute.stepped, FLAG_STEPPED)
+                | flags(self.rewound, FLAG_REWOUND)
+                | flags(compute.embeds, FLAG_EMBEDS),
         ])?;
         w.put(&host.models.own.1.digest(None)?)?;
         w.put(&self.instance.guest().digest())?;
@@ -339,7 +343,9 @@ impl Session {
         w.long(self.instance.memory_bytes())?;
         w.words(&[
             memory.positions(),
-            compute.logits.map_or(0, |buffer| buffer.saturating_add(1)),
+            compute
+                .published
+                .map_or(0, |buffer| buffer.saturating_add(1)),
             host.params.len() as u32,
             memory.kv_layers().len() as u32,
             memory.buffer_descs().len() as u32,
@@ -501,9 +507,10 @@ fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result
     if let Some(handle) = head.logits.checked_sub(1) {
         let desc = memory.buffer_desc(handle);
         if desc.is_none_or(|b| b.r#type != TYPE_F32 || b.rows != 1) {
-            bail!(Format, "saved state: buffer {handle} cannot be the logits");
+            bail!(Format, "saved state: buffer {handle} cannot be published");
         }
-        host.compute.logits = Some(handle);
+        host.compute.published = Some(handle);
+        host.compute.embeds = head.flags & FLAG_EMBEDS != 0;
     }
     for _ in 0..head.programs {
         let len = r.word()?;

@@ -197,7 +197,7 @@ impl Store {
         loop {
             if let Some(present) = self.get(id) {
                 if !present.same_bytes(&model) {
-                    bail!(IdConflict, "id {id:#010x} names other bytes");
+                    bail!(IdConflict, "id {id} is taken by another model");
                 }
                 // What is dropped at the end of this iteration is dropped without a lock:
                 // `present` may have become the last reference, and `model` is to be released.
@@ -226,7 +226,7 @@ impl Store {
                 e.registrations = e
                     .registrations
                     .checked_add(1)
-                    .ok_or_else(|| err!(Limit, "id {id:#010x} has too many registrations"))?;
+                    .ok_or_else(|| err!(Limit, "id {id} has too many registrations"))?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -287,7 +287,7 @@ impl Store {
     /// `NotFound`.
     pub fn open(&self, id: u32) -> Result<Arc<Model>> {
         self.get(id)
-            .ok_or_else(|| err!(NotFound, "no model has the id {id:#010x}"))
+            .ok_or_else(|| err!(NotFound, "no model has the id {id}"))
     }
 
     /// Takes back one registration. With the last the name is gone at once; the bytes are released
@@ -296,6 +296,9 @@ impl Store {
     /// # Errors
     /// `NotFound`.
     pub fn remove(&self, id: u32) -> Result<()> {
+        // The table goes with its last entry: the process-wide store is never dropped, and a library
+        // that is unloaded must leave no memory behind. It is freed after the lock, like the entry.
+        let mut table: Vec<Entry> = Vec::new();
         let removed = {
             let mut entries = self.entries.write();
             let found = entries.binary_search_by_key(&id, |e| e.id);
@@ -305,7 +308,13 @@ impl Store {
                     entry.registrations -= 1;
                     Some(None)
                 }
-                Some((at, _)) => Some(Some(entries.remove(at))),
+                Some((at, _)) => {
+                    let entry = entries.remove(at);
+                    if entries.is_empty() {
+                        core::mem::swap(&mut table, &mut *entries);
+                    }
+                    Some(Some(entry))
+                }
             }
         };
         // The entry, and with it perhaps the model, is dropped here, after the lock.
@@ -314,7 +323,7 @@ impl Store {
                 drop(entry);
                 Ok(())
             }
-            None => bail!(NotFound, "no model has the id {id:#010x}"),
+            None => bail!(NotFound, "no model has the id {id}"),
         }
     }
 
@@ -342,7 +351,7 @@ impl Store {
                 .map(|e| (Arc::clone(&e.model), e.registrations))
         };
         let Some((model, registrations)) = found else {
-            bail!(NotFound, "no model has the id {id:#010x}");
+            bail!(NotFound, "no model has the id {id}");
         };
         // The store's own reference and the one just taken do not count.
         let users = Arc::strong_count(&model).saturating_sub(2);

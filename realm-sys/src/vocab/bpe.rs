@@ -3,6 +3,9 @@
 //!
 //! Vocabulary files write the 256 bytes as 256 printable characters (a space is `Ġ`). That alphabet
 //! is undone once, when the tables are built; tokenizing works on bytes and ids.
+//!
+//! Gemma 4 and a few others (`"gemma4"`) join characters instead of bytes, with U+2581 for spaces,
+//! and fall back to `<0xXX>` tokens for characters that are no token, as SentencePiece does.
 
 use alloc::vec::Vec;
 use hashbrown::HashMap;
@@ -10,7 +13,9 @@ use hashbrown::HashMap;
 use super::TokenKind;
 use super::merge::{Join, Merger, NONE, Pairs, Symbol};
 use super::pretokenize::{Pre, Splitter};
+use super::spm;
 use super::tokens::Tokens;
+use super::unicode::decode;
 use crate::err;
 use crate::error::{Result, try_vec};
 
@@ -23,6 +28,8 @@ pub(super) struct Bpe {
     splitter: Splitter,
     /// A word that is a token as a whole is taken as it is.
     whole_words: bool,
+    /// Symbols are characters, and spaces are written as U+2581.
+    spaces_marked: bool,
 }
 
 impl Bpe {
@@ -37,11 +44,16 @@ impl Bpe {
             bytes: try_vec(256, "byte tokens")?,
             splitter: pre.splitter,
             whole_words: pre.whole_words,
+            spaces_marked: pre.spaces_marked,
         };
         for byte in 0..=255 {
             let mut utf8 = [0; 4];
-            let text = to_char(byte).encode_utf8(&mut utf8).as_bytes();
-            bpe.bytes.push(tokens.find(text).unwrap_or(NONE));
+            let id = if pre.spaces_marked {
+                tokens.find(&spm::byte_name(byte))
+            } else {
+                tokens.find(to_char(byte).encode_utf8(&mut utf8).as_bytes())
+            };
+            bpe.bytes.push(id.unwrap_or(NONE));
         }
         let no_memory = || err!(NoMemory, "no memory for {} merges", merges.len());
         bpe.merges
@@ -100,6 +112,10 @@ impl Bpe {
                 }
             }
             merger.clear();
+            if self.spaces_marked {
+                self.characters(tokens, word, &mut name, &mut merger, out)?;
+                continue;
+            }
             for (i, &b) in (0u32..).zip(word) {
                 let id = self.bytes.get(usize::from(b)).copied().unwrap_or(NONE);
                 if id != NONE {
@@ -112,6 +128,46 @@ impl Bpe {
             }
         }
         Ok(())
+    }
+
+    /// One word whose symbols are characters; `marked` is scratch.
+    fn characters(
+        &self,
+        tokens: &Tokens,
+        word: &[u8],
+        marked: &mut Vec<u8>,
+        merger: &mut Merger,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        marked.clear();
+        spm::mark_spaces(word, marked)?;
+        let mut at = 0;
+        while let Some((_, len)) = decode(marked, at) {
+            let text = marked.get(at..at + len).unwrap_or(&[]);
+            let id = tokens.find(text).unwrap_or(NONE);
+            merger.push(at as u32, len as u32, id)?;
+            at += len;
+        }
+        merger.run(self)?;
+        for s in merger.symbols() {
+            if s.id != NONE {
+                super::push(out, s.id)?;
+                continue;
+            }
+            let start = s.start as usize;
+            for &byte in marked.get(start..start + s.len as usize).unwrap_or(&[]) {
+                let id = self.bytes.get(usize::from(byte)).copied().unwrap_or(NONE);
+                if id != NONE {
+                    super::push(out, id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether tokens are written with U+2581 for spaces instead of in GPT-2's alphabet.
+    pub(super) fn spaces_marked(&self) -> bool {
+        self.spaces_marked
     }
 }
 

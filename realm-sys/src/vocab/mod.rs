@@ -7,27 +7,38 @@
 //! | `roles`         | BOS, EOS, end of generation: stated ids and well-known names |
 //! | `special`       | finding control and user-defined tokens in a text |
 //! | `spm`           | `llama`: SentencePiece BPE by score, with byte fallback |
-//! | `bpe`           | `gpt2`: byte-level BPE by merge list |
+//! | `bpe`           | `gpt2`: byte-level BPE by merge list; `gemma4`: by characters |
 //! | `pretokenize`   | cutting a text into words for `bpe` |
 //! | `merge`         | the joining loop of both |
+//! | `wpm`           | `bert`: WordPiece; with the feature `wpm`, for it needs Unicode's decompositions |
+//! | `ugm`           | `t5`: Unigram |
+//! | `rwkv`          | `rwkv`: the longest token first |
+//! | `prefix`        | the tokens that a text begins with, for these three |
 //! | `detok`         | streaming detokenizer |
 //!
-//! A further algorithm (WordPiece, Unigram, RWKV) is one more file and one more arm of
-//! `Algorithm`.
+//! A further algorithm is one more file and one more arm of `Algorithm`.
 //!
-//! A file states no normalizer: texts are tokenized as they are, without NFC or NFKC.
+//! For `llama` and `gpt2` a file states no normalizer: texts are tokenized as they are, without NFC or
+//! NFKC.
 
 mod bpe;
 mod detok;
 mod merge;
 mod parts;
+mod prefix;
 mod pretokenize;
 mod roles;
+mod rwkv;
 mod special;
 mod spm;
 mod tokens;
+mod ugm;
 mod unicode;
+#[cfg(feature = "wpm")]
+mod wpm;
 
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 mod tests;
 
@@ -35,16 +46,27 @@ use alloc::vec::Vec;
 
 pub use detok::Detokenizer;
 
-use crate::error::Result;
+use crate::error::{Result, try_vec};
 use crate::gguf::Metadata;
 use crate::{bail, err};
 use bpe::Bpe;
 use parts::{Ids, Parts};
 use pretokenize::Pre;
-use roles::Roles;
+use roles::{Defaults, Roles};
+use rwkv::Rwkv;
 use special::Specials;
 use spm::Spm;
 use tokens::Tokens;
+use ugm::Ugm;
+#[cfg(feature = "wpm")]
+use wpm::Wpm;
+
+/// The algorithms of this build, for messages.
+const KNOWN: &str = if cfg!(feature = "wpm") {
+    "llama, gpt2, gemma4, t5, rwkv, bert"
+} else {
+    "llama, gpt2, gemma4, t5, rwkv"
+};
 
 /// Longer texts are refused, so that positions fit 32 bits with room to spare.
 const MAX_TEXT_BYTES: usize = 1 << 28;
@@ -96,6 +118,10 @@ pub struct Vocab {
 enum Algorithm {
     Spm(Spm),
     Bpe(Bpe),
+    Ugm(Ugm),
+    Rwkv(Rwkv),
+    #[cfg(feature = "wpm")]
+    Wpm(Wpm),
 }
 
 impl Vocab {
@@ -114,37 +140,103 @@ impl Vocab {
 
     fn from_parts(mut parts: Parts<'_>) -> Result<Self> {
         let mut kinds = core::mem::take(&mut parts.kinds);
-        let tokens = Tokens::build(&parts.tokens)?;
+        let tokens = match parts.model {
+            "rwkv" => unescaped(&parts.tokens)?,
+            _ => Tokens::build(&parts.tokens)?,
+        };
+        let mut settle = |defaults| Roles::settle(&tokens, &mut kinds, &parts, defaults);
         let (algorithm, roles) = match parts.model {
             "llama" => {
-                let defaults = Ids {
-                    bos: Some(1),
-                    eos: Some(2),
-                    unknown: Some(0),
-                    ..Ids::default()
-                };
-                let roles = Roles::settle(&tokens, &mut kinds, &parts, defaults, true)?;
+                let roles = settle(Defaults {
+                    ids: Ids {
+                        bos: Some(1),
+                        eos: Some(2),
+                        unknown: Some(0),
+                        ..Ids::default()
+                    },
+                    add_bos: true,
+                    ..Defaults::default()
+                })?;
                 let spm = Spm::build(&tokens, &kinds, &parts.scores, roles.ids.unknown)?;
                 (Algorithm::Spm(spm), roles)
             }
-            "gpt2" => {
-                let pre = Pre::by_name(parts.pre)?;
-                let defaults = Ids::default();
-                let roles = Roles::settle(&tokens, &mut kinds, &parts, defaults, pre.add_bos)?;
+            model @ ("gpt2" | "gemma4") => {
+                let pre = Pre::by_name(if model == "gpt2" { parts.pre } else { model })?;
+                let roles = settle(Defaults {
+                    add_bos: pre.add_bos,
+                    ..Defaults::default()
+                })?;
                 let bpe = Bpe::build(&tokens, &parts.merges, &pre)?;
                 (Algorithm::Bpe(bpe), roles)
             }
-            // "bert" (WordPiece), "t5" (Unigram), "rwkv" and the rest go here.
-            other => bail!(Unsupported, "tokenizer model '{other}' is not supported"),
+            "t5" => {
+                let roles = settle(Defaults {
+                    ids: Ids {
+                        eos: Some(1),
+                        unknown: Some(2),
+                        padding: Some(0),
+                        ..Ids::default()
+                    },
+                    add_eos: true,
+                    ..Defaults::default()
+                })?;
+                let (map, merge) = (parts.chars_map, parts.merge_spaces.unwrap_or(false));
+                let unknown = roles.ids.unknown;
+                let ugm = Ugm::build(&tokens, &kinds, &parts.scores, map, merge, unknown)?;
+                (Algorithm::Ugm(ugm), roles)
+            }
+            "rwkv" => {
+                let roles = settle(Defaults::default())?;
+                (
+                    Algorithm::Rwkv(Rwkv::build(&tokens, roles.ids.unknown)?),
+                    roles,
+                )
+            }
+            #[cfg(feature = "wpm")]
+            "bert" => {
+                let mut roles = settle(Defaults {
+                    ids: Ids {
+                        bos: Some(101),
+                        unknown: Some(100),
+                        separator: Some(102),
+                        padding: Some(0),
+                        mask: Some(103),
+                        ..Ids::default()
+                    },
+                    ..Defaults::default()
+                })?;
+                // Whatever the file says: these models see all texts between the two.
+                roles.add_bos = true;
+                roles.add_eos = true;
+                roles.ids.eos = roles.ids.separator;
+                let lowercase = parts.lowercase.unwrap_or(true);
+                let normalizer = wpm::Normalizer {
+                    lowercase,
+                    strip_accents: parts.strip_accents.unwrap_or(lowercase),
+                };
+                let wpm = Wpm::build(&tokens, normalizer, roles.ids.unknown)?;
+                (Algorithm::Wpm(wpm), roles)
+            }
+            other => bail!(
+                Unsupported,
+                "tokenizer model '{other}' is not supported (known: {KNOWN})"
+            ),
         };
         let is_phi3 = ["phi-3", "phi3"].iter().any(|phi| {
             let mut windows = parts.name.as_bytes().windows(phi.len());
             windows.any(|w| w.eq_ignore_ascii_case(phi.as_bytes()))
         });
-        let is_spm = matches!(algorithm, Algorithm::Spm(_));
+        let add_space_prefix = match algorithm {
+            Algorithm::Spm(_) => parts.add_space_prefix.unwrap_or(true),
+            Algorithm::Ugm(_) => parts.add_space_prefix.unwrap_or(false),
+            Algorithm::Bpe(_) | Algorithm::Rwkv(_) => false,
+            // The mark of the first word.
+            #[cfg(feature = "wpm")]
+            Algorithm::Wpm(_) => true,
+        };
         Ok(Self {
             specials: Specials::build(&tokens, &kinds)?,
-            add_space_prefix: is_spm && parts.add_space_prefix.unwrap_or(true),
+            add_space_prefix,
             strip_after_special: is_phi3,
             tokens,
             kinds,
@@ -159,7 +251,7 @@ impl Vocab {
         self.tokens.len()
     }
 
-    /// A token's string as the file stores it; see [`Vocab::piece`] for the text it stands for.
+    /// A token's string as the file stores it (RWKV's without their escapes); see [`Vocab::piece`] for the text it stands for.
     pub fn token_bytes_raw(&self, id: u32) -> Option<&[u8]> {
         self.tokens.get(id)
     }
@@ -231,6 +323,10 @@ impl Vocab {
                 match &self.algorithm {
                     Algorithm::Spm(spm) => spm.tokenize(&self.tokens, plain, prefix, out)?,
                     Algorithm::Bpe(bpe) => bpe.tokenize(&self.tokens, &self.kinds, plain, out)?,
+                    Algorithm::Ugm(ugm) => ugm.tokenize(&self.tokens, plain, prefix, out)?,
+                    Algorithm::Rwkv(rwkv) => rwkv.tokenize(&self.tokens, plain, out)?,
+                    #[cfg(feature = "wpm")]
+                    Algorithm::Wpm(wpm) => wpm.tokenize(&self.tokens, plain, out)?,
                 }
             }
             let Some(found) = found else {
@@ -271,7 +367,11 @@ impl Vocab {
     /// `NotFound` for an id outside the vocabulary; `NoMemory`.
     pub fn piece(&self, id: u32, special: bool, out: &mut Vec<u8>) -> Result<()> {
         let (Some(text), Some(kind)) = (self.tokens.get(id), self.kind(id)) else {
-            bail!(NotFound, "token {id} of a vocabulary of {}", self.len());
+            bail!(
+                NotFound,
+                "token {id} is not in the vocabulary of {}",
+                self.len()
+            );
         };
         match kind {
             TokenKind::Control | TokenKind::Unknown if !special => return Ok(()),
@@ -281,9 +381,10 @@ impl Vocab {
         out.try_reserve(text.len())
             .map_err(|_| err!(NoMemory, "no memory for a token's text"))?;
         match kind {
-            TokenKind::Normal => match self.algorithm {
-                Algorithm::Spm(_) => unescape_spaces(text, out),
-                Algorithm::Bpe(_) => bpe::decode_token(text, out)?,
+            TokenKind::Normal => match &self.algorithm {
+                Algorithm::Bpe(bpe) if !bpe.spaces_marked() => bpe::decode_token(text, out)?,
+                Algorithm::Rwkv(_) => out.extend_from_slice(text),
+                _ => unescape_spaces(text, out),
             },
             TokenKind::Byte => match byte_of(text) {
                 Some(byte) => out.push(byte),
@@ -358,6 +459,17 @@ impl Vocab {
     pub fn add_space_prefix(&self) -> bool {
         self.add_space_prefix
     }
+}
+
+/// RWKV's tokens, whose strings files write with escapes.
+fn unescaped(list: &[&[u8]]) -> Result<Tokens> {
+    let mut strings: Vec<Vec<u8>> = try_vec(list.len(), "tokens")?;
+    for text in list {
+        strings.push(rwkv::unescape(text)?);
+    }
+    let mut slices: Vec<&[u8]> = try_vec(list.len(), "tokens")?;
+    slices.extend(strings.iter().map(Vec::as_slice));
+    Tokens::build(&slices)
 }
 
 /// Appends one item, or fails with `NoMemory`.

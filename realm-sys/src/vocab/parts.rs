@@ -27,6 +27,13 @@ pub(super) struct Parts<'a> {
     pub(super) add_bos: Option<bool>,
     pub(super) add_eos: Option<bool>,
     pub(super) add_space_prefix: Option<bool>,
+    #[cfg(feature = "wpm")]
+    pub(super) lowercase: Option<bool>,
+    #[cfg(feature = "wpm")]
+    pub(super) strip_accents: Option<bool>,
+    pub(super) merge_spaces: Option<bool>,
+    /// `tokenizer.ggml.precompiled_charsmap`, empty if absent
+    pub(super) chars_map: &'a [u8],
 }
 
 /// Token ids that the file states; those outside the vocabulary are dropped.
@@ -90,6 +97,12 @@ impl<'a> Parts<'a> {
             add_bos: meta.bool("tokenizer.ggml.add_bos_token"),
             add_eos: meta.bool("tokenizer.ggml.add_eos_token"),
             add_space_prefix: meta.bool("tokenizer.ggml.add_space_prefix"),
+            #[cfg(feature = "wpm")]
+            lowercase: meta.bool("tokenizer.ggml.normalizer.lowercase"),
+            #[cfg(feature = "wpm")]
+            strip_accents: meta.bool("tokenizer.ggml.normalizer.strip_accents"),
+            merge_spaces: meta.bool("tokenizer.ggml.remove_extra_whitespaces"),
+            chars_map: bytes(meta, "tokenizer.ggml.precompiled_charsmap")?,
         })
     }
 }
@@ -108,6 +121,17 @@ fn strings<'a>(meta: Metadata<'a>, key: &str) -> Result<Vec<&'a [u8]>> {
     let mut list = try_vec(array.len(), "strings")?;
     list.extend(items);
     Ok(list)
+}
+
+/// An array of bytes; empty if absent.
+fn bytes<'a>(meta: Metadata<'a>, key: &str) -> Result<&'a [u8]> {
+    if meta.get(key).is_none() {
+        return Ok(&[]);
+    }
+    match meta.array(key).and_then(|a| a.bytes()) {
+        Some(bytes) => Ok(bytes),
+        None => bail!(Format, "{key} is not an array of bytes"),
+    }
 }
 
 fn scores(meta: Metadata<'_>, count: usize) -> Result<Vec<f32>> {

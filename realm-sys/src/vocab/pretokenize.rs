@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use super::unicode::{Case, Class, case, class, decode};
+use super::unicode::{Case, Class, case, class, decode, is_cased_letter};
 use crate::bail;
 use crate::error::{Result, try_vec};
 
@@ -21,6 +21,9 @@ pub(super) struct Pre {
     pub(super) whole_words: bool,
     /// Whether a text begins with the BOS token unless the file says otherwise.
     pub(super) add_bos: bool,
+    /// The tokens are UTF-8 with U+2581 for spaces, as SentencePiece writes them, not bytes in
+    /// GPT-2's alphabet.
+    pub(super) spaces_marked: bool,
 }
 
 /// One expression.
@@ -32,7 +35,7 @@ enum Pass {
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|`
     /// ` ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
     /// with `marks`, `[\p{L}\p{M}]` takes the place of `\p{L}`.
-    Words { digits: usize, marks: bool },
+    Words(Words),
     /// GPT-4o and Tekken, with U = `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]` and
     /// L = `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`:
     /// `[^\r\n\p{L}\p{N}]?U*L+C?|[^\r\n\p{L}\p{N}]?U+L*C?|\p{N}{1,3}|`
@@ -47,6 +50,16 @@ enum Pass {
     Punctuation(bool),
     /// `[\r\n]`
     Newline,
+    /// `[^\n]+|[\n]+`
+    Lines,
+    /// `\s?` and one or more of the letters of `is_cased_letter`.
+    SpacedCased,
+    /// ``\s?[!-/:-~！-／：-～‘-‟　-。]+``
+    SpacedPrintable,
+    /// `\s+$`
+    TrailingSpace,
+    /// ` ?[^(\s|.,!?…。，、।۔،)]+`
+    Clauses,
     /// `\s?\p{L}+`
     SpacedLetters,
     /// `\s?\p{P}+`
@@ -60,30 +73,62 @@ enum Pass {
     DeepSeek3,
 }
 
+/// What the expressions of the Llama 3 kind differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Words {
+    digits: usize,
+    marks: bool,
+    /// Without, apostrophes are signs like others.
+    contractions: bool,
+    /// Whether line ends belong to the signs before them: `[\r\n]*`.
+    line_ends: bool,
+}
+
 /// The expressions of one name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Splitter {
     passes: &'static [Pass],
 }
 
-const LLAMA3: &[Pass] = &[Pass::Words {
-    digits: 3,
-    marks: false,
-}];
-const QWEN2: &[Pass] = &[Pass::Words {
+const WORDS: Words = Words {
     digits: 1,
     marks: false,
-}];
-const QWEN35: &[Pass] = &[Pass::Words {
-    digits: 1,
+    contractions: true,
+    line_ends: true,
+};
+const LLAMA3: &[Pass] = &[Pass::Words(Words { digits: 3, ..WORDS })];
+const QWEN2: &[Pass] = &[Pass::Words(WORDS)];
+const QWEN35: &[Pass] = &[Pass::Words(Words {
     marks: true,
-}];
+    ..WORDS
+})];
 const MINICPM5: &[Pass] = &[
     Pass::Numbers(3),
-    Pass::Words {
+    Pass::Words(Words {
         digits: usize::MAX,
-        marks: false,
-    },
+        ..WORDS
+    }),
+];
+const UFAKZEKA: &[Pass] = &[Pass::Words(Words {
+    contractions: false,
+    ..WORDS
+})];
+const SEED_CODER: &[Pass] = &[Pass::Words(Words {
+    line_ends: false,
+    ..WORDS
+})];
+const LAGUNA: &[Pass] = &[Pass::Lines, Pass::Words(WORDS)];
+const LINES: &[Pass] = &[Pass::Lines];
+const WHOLE: &[Pass] = &[];
+const BLOOM: &[Pass] = &[Pass::Clauses];
+const VIKING: &[Pass] = &[Pass::Clauses, Pass::Numbers(1)];
+const DEEPSEEK_LLM: &[Pass] = &[
+    Pass::Newline,
+    Pass::SpacedCased,
+    Pass::SpacedPrintable,
+    Pass::TrailingSpace,
+    Pass::Cjk,
+    Pass::Numbers(usize::MAX),
 ];
 const GPT4O: &[Pass] = &[Pass::CasedWords {
     digits: 3,
@@ -125,7 +170,17 @@ impl Pre {
             "glm4" | "glm5" => (LLAMA3, true, false),
             "minicpm5" => (MINICPM5, true, false),
             "qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "megrez" | "stablelm2"
-            | "hunyuan" | "solar-open" | "grok-2" => (QWEN2, false, false),
+            | "hunyuan" | "solar-open" | "grok-2" | "bailingmoe" | "bailingmoe2" | "llada-moe" => {
+                (QWEN2, false, false)
+            }
+            "ufakzeka" => (UFAKZEKA, false, false),
+            "seed-coder" => (SEED_CODER, false, false),
+            "laguna" => (LAGUNA, false, false),
+            "gemma4" | "granite-embed-multi-311m" => (LINES, false, false),
+            "sarvam-moe" => (WHOLE, false, false),
+            "bloom" | "poro-chat" | "gpt3-finnish" => (BLOOM, false, false),
+            "viking" => (VIKING, false, false),
+            "deepseek-llm" => (DEEPSEEK_LLM, false, false),
             "qwen35" => (QWEN35, false, false),
             "gpt-2" | "phi-2" | "mpt" | "olmo" | "jais" | "trillion" | "granite-docling"
             | "exaone4" | "jina-es" | "jina-de" | "jina-v1-en" | "jina-v2-es" | "jina-v2-de"
@@ -144,6 +199,7 @@ impl Pre {
             splitter: Splitter { passes },
             whole_words,
             add_bos,
+            spaces_marked: matches!(name, "gemma4" | "granite-embed-multi-311m" | "sarvam-moe"),
         })
     }
 }
@@ -201,7 +257,7 @@ impl Pass {
         };
         match self {
             Self::Gpt2 => gpt2(text, first),
-            Self::Words { digits, marks } => words(text, first, digits, marks),
+            Self::Words(kind) => words(text, first, kind),
             Self::CasedWords {
                 digits,
                 contractions,
@@ -217,8 +273,32 @@ impl Pass {
                     || (backtick && c.char == '`')
             }),
             Self::Newline => run(text, at, 1, Char::is_newline),
-            Self::SpacedLetters => spaced(text, first, Class::Letter),
-            Self::SpacedPunctuation => spaced(text, first, Class::Punctuation),
+            Self::Lines => {
+                let is_end = first.char == '\n';
+                run(text, at, usize::MAX, |c| (c.char == '\n') == is_end)
+            }
+            Self::SpacedLetters => spaced(text, first, |c| c.class == Class::Letter),
+            Self::SpacedPunctuation => spaced(text, first, |c| c.class == Class::Punctuation),
+            Self::SpacedCased => spaced(text, first, |c| is_cased_letter(c.char)),
+            Self::SpacedPrintable => spaced(
+                text,
+                first,
+                |c| matches!(c.char, '!'..='/' | ':'..='~' | '！'..='／' | '：'..='～' | '‘'..='‟' | '\u{3000}'..='。'),
+            ),
+            Self::TrailingSpace => {
+                let end = run(text, at, usize::MAX, |c| c.class == Class::Space);
+                if end == text.len() { end } else { at }
+            }
+            Self::Clauses => {
+                let body = match (first.char, first.next(text)) {
+                    (' ', Some(next)) => next,
+                    _ => first,
+                };
+                let end = run(text, body.start, usize::MAX, |c| {
+                    c.class != Class::Space && !"(|.,!?…。，、।۔،)".contains(c.char)
+                });
+                if end > body.start { end } else { at }
+            }
             Self::Cjk => run(
                 text,
                 at,
@@ -340,8 +420,11 @@ fn gpt2(text: &[u8], first: Char) -> usize {
     }
 }
 
-fn words(text: &[u8], first: Char, digits: usize, marks: bool) -> usize {
-    if let Some(end) = contraction(text, first, true) {
+fn words(text: &[u8], first: Char, kind: Words) -> usize {
+    let Words { digits, marks, .. } = kind;
+    if kind.contractions
+        && let Some(end) = contraction(text, first, true)
+    {
         return end;
     }
     let is_letter = |c: Char| c.class == Class::Letter || (marks && c.class == Class::Mark);
@@ -365,7 +448,8 @@ fn words(text: &[u8], first: Char, digits: usize, marks: bool) -> usize {
     };
     if is_rest(body) {
         let end = run(text, body.end, usize::MAX, is_rest);
-        return run(text, end, usize::MAX, Char::is_newline);
+        let line_ends = if kind.line_ends { usize::MAX } else { 0 };
+        return run(text, end, line_ends, Char::is_newline);
     }
     white(text, first.start, true)
 }
@@ -426,16 +510,16 @@ fn cased_words(text: &[u8], first: Char, digits: usize, contractions: bool) -> u
     white(text, first.start, true)
 }
 
-/// `\s?` and then a run of one class.
-fn spaced(text: &[u8], first: Char, class: Class) -> usize {
-    let body = match (first.class, first.next(text)) {
-        (Class::Space, Some(next)) => next,
-        _ => first,
-    };
-    if body.class != class {
-        return first.start;
+/// `\s?` and then a run of what satisfies the condition.
+fn spaced(text: &[u8], first: Char, condition: impl Fn(Char) -> bool) -> usize {
+    // The expression tries with the space first; some conditions hold for spaces too.
+    if first.class == Class::Space {
+        let end = run(text, first.end, usize::MAX, &condition);
+        if end > first.end {
+            return end;
+        }
     }
-    run(text, body.end, usize::MAX, |c| c.class == class)
+    run(text, first.start, usize::MAX, condition)
 }
 
 fn deepseek3(text: &[u8], first: Char) -> usize {

@@ -93,20 +93,32 @@ pub(super) struct Roles {
     pub(super) add_eos: bool,
 }
 
+/// What holds for an algorithm where the file is silent.
+#[derive(Default)]
+pub(super) struct Defaults {
+    pub(super) ids: Ids,
+    pub(super) add_bos: bool,
+    pub(super) add_eos: bool,
+}
+
 impl Roles {
     /// Settles the roles; may correct `kinds`.
     pub(super) fn settle(
         tokens: &Tokens,
         kinds: &mut [TokenKind],
         parts: &Parts<'_>,
-        defaults: Ids,
-        add_bos: bool,
+        defaults: Defaults,
     ) -> Result<Self> {
-        let in_range = |id: Option<u32>| id.filter(|&id| id < tokens.len());
         let mut ids = parts.ids;
-        ids.bos = ids.bos.or(in_range(defaults.bos));
-        ids.eos = ids.eos.or(in_range(defaults.eos));
-        ids.unknown = ids.unknown.or(in_range(defaults.unknown));
+        let fill = |stated: &mut Option<u32>, default: Option<u32>| {
+            *stated = stated.or(default.filter(|&id| id < tokens.len()));
+        };
+        fill(&mut ids.bos, defaults.ids.bos);
+        fill(&mut ids.eos, defaults.ids.eos);
+        fill(&mut ids.unknown, defaults.ids.unknown);
+        fill(&mut ids.separator, defaults.ids.separator);
+        fill(&mut ids.padding, defaults.ids.padding);
+        fill(&mut ids.mask, defaults.ids.mask);
 
         let mut named = |stated: &mut Option<u32>, names: &[&str]| {
             if stated.is_none() {
@@ -170,8 +182,8 @@ impl Roles {
         Ok(Self {
             ids,
             ends,
-            add_bos: parts.add_bos.unwrap_or(add_bos),
-            add_eos: parts.add_eos.unwrap_or(false),
+            add_bos: parts.add_bos.unwrap_or(defaults.add_bos),
+            add_eos: parts.add_eos.unwrap_or(defaults.add_eos),
         })
     }
 }

@@ -8,8 +8,8 @@ use super::TokenKind;
 use super::merge::{Join, Merger, NONE, Pairs, Symbol};
 use super::tokens::Tokens;
 use super::unicode::decode;
-use crate::bail;
 use crate::error::{Result, try_vec};
+use crate::{bail, err};
 
 /// U+2581, which stands for a space inside pieces.
 pub(super) const SPACE: &[u8] = "\u{2581}".as_bytes();
@@ -66,9 +66,8 @@ impl Spm {
             }
         }
         for byte in 0..=255u8 {
-            let digit = |n: u8| if n < 10 { b'0' + n } else { b'A' + n - 10 };
-            let name = [b'<', b'0', b'x', digit(byte >> 4), digit(byte & 15), b'>'];
-            let id = tokens.find(&name).or_else(|| tokens.find(&[byte]));
+            let id = tokens.find(&byte_name(byte));
+            let id = id.or_else(|| tokens.find(&[byte]));
             spm.bytes.push(id.unwrap_or(NONE));
         }
         if unknown.is_none() && spm.bytes.contains(&NONE) {
@@ -91,17 +90,11 @@ impl Spm {
         prefix: bool,
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        let spaces = text.iter().filter(|&&b| b == b' ').count();
-        let mut escaped = try_vec(text.len() + 2 * spaces + SPACE.len(), "bytes of text")?;
+        let mut escaped = Vec::new();
         if prefix {
-            escaped.extend_from_slice(SPACE);
+            mark_spaces(b" ", &mut escaped)?;
         }
-        for &b in text {
-            match b {
-                b' ' => escaped.extend_from_slice(SPACE),
-                b => escaped.push(b),
-            }
-        }
+        mark_spaces(text, &mut escaped)?;
         let mut merger = Merger::default();
         let mut after_unknown = false;
         let mut rest = escaped.as_slice();
@@ -161,6 +154,26 @@ impl Spm {
         }
         Ok(())
     }
+}
+
+/// Appends a text with U+2581 for its spaces.
+pub(super) fn mark_spaces(text: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let spaces = text.iter().filter(|&&b| b == b' ').count();
+    out.try_reserve(text.len() + (SPACE.len() - 1) * spaces)
+        .map_err(|_| err!(NoMemory, "no memory for {} bytes of text", text.len()))?;
+    for &b in text {
+        match b {
+            b' ' => out.extend_from_slice(SPACE),
+            b => out.push(b),
+        }
+    }
+    Ok(())
+}
+
+/// How files write the token of one byte: `<0xXX>`.
+pub(super) fn byte_name(byte: u8) -> [u8; 6] {
+    let digit = |n: u8| if n < 10 { b'0' + n } else { b'A' + n - 10 };
+    [b'<', b'0', b'x', digit(byte >> 4), digit(byte & 15), b'>']
 }
 
 /// Maps a score to a rank that sorts the other way round; never [`NONE`] for a number.

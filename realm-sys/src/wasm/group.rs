@@ -142,6 +142,8 @@ pub(super) struct State {
     pub(super) failure: Option<Error>,
     /// A call runs, or was ended by a panic.
     entered: bool,
+    /// The call that runs has met a bug in the library.
+    pub(super) broken: bool,
 }
 
 /// A store with its limits; `fuel` is what it begins with.
@@ -159,6 +161,7 @@ pub(super) fn new_store(
         group,
         failure: None,
         entered: false,
+        broken: false,
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
@@ -183,7 +186,7 @@ impl State {
 
     /// Marks that it has ended, and gives what a host function failed with.
     pub(super) fn leave(&mut self) -> Option<Error> {
-        self.entered = false;
+        self.entered = self.broken;
         self.failure.take()
     }
 }

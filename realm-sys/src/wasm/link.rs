@@ -6,6 +6,7 @@ use super::instance::{Instance, instantiation_error};
 use super::module::LoadedModule;
 use super::signature::Text;
 use crate::error::{Result, try_vec};
+use crate::panics::caught;
 use crate::{bail, err};
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -103,14 +104,19 @@ fn define(store: &mut Store<State>, host: &Import<'_>, memory: Option<&str>) -> 
                 .as_deref()
                 .and_then(|name| caller.get_export(name))
                 .and_then(Extern::into_memory);
+            let mut ended = false;
             let outcome = match caller.data().group.upgrade() {
-                Some(group) => {
+                // The interpreter cannot unwind, so a panic has to stop before it.
+                Some(group) => caught(|| {
                     let instance = Instance::of_caller(Arc::clone(&group), memory);
                     let _running = group.running(&mut caller);
-                    function(instance, args, results)
-                }
+                    let outcome = function(instance, args, results);
+                    ended = true;
+                    outcome
+                }),
                 None => Err(err!(Internal, "a host function runs without a group")),
             };
+            caller.data_mut().broken |= !ended;
             outcome.map_err(|e| {
                 caller.data_mut().failure = Some(e);
                 // The error itself waits in the state: this one only unwinds.

@@ -38,7 +38,12 @@
  * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
  * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,
  * arrays as long as their count says (NULL will do for a count of 0), and structs that open with
- * struct_size readable that far.
+ * struct_size readable that far. Callbacks return: they may neither throw nor longjmp.
+ *
+ * A bug in the library is a REALM_STATUS_INTERNAL whose text says what and where. The session, or the
+ * linked instances of modules, that met it can only be closed; everything else goes on. Nothing is printed. This
+ * holds for hosted builds. In firmware realm_firmware_panic is called, and a build with panic = "abort" ends the
+ * process, as a fault of the interpreter itself does everywhere.
  *
  *
  * Versions
@@ -133,7 +138,9 @@ const char *realm_version(void);
 /* Reading a file or device failed. */
 #define REALM_STATUS_IO (-13)
 
-/* A bug in the library, caught at the boundary. */
+/* A bug in the library, caught at the boundary. What met it (a session, linked instances of modules) is of no more use, everything
+ * else goes on.
+ */
 #define REALM_STATUS_INTERNAL (-14)
 
 /* The result of a call: 0 (`REALM_STATUS_OK`) or a negative number. Numbers are never reused. */
@@ -981,6 +988,19 @@ realm_status realm_session_logits(realm_session *session,
                                   size_t *count,
                                   realm_error *error);
 
+/* Copies the embedding of the last turn's input, of a model that makes embeddings instead of text: such a turn ends
+ * with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first. Two calls: `count`
+ * always receives how many elements there are.
+ *
+ * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
+ * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ */
+realm_status realm_session_embedding(realm_session *session,
+                                     float *values,
+                                     size_t capacity,
+                                     size_t *count,
+                                     realm_error *error);
+
 /* Writes what the session has cost so far to `stats`, whose `struct_size` and `abi_version` are set.
  *
  * Returns `INVALID_ARGUMENT`.
@@ -1087,7 +1107,9 @@ realm_status realm_session_fork(realm_session *session,
                                 realm_session **out,
                                 realm_error *error);
 
-/* Writes the session's state to the caller's buffer, between turns. Two calls: `bytes` always receives the size.
+/* Writes the session's state to the caller's buffer, between turns. In the midst of one a session cannot be saved: poll until
+ * DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in the context what had
+ * entered it. Two calls: `bytes` always receives the size.
  *
  * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
  * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left

@@ -1,5 +1,4 @@
-//! Writes the inputs that fuzzing starts from: `seeds DIR` fills `DIR/gguf`, `DIR/guest` and
-//! `DIR/tokenizer`.
+//! Writes the inputs that fuzzing starts from: `seeds DIR` fills a folder in `DIR` for each target.
 
 use realm_sys::gguf::write;
 use std::io::Result;
@@ -40,6 +39,155 @@ fn main() -> Result<()> {
             &folder.join("tokenizer"),
             &format!("text{choice}"),
             &[&[choice | 0x80], text].concat(),
+        )?;
+    }
+    // Sequences of calls that get somewhere: what, which session, two arguments.
+    let [open, ask, run, settle] = [0_u8, 15, 18, 25];
+    for (name, calls) in [
+        (
+            "answer",
+            &[
+                [open, 0, 0, 0],
+                [ask, 0, 0, 0],
+                [run, 0, 0, 0],
+                [settle, 0, 0, 0],
+            ][..],
+        ),
+        (
+            "fork",
+            &[
+                [open, 0, 1, 1],
+                [ask, 0, 0, 0],
+                [run, 0, 2, 0],
+                [20, 0, 1, 0],
+                [ask, 1, 0, 0],
+                [19, 0, 3, 0],
+                [10, 0, 3, 1],
+                [settle, 1, 2, 0],
+            ],
+        ),
+        (
+            "save",
+            &[
+                [open, 0, 2, 2],
+                [ask, 0, 0, 0],
+                [run, 0, 0, 0],
+                [21, 0, 0, 0],
+                [22, 0, 3, 9],
+                [8, 1, 0, 2],
+                [9, 2, 7, 255],
+                [settle, 1, 0, 0],
+            ],
+        ),
+        (
+            "memory",
+            &[
+                [open, 0, 1, 0],
+                [2, 0, 3, 0],
+                [ask, 0, 0, 0],
+                [run, 0, 0, 0],
+                [4, 0, 0, 0],
+                [settle, 0, 1, 0],
+            ],
+        ),
+        (
+            "backend",
+            &[
+                [open, 0, 2, 0],
+                [open, 1, 1, 0],
+                [3, 0, 9, 0],
+                [ask, 0, 0, 0],
+                [ask, 1, 0, 0],
+                [10, 0, 3, 2],
+                [10, 0, 3, 2],
+                [settle, 0, 1, 0],
+            ],
+        ),
+        (
+            "many",
+            &[
+                [open, 0, 0, 0],
+                [open, 1, 0, 0],
+                [open, 2, 0, 0],
+                [ask, 0, 0, 0],
+                [ask, 1, 0, 0],
+                [ask, 2, 0, 0],
+                [5, 0, 2, 0],
+                [10, 0, 7, 2],
+                [10, 0, 7, 3],
+                [23, 1, 0, 0],
+                [10, 0, 7, 0],
+                [6, 0, 0, 0],
+                [7, 0, 0, 0],
+                [10, 0, 7, 0],
+            ],
+        ),
+        (
+            "damaged",
+            &[
+                [11, 0, 3, 7],
+                [open, 0, 0x40, 0],
+                [ask, 0, 0, 0],
+                [run, 0, 0, 0],
+                [12, 0, 0, 0],
+                [13, 0, 9, 1],
+                [14, 0, 9, 0],
+            ],
+        ),
+        (
+            "guests",
+            &[
+                [open, 0, 0x20, 0],
+                [open, 1, 0x20, 4],
+                [open, 2, 0x20, 8],
+                [16, 0, 0x21, 4],
+                [16, 1, 0x21, 2],
+                [16, 2, 0x25, 12],
+                [10, 0, 7, 0],
+                [17, 0, 0, 7],
+                [24, 1, 0, 1],
+            ],
+        ),
+    ] {
+        put(&folder.join("capi"), name, calls.as_flattened())?;
+    }
+    for choice in 0..6_u8 {
+        // Nothing changed; a byte of each part of the head changed; cut short.
+        let head: Vec<u8> = (8..140)
+            .step_by(4)
+            .flat_map(|at| [at, 0, 0, choice])
+            .collect();
+        put(&folder.join("states"), &format!("same{choice}"), &[choice])?;
+        put(
+            &folder.join("states"),
+            &format!("head{choice}"),
+            &[&[choice | 0x80], &head[..]].concat(),
+        )?;
+        for at in (80..200_u8).step_by(4) {
+            let change = [choice, at, 0, 0, 1];
+            put(
+                &folder.join("states"),
+                &format!("one{choice}-{at}"),
+                &change,
+            )?;
+        }
+        put(
+            &folder.join("states"),
+            &format!("cut{choice}"),
+            &[choice, 200],
+        )?;
+    }
+    for (name, wasm) in [
+        ("echo", &include_bytes!("../../guests/echo.wasm")[..]),
+        ("double", &include_bytes!("../../guests/double.wasm")[..]),
+        ("driver", &include_bytes!("../../guests/driver.wasm")[..]),
+    ] {
+        put(&folder.join("wasm"), name, &[&[0], wasm].concat())?;
+        // As choices of the module maker.
+        put(
+            &folder.join("wasm"),
+            &format!("{name}-made"),
+            &[&[1], wasm].concat(),
         )?;
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! Any bytes as text, through a SentencePiece and a byte-level BPE vocabulary.
+//! Any bytes as text, through a vocabulary of every kind.
 //!
-//! Both vocabularies have all 256 bytes, so whatever goes in must come out again: ids are in range,
-//! and the pieces of the ids are the text (for SentencePiece behind the space it puts in front).
+//! Ids are in range. Byte-level BPE and RWKV's have all 256 bytes and change nothing, so the pieces of the ids
+//! are the text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,19 @@ use realm_sys::gguf::{Gguf, Limits};
 use realm_sys::vocab::Vocab;
 use std::sync::OnceLock;
 
-const PRE_TOKENIZERS: [&str; 5] = ["default", "gpt-2", "llama-bpe", "qwen2", "smollm"];
+const PRE_TOKENIZERS: [&str; 11] = [
+    "default",
+    "gpt-2",
+    "llama-bpe",
+    "qwen2",
+    "smollm",
+    "gpt-4o",
+    "deepseek-v3",
+    "deepseek-llm",
+    "bloom",
+    "laguna",
+    "falcon",
+];
 
 fn build(writer: Writer) -> Vocab {
     let bytes = writer.bytes();
@@ -18,7 +30,8 @@ fn build(writer: Writer) -> Vocab {
     Vocab::build(gguf.metadata(&bytes)).expect("a well-formed vocabulary")
 }
 
-fn spm() -> Vocab {
+/// Pieces with U+2581 for spaces, for the kinds that write them so.
+fn pieces(model: &str) -> Vocab {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).into();
     tokens.extend((0..256).map(|b| format!("<0x{b:02X}>")));
     let mut kinds = vec![2, 3, 3];
@@ -41,10 +54,25 @@ fn spm() -> Vocab {
     let scores: Vec<f32> = (0..tokens.len()).map(|i| -(i as f32)).collect();
     build(
         Writer::new()
-            .str("tokenizer.ggml.model", "llama")
+            .str("tokenizer.ggml.model", model)
             .strings("tokenizer.ggml.tokens", &tokens)
+            .strings(
+                "tokenizer.ggml.merges",
+                &["a b", "\u{2581} a", "\u{2581} ab"],
+            )
+            .u32("tokenizer.ggml.unknown_token_id", 0)
             .f32s("tokenizer.ggml.scores", &scores)
             .i32s("tokenizer.ggml.token_type", &kinds),
+    )
+}
+
+fn rwkv() -> Vocab {
+    let mut tokens: Vec<String> = (0..256).map(|b| format!("\\x{b:02x}")).collect();
+    tokens.extend(["ab", "\\n\\n", "\u{f6}a"].map(String::from));
+    build(
+        Writer::new()
+            .str("tokenizer.ggml.model", "rwkv")
+            .strings("tokenizer.ggml.tokens", &tokens),
     )
 }
 
@@ -96,18 +124,24 @@ fn round_trip(vocab: &Vocab, text: &[u8], parse_special: bool) -> Vec<u8> {
     back
 }
 
+/// The vocabularies, and how many of the first of them give back what they got.
+fn vocabularies() -> (Vec<Vocab>, usize) {
+    let mut all: Vec<Vocab> = PRE_TOKENIZERS.map(bpe).into();
+    all.push(rwkv());
+    let exact = all.len();
+    all.extend(["llama", "gemma4", "t5", "bert"].map(pieces));
+    (all, exact)
+}
+
 fuzz_target!(|data: &[u8]| {
-    static SPM: OnceLock<Vocab> = OnceLock::new();
-    static BPE: OnceLock<Vec<Vocab>> = OnceLock::new();
+    static ALL: OnceLock<(Vec<Vocab>, usize)> = OnceLock::new();
     let Some((&choice, text)) = data.split_first() else {
         return;
     };
-    let parse_special = choice & 0x80 != 0;
-    let vocabularies = BPE.get_or_init(|| PRE_TOKENIZERS.map(bpe).into());
-    match vocabularies.get(usize::from(choice & 7)) {
-        Some(vocab) => assert_eq!(round_trip(vocab, text, parse_special), text),
-        None => {
-            let _ = round_trip(SPM.get_or_init(spm), text, parse_special);
-        }
+    let (all, exact) = ALL.get_or_init(vocabularies);
+    let which = usize::from(choice & 0x7f) % all.len();
+    let back = round_trip(&all[which], text, choice & 0x80 != 0);
+    if which < *exact {
+        assert_eq!(back, text);
     }
 });

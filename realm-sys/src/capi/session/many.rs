@@ -1,10 +1,11 @@
 //! Many sessions polled in one call.
 
 use super::super::error::{realm_error, realm_status};
-use super::super::{caught, check, guard, read_struct, slice};
+use super::super::{check, guard, read_struct, slice};
 use super::{EVENT_MIN, realm_event, realm_session, session_mut, write_event};
 use crate::bail;
 use crate::error::{Error, Result, try_vec};
+use crate::panics::caught;
 use crate::session::many::poll_many;
 use crate::session::{Event, Session};
 use core::mem::size_of;

@@ -95,7 +95,9 @@ pub unsafe extern "C" fn realm_session_fork(
     unsafe { with(session, error, body) }
 }
 
-/// Writes the session's state to the caller's buffer, between turns. Two calls: `bytes` always receives the size.
+/// Writes the session's state to the caller's buffer, between turns. In the midst of one a session cannot be saved: poll until
+/// DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in the context what had
+/// entered it. Two calls: `bytes` always receives the size.
 ///
 /// It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
 /// memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left

@@ -2,6 +2,9 @@
 //!
 //! The functions are [`crate::num::math`]'s. `act(gate) * up` rounds the activation, then the product.
 //! The soft cap is `c * tanh(x / c)`: division, tanh, product.
+//!
+//! gpt-oss's clamped gate: `x = gate < limit ? gate : limit` (a NaN gives the limit), `y` = `up` between `-limit` and
+//! `limit`, alike; `(x * sigmoid(alpha * x)) * (1 + y)`, each operation rounded.
 
 use crate::num::cpu::{Isa, instances};
 use crate::num::math;
@@ -88,6 +91,16 @@ fn glu_body<I: Isa>(i: I, act: Act, gate: &mut [f32], up: &[f32]) {
 }
 
 #[inline(always)]
+fn swiglu_oai_body<I: Isa>(i: I, [alpha, limit]: [f32; 2], gate: &mut [f32], up: &[f32]) {
+    for (g, &u) in gate.iter_mut().zip(up) {
+        let x = if *g < limit { *g } else { limit };
+        let y = if u < limit { u } else { limit };
+        let y = if y > -limit { y } else { -limit };
+        *g = x * math::sigmoid(i, alpha * x) * (1.0 + y);
+    }
+}
+
+#[inline(always)]
 fn softcap_body<I: Isa>(i: I, c: f32, x: &mut [f32]) {
     for x in x {
         *x = c * math::tanh(i, *x / c);
@@ -101,6 +114,13 @@ instances! {
 instances! {
     /// `gate = act(gate) * up`.
     pub fn glu / glu_at(act: Act, gate: &mut [f32], up: &[f32]) = glu_body
+}
+/// The number of the clamped gate among GLU's kinds, in the guest ABI.
+pub const SWIGLU_OAI: u32 = 7;
+
+instances! {
+    /// The clamped gate, in place of the first operand.
+    pub fn swiglu_oai / swiglu_oai_at(by: [f32; 2], gate: &mut [f32], up: &[f32]) = swiglu_oai_body
 }
 instances! {
     /// `x = c * tanh(x / c)`.
@@ -134,6 +154,15 @@ mod tests {
                 for ((&a, &u), &g) in p.iter().zip(&up).zip(&g) {
                     same(a * u, g, "glu is the product");
                 }
+            }
+            let (mut p, mut w) = (x.clone(), x.clone());
+            swiglu_oai_at(Level::portable(), [1.702, 0.5], &mut p, &up);
+            swiglu_oai([1.702, 0.5], &mut w, &up);
+            same_all(&p, &w, "clamped gate");
+            for ((&x, &u), &y) in x.iter().zip(&up).zip(&p) {
+                let (x, u) = (f64::from(x).min(0.5), f64::from(u).clamp(-0.5, 0.5));
+                let want = x / (1.0 + libm::exp(-f64::from(1.702f32) * x)) * (1.0 + u);
+                assert!((f64::from(y) - want).abs() <= 1e-6 * (1.0 + want.abs()));
             }
             let (mut p, mut w) = (x.clone(), x.clone());
             softcap_at(Level::portable(), 30.0, &mut p);

@@ -33,6 +33,10 @@
 //! out[d] = acc[d] / l
 //! ```
 //!
+//! Where attention is not causal, `p` is the position of the step's last row for all of its rows.
+//!
+//! A head with a sink begins as if behind a page with nothing but it: `m = sink, l = 1`, and its first page is not a first.
+//!
 //! `exp` and `tanh` are [`crate::num::math`]'s. Invisible keys are never multiplied into anything, so
 //! what their slots hold does not matter. Pages are aligned to absolute positions, so the result
 //! depends on the position, the window and the visible keys and values only: not on the batch, the
@@ -227,6 +231,8 @@ pub struct Attend<'a> {
     pub window: u32,
     /// Caps the scores at this magnitude; 0 for none.
     pub softcap: f32,
+    /// A score per query head that has no value, little-endian floats at any alignment.
+    pub sinks: Option<&'a [u8]>,
     /// Page `i` holds positions from `64 i`. Pages that no visible position lies in may be null.
     pub pages: &'a [*const u8],
     /// Where the layer's part of a page starts, in bytes.
@@ -387,6 +393,7 @@ fn head<I: Isa, S: Store>(
     position: u32,
     q: &[f32],
     kv_head: usize,
+    sink: Option<f32>,
     acc: &mut [f32],
 ) {
     let a = job.0;
@@ -397,7 +404,7 @@ fn head<I: Isa, S: Store>(
     };
     let row_bytes = a.layout.value_bytes / PAGE;
     acc.fill(0.0);
-    let (mut m, mut l) = (f32::NEG_INFINITY, 0.0);
+    let (mut m, mut l) = sink.map_or((f32::NEG_INFINITY, 0.0), |sink| (sink, 1.0));
     for page in first / PAGE..=p / PAGE {
         let Some((keys, values)) = job.head(page, kv_head) else {
             continue;
@@ -427,7 +434,7 @@ fn head<I: Isa, S: Store>(
         for &s in s.get(lo..=hi).unwrap_or(&[]) {
             new = if s > new { s } else { new };
         }
-        if page != first / PAGE {
+        if page != first / PAGE || sink.is_some() {
             let c = math::exp(i, m - new);
             l *= c;
             acc.iter_mut().for_each(|acc| *acc *= c);
@@ -481,7 +488,9 @@ fn row<I: Isa, S: Store>(
         let Some(q) = q.get(h * l.dk..(h + 1) * l.dk) else {
             return;
         };
-        head::<I, S>(i, job, position, q, h / group, acc);
+        let sinks = job.0.sinks.map(|s| s.as_chunks::<4>().0);
+        let sink = sinks.and_then(|s| s.get(h)).map(|&s| f32::from_le_bytes(s));
+        head::<I, S>(i, job, position, q, h / group, sink, acc);
     }
 }
 

@@ -59,6 +59,12 @@ impl Cache {
 }
 
 /// The definition, read literally.
+/// The sink of a head, if there are any.
+fn sink(a: &Attend<'_>, h: usize) -> Option<f32> {
+    a.sinks
+        .map(|s| f32::from_le_bytes(s[4 * h..4 * h + 4].try_into().unwrap()))
+}
+
 fn naive(c: &Cache, a: &Attend<'_>, p: usize, q: &[f32]) -> Vec<f32> {
     let (dk, dv) = c.layout.head_dims();
     let first = if a.window == 0 {
@@ -70,7 +76,9 @@ fn naive(c: &Cache, a: &Attend<'_>, p: usize, q: &[f32]) -> Vec<f32> {
     for h in 0..a.n_head {
         let g = h / (a.n_head / c.layout.n_head_kv());
         let q = &q[h * dk..(h + 1) * dk];
-        let (mut m, mut l, mut acc) = (f32::NEG_INFINITY, 0.0f32, vec![0.0f32; dv]);
+        let sink = sink(a, h);
+        let mut acc = vec![0.0f32; dv];
+        let (mut m, mut l) = sink.map_or((f32::NEG_INFINITY, 0.0f32), |sink| (sink, 1.0));
         let mut start = first / 64 * 64;
         while start <= p {
             let visible: Vec<usize> = (start..start + 64)
@@ -89,7 +97,7 @@ fn naive(c: &Cache, a: &Attend<'_>, p: usize, q: &[f32]) -> Vec<f32> {
                 })
                 .collect();
             let new = s.iter().copied().fold(m, f32::max);
-            if start > first {
+            if start > first || sink.is_some() {
                 let c = math::exp(Native, m - new);
                 l *= c;
                 acc.iter_mut().for_each(|a| *a *= c);
@@ -121,7 +129,8 @@ fn exact(c: &Cache, a: &Attend<'_>, p: usize, q: &[f32]) -> Vec<f64> {
     let mut out = Vec::new();
     for h in 0..a.n_head {
         let g = h / (a.n_head / c.layout.n_head_kv());
-        let (mut l, mut acc) = (0.0, vec![0.0; dv]);
+        let mut acc = vec![0.0; dv];
+        let mut l = sink(a, h).map_or(0.0, |sink| f64::from(sink).exp());
         for j in first..=p {
             let s: f64 = (0..dk)
                 .map(|d| f64::from(q[h * dk + d]) * f64::from(c.k[j][g * dk + d]))
@@ -168,6 +177,7 @@ fn attention_follows_its_definition() {
                 scale: 1.0 / (dk as f32).sqrt(),
                 window,
                 softcap,
+                sinks: None,
                 pages: &pages,
                 offset: 0,
             };
@@ -188,6 +198,20 @@ fn attention_follows_its_definition() {
                         (f64::from(*got) - want).abs() < 3e-6,
                         "{what}: {got} {want}"
                     );
+                }
+                // Sinks: what goes to them is missing from the rest.
+                let sinks: Vec<u8> = (0..n_head)
+                    .flat_map(|h| (h as f32 - 1.5).to_le_bytes())
+                    .collect();
+                let with = Attend {
+                    sinks: Some(&sinks),
+                    ..a
+                };
+                let sunk = run(Level::portable(), &with);
+                same_all(&naive(&c, &with, p, &q), &sunk, &what);
+                same_all(&sunk, &run(Level::detected(), &with), &what);
+                for (got, want) in sunk.iter().zip(exact(&c, &with, p, &q)) {
+                    assert!((f64::from(*got) - want).abs() < 3e-6, "{what}, sinks");
                 }
                 // Head by head.
                 let mut one = vec![0.0; n_head * dv];

@@ -15,7 +15,9 @@
 //! | [`rope`]      | rotary embedding |
 //! | [`attention`] | the KV page and attention over it |
 //! | [`act`]       | activations, gated and plain, soft cap |
-//! | [`basic`]     | add, multiply, scale |
+//! | [`basic`]     | add, multiply, scale, weighted sums |
+//! | [`softmax`]   | softmax of a row |
+//! | [`conv`]      | short causal convolution |
 //! | [`select`]    | argmax, top-k, and what changes logits before them |
 //!
 //! **Rows are independent**: no kernel mixes rows, so batch size, slicing and threads cannot show in
@@ -28,6 +30,7 @@
 pub mod act;
 pub mod attention;
 pub mod basic;
+pub mod conv;
 mod dot_f32;
 mod dot_k;
 mod dot_q32;
@@ -35,3 +38,4 @@ pub mod matmul;
 pub mod norm;
 pub mod rope;
 pub mod select;
+pub mod softmax;

@@ -14,9 +14,10 @@ const MAX_LOG_BYTES: u32 = 4096;
 const LOG_FUEL: u64 = 10_000;
 /// What an event for the host costs beside its bytes.
 const EMIT_FUEL: u64 = 200;
-/// The only thing that can be published so far: logits.
+/// What can be published: logits, or an embedding.
 const PUBLISH_LOGITS: u32 = 1;
-/// The element type of published logits.
+const PUBLISH_EMBEDDING: u32 = 2;
+/// The element type of what is published.
 const TYPE_F32: u32 = 0;
 
 pub(super) fn define(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
@@ -113,18 +114,24 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
         "realm_publish",
         |env: Env<'_>, what: u32, buffer: u32| {
             call(env, |_, h| {
-                if what != PUBLISH_LOGITS {
+                if what != PUBLISH_LOGITS && what != PUBLISH_EMBEDDING {
                     bail!(Unsupported, "realm_publish: {what} is unknown");
                 }
                 match h.compute.memory.buffer_desc(buffer) {
                     None => bail!(NotFound, "no buffer has the handle {buffer}"),
                     Some(b) if b.r#type != TYPE_F32 => {
-                        bail!(InvalidArgument, "realm_publish: logits are f32")
+                        bail!(InvalidArgument, "realm_publish: what is published is f32")
                     }
                     Some(b) if b.rows != 1 => {
-                        bail!(InvalidArgument, "realm_publish: logits are one row")
+                        bail!(
+                            InvalidArgument,
+                            "realm_publish: what is published is one row"
+                        )
                     }
-                    Some(_) => h.compute.logits = Some(buffer),
+                    Some(_) => {
+                        h.compute.published = Some(buffer);
+                        h.compute.embeds = what == PUBLISH_EMBEDDING;
+                    }
                 }
                 Ok(0)
             })

@@ -12,6 +12,7 @@ use super::host::HostState;
 use super::memory::GuestMemory;
 use crate::err;
 use crate::error::{Result, Status};
+use crate::panics::{caught, unless_provoked};
 use wasmi::{Caller, Linker};
 
 /// Name, parameters and result of every import: `i` is i32, `I` is i64.
@@ -27,6 +28,7 @@ pub const SIGNATURES: &[(&str, &str, &str)] = &[
     ("realm_tokenize", "iiiiii", "i"),
     ("realm_token_find", "iii", "i"),
     ("realm_token_is_eog", "ii", "i"),
+    ("realm_token_piece", "iiii", "i"),
     ("realm_detok_reset", "", "i"),
     ("realm_detok_push", "iii", "i"),
     ("realm_detok_flush", "ii", "i"),
@@ -76,20 +78,27 @@ fn call64(
     mut caller: Caller<'_, HostState>,
     f: impl FnOnce(&mut GuestMemory<'_>, &mut HostState) -> Result<i64>,
 ) -> i64 {
-    let Some(memory) = caller.data().memory else {
+    let Some(memory) = caller.data().memory.filter(|_| caller.data().bug.is_none()) else {
         return Status::State as i32 as i64;
     };
     let (bytes, host) = memory.data_and_store_mut(&mut caller);
     host.cost = BASE_FUEL;
     let mut memory = GuestMemory::new(bytes);
-    let result = f(&mut memory, host);
+    // The interpreter cannot unwind, so a panic has to stop before it.
+    let result = caught(|| f(&mut memory, host).map_err(unless_provoked));
     host.charge_bytes(memory.examined());
-    let cost = host.cost;
+    let mut cost = host.cost;
     let value = match result {
         Ok(value) => value,
         Err(e) => {
             let status = e.status();
-            host.last_error = Some(e);
+            if status == Status::Internal {
+                // All of the fuel: the guest stops as soon as it may.
+                cost = u64::MAX;
+                host.bug = Some(e);
+            } else {
+                host.last_error = Some(e);
+            }
             status as i32 as i64
         }
     };

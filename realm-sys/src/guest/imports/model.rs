@@ -87,6 +87,19 @@ pub(super) fn define(linker: &mut Linker<HostState>) -> core::result::Result<(),
             call(env, |_, h| Ok(i32::from(h.vocab(id)?.is_eog(token))))
         },
     )?;
+    linker.func_wrap(
+        M,
+        "realm_token_piece",
+        |env: Env<'_>, id: u32, token: u32, dst: u32, len: u32| {
+            call(env, |m, h| {
+                m.check(dst, len)?;
+                let mut piece = Vec::new();
+                h.vocab(id)?.piece(token, false, &mut piece)?;
+                h.charge_bytes(piece.len());
+                m.put(dst, len, &piece)
+            })
+        },
+    )?;
     linker.func_wrap(M, "realm_detok_reset", |env: Env<'_>| {
         call(env, |_, h| {
             h.detokenizer = crate::vocab::Detokenizer::continuing(false);

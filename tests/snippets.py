@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Compiles every C and C++ snippet of the project's documents, and runs those that are programs.
+
+    tests/snippets.py LIBRARY_DIR REALM_RUN COMPILER:C++_COMPILER...
+
+LIBRARY_DIR holds librealm.so. The documents are the Markdown files that git knows. The convention for who writes one:
+
+- A block that is fenced as ```c or ```cpp is a whole file: no "...", no fragment. It is compiled as C99 or C++17 (without
+  exceptions and RTTI), with every compiler, every warning an error.
+- With a `main` it is linked and run from the top of the tree, must end with status 0, and print what a comment before
+  the block says, if there is one (Markdown does not show it):    <!-- prints: some text -->
+- With `realm_guest.h` it is a guest: compiled to WebAssembly, and run by realm-run with a prompt, which the comment gives:
+  <!-- asked: a prompt
+       prints: some text -->
+- C under another name ("C", "h", or none) is an error, so that nothing gets past this.
+
+Says "skipped" where there is no compiler for WebAssembly. The last line counts.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WARNINGS = "-O1 -Wall -Wextra -Wpedantic -Werror -Iinclude".split()
+DIALECTS = {"c": ["-std=c99"], "cpp": ["-std=c++17", "-fno-exceptions", "-fno-rtti"]}
+COMMENT = re.compile(r"<!--\s*(?:asked:\s*(?P<asked>[^\n]*?)\s+)?prints:\s*(?P<prints>[^\n]*?)\s*-->\s*$")
+
+
+class Snippet:
+    def __init__(self, where, language, text, before):
+        self.where, self.language, self.text = where, language, text
+        told = COMMENT.search(before)
+        self.asked, self.prints = (told["asked"], told["prints"]) if told else (None, None)
+        self.is_guest = '"realm_guest.h"' in text
+        self.is_program = re.search(r"^int main\(", text, re.MULTILINE) is not None
+
+
+def documents():
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0:
+        return [ROOT / name for name in listed.stdout.split("\n") if name]
+    # An unpacked archive.
+    return [path for path in ROOT.rglob("*.md") if not {"target", "build", "venv"} & set(path.relative_to(ROOT).parts)]
+
+
+def snippets(path):
+    text = path.read_text()
+    for found in re.finditer(r"^```([^\n]*)\n(.*?)^```[ \t]*$", text, re.MULTILINE | re.DOTALL):
+        where = f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}"
+        if found[1] in DIALECTS:
+            yield Snippet(where, found[1], found[2], text[: found.start()])
+        elif "#include" in found[2] or re.match(r"(?i)(c|h|cc|cxx|hpp|c\+\+)\b", found[1]):
+            sys.exit(f"{where}: C that is not fenced as ```c or ```cpp")
+
+
+def done(*command, **options):
+    """Runs a command; its output, or None (and says why) if it failed."""
+    try:
+        ended = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        print(f"  {command[0]}: {e}")
+        return None
+    if ended.returncode != 0:
+        print(f"  exit status {ended.returncode}: {' '.join(map(str, command))}\n{ended.stdout}{ended.stderr}")
+        return None
+    return ended.stdout
+
+
+def says(snippet, output):
+    if output is None:
+        return False
+    if snippet.prints and snippet.prints not in output:
+        print(f"  it does not print: {snippet.prints}\n  but: {output}")
+        return False
+    return True
+
+
+def test_guest(snippet, scratch, realm_run):
+    linker = shutil.which("wasm-ld-19") or shutil.which("wasm-ld")
+    if not shutil.which("clang") or not linker:
+        return None
+    source, module = scratch / "guest.c", scratch / "guest.wasm"
+    source.write_text(snippet.text)
+    flags = "--target=wasm32 -std=c99 -Os -Wall -Wextra -Wpedantic -Werror -ffreestanding -Iinclude".split()
+    return (
+        done("clang", *flags, "-c", source, "-o", scratch / "guest.o") is not None
+        and done(linker, *"--no-entry --strip-all --stack-first -z stack-size=16384".split(), scratch / "guest.o", "-o", module) is not None
+        and says(snippet, done(realm_run, "--guest", module, "-p", snippet.asked or "x"))
+    )
+
+
+def test_native(snippet, scratch, library, pair):
+    c, cpp = pair.split(":")
+    compiler = c if snippet.language == "c" else cpp
+    source, program = scratch / f"snippet.{snippet.language}", scratch / "program"
+    source.write_text(snippet.text)
+    command = [compiler, *DIALECTS[snippet.language], *WARNINGS, source, "-o", program]
+    if not snippet.is_program:
+        return done(*command, "-c") is not None
+    linked = done(*command, f"-L{library}", "-lrealm", f"-Wl,-rpath,{library}", "-lm")
+    return linked is not None and says(snippet, done(program))
+
+
+def main():
+    library, realm_run, pairs = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), sys.argv[3:]
+    counts = {True: 0, False: 0, None: 0}
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in documents():
+            for snippet in snippets(path):
+                if snippet.is_guest:
+                    results = {"wasm32": test_guest(snippet, Path(scratch), realm_run)}
+                else:
+                    results = {pair: test_native(snippet, Path(scratch), library, pair) for pair in pairs}
+                for how, result in results.items():
+                    counts[result] += 1
+                    print(f"{ {True: 'passed', False: 'FAILED', None: 'skipped, no clang or wasm-ld:'}[result]} {snippet.where} {how}", flush=True)
+    print(f"{counts[True]} passed, {counts[False]} failed, {counts[None]} skipped")
+    return 1 if counts[False] or not counts[True] else 77 if counts[None] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
