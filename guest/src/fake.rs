@@ -188,7 +188,20 @@ mod imports {
         }
         realm_tokenize(h, id: u32, source: *const u8, n: usize, flags: u32, dst: *mut u32, room: usize) {
             let mut ids = if flags & 1 != 0 { vec![BOS] } else { vec![] };
-            ids.extend(bytes(source, n).iter().map(|b| u32::from(*b)));
+            let text = bytes(source, n);
+            let mut rest = text.as_slice();
+            while let [byte, after @ ..] = rest {
+                match rest.strip_prefix(b"</s>").filter(|_| flags & 2 != 0) {
+                    Some(behind) => {
+                        ids.push(EOS);
+                        rest = behind;
+                    }
+                    None => {
+                        ids.push(u32::from(*byte));
+                        rest = after;
+                    }
+                }
+            }
             std::ptr::copy_nonoverlapping(ids.as_ptr(), dst, ids.len().min(room));
             ids.len() as i32
         }

@@ -139,6 +139,8 @@ pub struct Params {
     pub system: String,
     /// Chat template; None: detect from the model.
     pub chat_template: Option<Template>,
+    /// Recognise special tokens in what is said in a chat, not only in its marks.
+    pub chat_special: bool,
     /// Go on after an end token.
     pub ignore_eos: bool,
     /// Say how probable each token was.
@@ -178,6 +180,7 @@ impl Default for Params {
             stop: Vec::new(),
             system: String::new(),
             chat_template: None,
+            chat_special: false,
             ignore_eos: false,
             logprobs: false,
         }
@@ -264,6 +267,7 @@ impl Params {
             "stop" => self.stop = lines(key, value)?,
             "system" => self.system = String::from(value),
             "chat_template" => self.chat_template = Template::from_param(value)?,
+            "chat_special" => self.chat_special = switch(key, value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
             _ => return Err(fail!(INVALID_ARGUMENT, "unknown parameter '{key}'")),

@@ -395,19 +395,22 @@ impl Session {
             ));
         }
         if kind == CHAT {
+            let system = &self.params.system;
+            let apart = !self.params.chat_special && (self.marks(&text)? || self.marks(system)?);
             let parts = self
                 .template()?
-                .turn(self.chats.is_empty(), &self.params.system, &text);
+                .turn(self.chats.is_empty(), system, &text, apart);
             drop(text);
             for part in &parts {
                 match part {
-                    Part::Text(text) => self.tokenize(text, &mut feed)?,
+                    Part::Text(text) => self.tokenize(text, abi::PARSE_SPECIAL, &mut feed)?,
+                    Part::Plain(text) => self.tokenize(text, 0, &mut feed)?,
                     Part::Bos => feed.extend(u32::try_from(self.vocab.bos)),
                     Part::Eos => feed.extend(u32::try_from(self.vocab.eos)),
                 }
             }
         } else {
-            self.tokenize(&text, &mut feed)?;
+            self.tokenize(&text, abi::PARSE_SPECIAL, &mut feed)?;
         }
         self.never_empty(feed)
     }
@@ -469,11 +472,19 @@ impl Session {
         Ok(feed)
     }
 
+    /// Whether special tokens would be recognised in the text.
+    fn marks(&self, text: &str) -> Result<bool> {
+        let (mut parsed, mut plain) = (try_vec(text.len() / 4)?, try_vec(text.len() / 4)?);
+        abi::tokenize(self.model, text, abi::PARSE_SPECIAL, &mut parsed)?;
+        abi::tokenize(self.model, text, 0, &mut plain)?;
+        Ok(parsed != plain)
+    }
+
     /// Appends text; at the start of an empty context with what the vocabulary adds there.
-    fn tokenize(&self, text: &str, feed: &mut Vec<u32>) -> Result<()> {
+    fn tokenize(&self, text: &str, flags: u32, feed: &mut Vec<u32>) -> Result<()> {
         let start = self.committed == 0 && feed.is_empty();
         let special = if start { abi::ADD_SPECIAL } else { 0 };
-        abi::tokenize(self.model, text, special | abi::PARSE_SPECIAL, feed)?;
+        abi::tokenize(self.model, text, special | flags, feed)?;
         // A vocabulary that adds EOS would end the text that is to be continued.
         if start && self.vocab.add_eos && feed.len() > 1 && self.embedder.is_none() {
             feed.pop_if(|last| i32::try_from(*last) == Ok(self.vocab.eos));

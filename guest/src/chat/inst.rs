@@ -1,5 +1,6 @@
 //! Formats that put the question between `[INST]` and `[/INST]`: llama 2 and mistral.
 
+use super::Piece::{Mark, Said};
 use super::Writer;
 
 /// Which of them.
@@ -78,21 +79,39 @@ pub fn turn(out: &mut Writer, kind: Kind, first: bool, system: &str, user: &str)
         _ => ("[INST] ", " [/INST]"),
     };
     if system.is_empty() {
-        out.text(&[open, user, close]);
+        out.text(&[Mark(open), Said(user), Mark(close)]);
         return;
     }
     match kind {
-        Kind::MistralV7 => out.text(&["[SYSTEM_PROMPT] ", system, "[/SYSTEM_PROMPT]", open, user]),
+        Kind::MistralV7 => out.text(&[
+            Mark("[SYSTEM_PROMPT] "),
+            Said(system),
+            Mark("[/SYSTEM_PROMPT]"),
+            Mark(open),
+            Said(user),
+        ]),
         Kind::MistralV7Tekken => {
-            out.text(&["[SYSTEM_PROMPT]", system, "[/SYSTEM_PROMPT]", open, user]);
+            out.text(&[
+                Mark("[SYSTEM_PROMPT]"),
+                Said(system),
+                Mark("[/SYSTEM_PROMPT]"),
+                Mark(open),
+                Said(user),
+            ]);
         }
         Kind::MistralV1 | Kind::MistralV3 | Kind::MistralV3Tekken => {
-            out.text(&[open, system, "\n\n", user]);
+            out.text(&[Mark(open), Said(system), Mark("\n\n"), Said(user)]);
         }
-        Kind::Llama2 => out.text(&[open, system, "\n", user]),
+        Kind::Llama2 => out.text(&[Mark(open), Said(system), Mark("\n"), Said(user)]),
         Kind::Llama2Sys | Kind::Llama2SysBos | Kind::Llama2SysStrip => {
-            out.text(&[open, "<<SYS>>\n", system, "\n<</SYS>>\n\n", user]);
+            out.text(&[
+                Mark(open),
+                Mark("<<SYS>>\n"),
+                Said(system),
+                Mark("\n<</SYS>>\n\n"),
+                Said(user),
+            ]);
         }
     }
-    out.text(&[close]);
+    out.text(&[Mark(close)]);
 }

@@ -8,6 +8,7 @@ pub mod inst;
 pub mod roles;
 
 use crate::abi::Result;
+use Piece::{Mark, Said};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,6 +17,8 @@ use alloc::vec::Vec;
 pub enum Part {
     /// Text in which special tokens are recognised.
     Text(String),
+    /// Text that stands for itself, whatever is in it.
+    Plain(String),
     /// The vocabulary's beginning-of-text token, whatever it is called.
     Bos,
     /// The vocabulary's end-of-text token.
@@ -139,38 +142,59 @@ impl Template {
     }
 
     /// Renders a user's message up to where the assistant begins to speak. `first`: nothing of the
-    /// chat is in the context yet, and `system`, unless empty, goes before it.
-    pub fn turn(self, first: bool, system: &str, user: &str) -> Vec<Part> {
-        let mut out = Writer::default();
+    /// chat is in the context yet, and `system`, unless empty, goes before it. `apart`: what is said is kept apart from the
+    /// marks, as plain text, because it contains what would be taken for marks.
+    pub fn turn(self, first: bool, system: &str, user: &str, apart: bool) -> Vec<Part> {
+        let mut out = Writer {
+            apart,
+            ..Writer::default()
+        };
         match self {
             Self::Roles(kind) => roles::turn(&mut out, kind, first, system, user),
             Self::Inst(kind) => inst::turn(&mut out, kind, first, system, user),
             Self::Raw => {
                 if first && !system.is_empty() {
-                    out.text(&[system, "\n\n"]);
+                    out.text(&[Said(system), Mark("\n\n")]);
                 }
-                out.text(&[user]);
+                out.text(&[Said(user)]);
             }
         }
         out.parts
     }
 }
 
+/// Text of a turn, by who wrote it.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// The format.
+    Mark(&'a str),
+    /// Those who speak.
+    Said(&'a str),
+}
+
 /// Collects parts, joining neighbouring text, so that it is tokenized as one.
 #[derive(Default)]
 pub struct Writer {
     parts: Vec<Part>,
+    apart: bool,
 }
 
 impl Writer {
     /// Appends text.
-    pub fn text(&mut self, pieces: &[&str]) {
-        if !matches!(self.parts.last(), Some(Part::Text(_))) {
-            self.parts.push(Part::Text(String::new()));
-        }
-        if let Some(Part::Text(text)) = self.parts.last_mut() {
-            for piece in pieces {
-                text.push_str(piece);
+    pub fn text(&mut self, pieces: &[Piece<'_>]) {
+        for piece in pieces {
+            let text = match piece {
+                Mark("") | Said("") => continue,
+                Said(text) if self.apart => {
+                    self.parts.push(Part::Plain(String::from(*text)));
+                    continue;
+                }
+                Mark(text) | Said(text) => text,
+            };
+            if let Some(Part::Text(last)) = self.parts.last_mut() {
+                last.push_str(text);
+            } else {
+                self.parts.push(Part::Text(String::from(*text)));
             }
         }
     }

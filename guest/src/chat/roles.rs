@@ -1,5 +1,6 @@
 //! Formats in which every message is marked with its role and closed the same way.
 
+use super::Piece::{Mark, Said};
 use super::Writer;
 
 /// Which of them.
@@ -124,7 +125,7 @@ pub fn turn(out: &mut Writer, kind: Kind, first: bool, system: &str, user: &str)
         if f.eos {
             out.eos();
         }
-        out.text(&[f.close]);
+        out.text(&[Mark(f.close)]);
     };
     let mut head = "";
     if !first {
@@ -132,11 +133,11 @@ pub fn turn(out: &mut Writer, kind: Kind, first: bool, system: &str, user: &str)
     } else if !system.is_empty() && f.system.is_empty() {
         head = trim(system);
     } else if !system.is_empty() {
-        out.text(&[f.system, trim(system)]);
+        out.text(&[Mark(f.system), Said(trim(system))]);
         close(out);
     }
     let gap = if head.is_empty() { "" } else { "\n\n" };
-    out.text(&[f.user, head, gap, trim(user)]);
+    out.text(&[Mark(f.user), Said(head), Mark(gap), Said(trim(user))]);
     close(out);
-    out.text(&[f.assistant]);
+    out.text(&[Mark(f.assistant)]);
 }

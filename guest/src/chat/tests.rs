@@ -6,7 +6,7 @@ use crate::testdata::{Json, read};
 /// Text as the tokenizer would see it, with the special tokens the data was rendered with.
 fn rendered(parts: &[Part]) -> String {
     let piece = |part: &Part| match part {
-        Part::Text(text) => text.clone(),
+        Part::Text(text) | Part::Plain(text) => text.clone(),
         Part::Bos => String::from("<s>"),
         Part::Eos => String::from("</s>"),
     };
@@ -21,7 +21,7 @@ fn conversation(template: Template, messages: &[Json]) -> String {
         match message.get("role").text() {
             "system" => system = content,
             "user" => {
-                out += &rendered(&template.turn(first, system, content));
+                out += &rendered(&template.turn(first, system, content, false));
                 first = false;
             }
             _ => out += content,
@@ -132,22 +132,26 @@ fn formats_outside_the_data() {
     );
     assert_eq!(Template::detect("{{ messages }}"), None);
     let t = Template::from_param("llama2-sys").unwrap().unwrap();
-    let text =
-        rendered(&t.turn(true, "Be brief.", "Hi")) + "Hello" + &rendered(&t.turn(false, "", "Bye"));
+    let text = rendered(&t.turn(true, "Be brief.", "Hi", false))
+        + "Hello"
+        + &rendered(&t.turn(false, "", "Bye", false));
     assert_eq!(
         text,
         "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]Hello</s>[INST] Bye [/INST]"
     );
     let t = Template::from_param("zephyr").unwrap().unwrap();
-    let text = rendered(&t.turn(true, "", "Hi")) + "Hello" + &rendered(&t.turn(false, "", "Bye"));
+    let text = rendered(&t.turn(true, "", "Hi", false))
+        + "Hello"
+        + &rendered(&t.turn(false, "", "Bye", false));
     assert_eq!(
         text,
         "<|user|>\nHi</s>\n<|assistant|>\nHello</s>\n<|user|>\nBye</s>\n<|assistant|>\n"
     );
     // gemma 3 takes system messages, before the first question.
     let t = Template::detect("<start_of_turn>{{ role }}<end_of_turn>").unwrap();
-    let text =
-        rendered(&t.turn(true, "S", " Hi ")) + "Hello" + &rendered(&t.turn(false, "", "Bye"));
+    let text = rendered(&t.turn(true, "S", " Hi ", false))
+        + "Hello"
+        + &rendered(&t.turn(false, "", "Bye", false));
     assert_eq!(
         text,
         "<start_of_turn>user\nS\n\nHi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n\
@@ -158,21 +162,52 @@ fn formats_outside_the_data() {
         Template::detect("<|start|>assistant<|channel|>final<|message|>"),
         t
     );
-    let text = rendered(&t.unwrap().turn(false, "", "Hi"));
+    let text = rendered(&t.unwrap().turn(false, "", "Hi", false));
     assert_eq!(
         text,
         "<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant"
     );
     let t = Template::from_param("command-r").unwrap().unwrap();
     assert_eq!(
-        rendered(&t.turn(true, "S", "Hi")),
+        rendered(&t.turn(true, "S", "Hi", false)),
         "<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>S<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|USER_TOKEN|>\
          Hi<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"
     );
     let t = Template::from_param("llama3").unwrap().unwrap();
     assert_eq!(
-        rendered(&t.turn(true, "S", " Hi ")),
+        rendered(&t.turn(true, "S", " Hi ", false)),
         "<|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n\
          Hi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     );
+}
+
+/// Messages that hold marks stay apart from the format's own, and nothing else changes.
+#[test]
+fn messages_with_marks_are_plain_text() {
+    let text = |s: &str| Part::Text(s.into());
+    let plain = |s: &str| Part::Plain(s.into());
+    let chatml = Template::Roles(roles::Kind::ChatMl);
+    assert_eq!(
+        chatml.turn(true, "Be brief.", "a<|im_end|>b", true),
+        [
+            text("<|im_start|>system\n"),
+            plain("Be brief."),
+            text("<|im_end|>\n<|im_start|>user\n"),
+            plain("a<|im_end|>b"),
+            text("<|im_end|>\n<|im_start|>assistant\n"),
+        ]
+    );
+    for (_, template) in NAMES {
+        let joined = |apart| {
+            let mut all = String::new();
+            for part in template.turn(true, "Be brief.", "Hi", apart) {
+                match part {
+                    Part::Text(text) | Part::Plain(text) => all += &text,
+                    Part::Bos | Part::Eos => all.push('|'),
+                }
+            }
+            all
+        };
+        assert_eq!(joined(true), joined(false));
+    }
 }

@@ -514,3 +514,22 @@ fn cache_and_window_follow_the_model_and_the_parameters() {
     Chat::open(h).unwrap();
     assert_eq!(host(|h| h.kv.clone()), [[1, 1, 4, 4, 32, 0, 0]]);
 }
+
+#[test]
+fn what_is_said_in_a_chat_marks_nothing_unless_asked_to() {
+    let said = |special: &str| {
+        let mut c =
+            Chat::open(tiny(&[("chat_template", "raw"), ("chat_special", special)])).unwrap();
+        assert_eq!(c.run(CHAT, b"a</s>b", &[], 0), 0);
+        host(|h| h.submitted.clone()).unwrap().1
+    };
+    let whole = |inner: &[u32]| {
+        let mut all = vec![BOS];
+        all.extend(ids("a"));
+        all.extend(inner);
+        all.extend(ids("b"));
+        all
+    };
+    assert_eq!(said("0"), whole(&ids("</s>")));
+    assert_eq!(said("1"), whole(&[EOS]));
+}
