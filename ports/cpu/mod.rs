@@ -14,6 +14,7 @@
 //! | [`isa`]      | what the processor can do; forcing a level for tests |
 //! | [`kernels`]  | the table of kernels of a level: the one place that chooses |
 //! | `scalar`     | the level that is always there: the reference's kernels |
+//! | `lanes/`     | attention and append, written once for the levels below |
 //! | `avx2/`      | AVX2, and the same with AVX-VNNI |
 //! | `avx512/`    | AVX-512 with VNNI |
 //! | `neon/`      | NEON, with `sdot` and `smmla` where there are |
@@ -25,6 +26,16 @@ pub mod plan;
 pub mod run;
 mod scalar;
 pub mod work;
+
+#[cfg(any(
+    target_arch = "x86_64",
+    all(
+        target_arch = "aarch64",
+        target_feature = "neon",
+        target_endian = "little"
+    )
+))]
+mod lanes;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

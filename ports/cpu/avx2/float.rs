@@ -86,7 +86,7 @@ impl Format for Bf16 {
 
 /// The sum of sixteen lanes, as `num::tree` folds them.
 #[inline(always)]
-unsafe fn tree(lanes: [__m256; 2]) -> f32 {
+pub(super) unsafe fn tree(lanes: [__m256; 2]) -> f32 {
     // SAFETY: within `enter`.
     unsafe {
         let x = _mm256_add_ps(lanes[0], lanes[1]);

@@ -8,9 +8,9 @@
 //! | `q8x32`  | weights in blocks of 32 |
 //! | `q8x256` | weights in super-blocks of 256 |
 //! | `float`  | weights that are floats |
+//! | `lanes`  | sixteen floats, of which attention and append are made |
 //!
-//! Attention, and weights that are dequantized to floats, are still the reference's kernels, which are compiled for
-//! AVX2. AVX-VNNI's encoding of the step has not been executed by its authors: `tests` runs the same code with
+//! Weights that are dequantized to floats are still the reference's kernels, which are compiled for AVX2. AVX-VNNI's encoding of the step has not been executed by its authors: `tests` runs the same code with
 //! AVX-512's encoding of the same instruction.
 
 #![allow(
@@ -24,6 +24,7 @@
 
 use super::isa::Isa;
 use super::kernels::{Kernels, Product};
+use super::lanes::{append::append, attention};
 use super::scalar;
 use crate::graph::kernels::matmul::{ActKind, act_kind};
 use crate::quant::GgmlType;
@@ -34,6 +35,7 @@ use tile::{Run, Weights};
 
 mod act;
 mod float;
+mod lanes;
 mod q8x256;
 mod q8x32;
 mod step;
@@ -53,9 +55,9 @@ const fn table<S: Step>(isa: Isa) -> Kernels {
         prepare_act: act::prepare,
         product_scratch_bytes,
         product: product::<S>,
-        append: scalar::append,
-        attend_scratch_bytes: scalar::KERNELS.attend_scratch_bytes,
-        attend: scalar::attend,
+        append: append::<lanes::Two>,
+        attend_scratch_bytes: attention::scratch_bytes,
+        attend: attention::attend::<lanes::Two>,
     }
 }
 

@@ -6,22 +6,19 @@
 //! | `q8x32`     | products of weights in blocks of 32 |
 //! | `q8x256`    | products of weights in super-blocks of 256 |
 //! | `float`     | products of weights that are floats, or dequantized to floats |
-//! | `attention` | attention over pages |
-//! | `append`    | keys and values into a page |
-//! | `page`      | the tiles of products that attention is made of, for each type of page |
-//! | `math`      | exp, tanh and sums of sixteen lanes |
+//! | `lanes`     | sixteen floats, of which attention and append are made |
+//! | `math`      | sums of sixteen lanes |
 
 use super::isa::Isa;
 use super::kernels::{Kernels, Product};
+use super::lanes::{append::append, attention};
 use crate::graph::kernels::matmul::{ActKind, act_kind};
 use crate::quant::GgmlType;
 use core::ops::Range;
 
-mod append;
-mod attention;
 mod float;
+mod lanes;
 mod math;
-mod page;
 mod q8x256;
 mod q8x32;
 mod walk;
@@ -34,8 +31,8 @@ pub const KERNELS: Kernels = Kernels {
     product_scratch_bytes,
     product,
     attend_scratch_bytes: attention::scratch_bytes,
-    attend: attention::attend,
-    append: append::append,
+    attend: attention::attend::<lanes::One>,
+    append: append::<lanes::One>,
 };
 
 fn act_row_bytes(kind: ActKind, k: usize) -> usize {

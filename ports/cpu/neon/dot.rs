@@ -1,6 +1,6 @@
 //! Dot products of signed bytes, by level, and the few instructions that stable Rust has no intrinsics for.
 //!
-//! `sdot`, `smmla` and `fcvtl` are written as inline assembly: their intrinsics are unstable, or newer than the
+//! `sdot`, `smmla`, `fcvtl` and `fcvtn` are written as inline assembly: their intrinsics are unstable, or newer than the
 //! oldest compiler that the project promises. `.arch_extension` lets the assembler accept an instruction in a
 //! function that is compiled for the baseline, so nothing here has to be a function of another target feature,
 //! and everything can be inlined. Whether the processor has the instruction is the caller's promise.
@@ -135,6 +135,22 @@ pub(super) fn halves(h: uint16x4_t) -> float32x4_t {
             "fcvtl {out:v}.4s, {h:v}.4h",
             out = lateout(vreg) out,
             h = in(vreg) h,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    out
+}
+
+/// The halves nearest to four floats, ties to even.
+#[inline(always)]
+pub(super) fn to_halves(x: float32x4_t) -> uint16x4_t {
+    let out: uint16x4_t;
+    // SAFETY: an instruction of the baseline, on registers.
+    unsafe {
+        asm!(
+            "fcvtn {out:v}.4h, {x:v}.4s",
+            out = lateout(vreg) out,
+            x = in(vreg) x,
             options(pure, nomem, nostack, preserves_flags)
         );
     }

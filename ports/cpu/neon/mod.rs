@@ -7,8 +7,9 @@
 //! | `q8x32`  | products of weights in blocks of 32 |
 //! | `q8x256` | products of weights in super-blocks of 256 |
 //! | `float`  | products of weights that are floats, or dequantized to floats |
+//! | `lanes`  | sixteen floats, of which attention is made |
 //!
-//! Prepared rows are the reference's, and so is attention. Little-endian targets with NEON in their baseline only,
+//! Prepared rows are the reference's. Little-endian targets with NEON in their baseline only,
 //! which are all but the soft-float and big-endian ones.
 
 #![allow(
@@ -18,12 +19,14 @@
 
 use super::isa::Isa;
 use super::kernels::{Kernels, Product};
+use super::lanes::attention;
 use super::scalar;
 use crate::graph::kernels::matmul::{ActKind, act_kind, act_row_bytes};
 use core::ops::Range;
 
 mod dot;
 mod float;
+mod lanes;
 mod q8x256;
 mod q8x32;
 mod tiles;
@@ -42,9 +45,10 @@ const fn table<D: dot::Dot>(isa: Isa) -> Kernels {
         prepare_act: scalar::prepare_act,
         product_scratch_bytes: |_, _, _| 0,
         product: product::<D>,
+        // Through the lanes some Q8_0 scales come out otherwise than the reference's.
         append: scalar::append,
-        attend_scratch_bytes: |_, _, _| 0,
-        attend: scalar::attend,
+        attend_scratch_bytes: attention::scratch_bytes,
+        attend: attention::attend::<lanes::Four>,
     }
 }
 
