@@ -2,6 +2,7 @@
 //! was, and one that is not the library's goes to whatever hook there was.
 //!
 //! It runs itself again, to see what is printed.
+#![allow(clippy::result_large_err, reason = "errors carry their text")]
 
 use realm_sys::panics::{caught, slot, tasks};
 use std::process::{Command, Output};

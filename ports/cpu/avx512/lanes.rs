@@ -1,5 +1,10 @@
 //! Sixteen floats in one register.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "arrays of registers, indexed by constants once unrolled"
+)]
+
 use super::math;
 use crate::cpu::lanes::attention::OnPage;
 use crate::cpu::lanes::page::Store;

@@ -4,8 +4,10 @@
 //! Instances can only be linked with each other if their modules share one: such modules are
 //! loaded "beside" one another, and their code is freed with the last of them.
 
+use crate::bail;
+#[cfg(feature = "validate")]
+use crate::err;
 use crate::error::{Result, try_vec};
-use crate::{bail, err};
 use alloc::sync::Arc;
 use wasmi::{CompilationMode, Config, Engine, ExternType, Module};
 
@@ -125,6 +127,19 @@ fn declared_items(wasm: &[u8]) -> usize {
     items.min(wasm.len())
 }
 
+#[cfg(feature = "validate")]
+fn translate(engine: &Engine, wasm: &[u8]) -> Result<Module> {
+    Module::new(engine, wasm).map_err(|e| err!(Format, "the module is refused: {e}"))
+}
+
+#[cfg(not(feature = "validate"))]
+fn translate(_: &Engine, _: &[u8]) -> Result<Module> {
+    bail!(
+        Unsupported,
+        "this build has no validator, so it runs no modules"
+    )
+}
+
 impl LoadedModule {
     /// Validates and translates a module. The bytes are not needed afterwards.
     ///
@@ -133,12 +148,6 @@ impl LoadedModule {
     /// `Limit` if there are too many; `NoMemory`; `InvalidArgument` for options out of range.
     /// `Unsupported` in a build without a validator.
     pub fn load(wasm: &[u8], options: &ModuleOptions<'_>) -> Result<Arc<Self>> {
-        if cfg!(not(feature = "validate")) {
-            bail!(
-                Unsupported,
-                "this build has no validator, so it runs no modules"
-            );
-        }
         let most = match options.max_module_bytes {
             0 => MAX_MODULE_BYTES,
             bytes => bytes,
@@ -172,8 +181,7 @@ impl LoadedModule {
             .saturating_add(items)
             .saturating_add(BASE_BYTES);
         drop(try_vec::<u8>(likely, "bytes of translated module")?);
-        let module =
-            Module::new(&engine, wasm).map_err(|e| err!(Format, "the module is refused: {e}"))?;
+        let module = translate(&engine, wasm)?;
         Ok(Arc::new(Self {
             module,
             engine,
