@@ -82,6 +82,7 @@ class Tools:
     def __init__(self, bin_dir, scratch):
         self.run = bin_dir / "realm-run"
         self.tokenize = bin_dir / "realm-tokenize"
+        self.bench = bin_dir / "realm-bench"
         names = ["scalar", "avx2", "avxvnni", "avx512", "neon", "neon-dotprod", "neon-i8mm"]
         # Those that this machine has. Another failure than not having it is a failure.
         self.levels, self.broken = [], []
@@ -353,6 +354,63 @@ def refusals(tools):
         check(f"misuse {args}", refused, tools, 2, *args)
 
 
+def tells(tool, code, want, *args):
+    """A wrong call ends with this code and one line, which says what was wrong and what was expected."""
+    done = run(tool, *args, timeout=60)
+    got = done.stderr.decode(errors="replace")
+    must(done.returncode == code and got == f"{tool.name}: {want}\n", f"exit code {done.returncode}: {got!r}, expected {want!r}")
+    must(done.stdout == b"", "something on stdout")
+
+
+def messages(tools, demo):
+    text, cut = tools.scratch / "text.gguf", tools.scratch / "cut.gguf"
+    text.write_bytes(b"This is not a model.\n" * 100)
+    cut.write_bytes(demo.read_bytes()[:1000000])
+    missing = tools.scratch / "missing.gguf"
+    levels = "scalar, avx2, avxvnni, avx512, neon, neon-dotprod, neon-i8mm"
+    for tool in [tools.run, tools.tokenize, tools.bench]:
+        prompt = [] if tool == tools.bench else ["-p", "x"]
+        for code, want, *args in [
+            (1, f"cannot open {missing}: No such file or directory", "-m", missing),
+            (1, f"cannot read {tools.scratch}: it is a directory", "-m", tools.scratch),
+            (1, f'{text}: not a GGUF file: it begins with "This", not "GGUF"', "-m", text),
+            (2, "--model: the value is empty", "-m", ""),
+            (2, "unknown option '--frobnicate' (see --help)", "--frobnicate"),
+        ]:
+            check(f"{tool.name} tells: {want}", tells, tool, code, want, *args, *prompt)
+        check(f"{tool.name} tells what is missing", tells, tool, 2, "-m needs a value", "-m")
+    for tool, code, want, *args in [
+        (tools.run, 2, "--n-predict: 'abc' is not a whole number from -1 to 2147483647", "-n", "abc"),
+        (tools.run, 2, "--n-predict: '-5' is not a whole number from -1 to 2147483647", "-n", "-5"),
+        (tools.run, 2, "--temp: 'hot' is not a number from 0 to 1000", "--temp", "hot"),
+        (tools.run, 2, "--seed: '-2' is not a whole number from -1 to 4294967295", "--seed", "-2"),
+        (tools.run, 2, "--raw and --chat exclude each other", "--raw", "--chat"),
+        (tools.run, 2, "the prompt is empty, and a chat begins with a message (--raw begins with nothing)", "-p", ""),
+        (tools.run, 1, f"there is no level of instructions 'sse9' (known: {levels})", "--isa", "sse9"),
+        (tools.run, 1, "there is no backend 'abacus' (there are: cpu, reference)", "--backend", "abacus"),
+        (tools.run, 1, f"{text}: the guest is refused: it is not a WebAssembly module", "--guest", text),
+        (tools.bench, 2, "no model: give -m"),
+        (tools.bench, 2, "-np needs a value", "-m", demo, "-np"),
+        (tools.bench, 2, "--parallel: '1,x' is not a whole number from 1 to 1024, or several with commas between them", "-np", "1,x"),
+        (tools.bench, 2, "--output: 'xml' is not a format, 'md' and 'json' are", "-m", demo, "-o", "xml"),
+        (tools.tokenize, 2, "no text: give -p or -f", "-m", demo),
+        (tools.tokenize, 2, "-p and -f exclude each other", "-m", demo, "-p", "a", "-f", "b"),
+    ]:
+        check(f"{tool.name} tells: {want}", tells, tool, code, want, *args)
+    done = run(tools.run, "-m", cut, "-p", "x")
+    check("a file cut short", must, b"it is cut short or damaged" in done.stderr, done.stderr)
+
+
+def drawn_seed(tools):
+    """--seed -1 draws one and tells it; given again, it gives the same text."""
+    options = ["--temp", 1.5, "--top-k", 0, "--top-p", 1, "--min-p", 0, "-n", 24, "--ignore-eos"]
+    first, second = (succeed(tools.run, *options, "--seed", -1) for _ in range(2))
+    told = first.stderr.decode()
+    must(told.startswith("realm-run: seed ") and told != second.stderr.decode(), f"{told!r} and {second.stderr!r}")
+    again = succeed(tools.run, *options, "--seed", told.split()[-1])
+    must(again.stdout == first.stdout and again.stderr == b"", "the seed that was told gives another text")
+
+
 def survives(tools, path):
     """A damaged file may still be a model; what counts is an orderly end."""
     done = run(tools.run, "-m", path, "-p", "x", "-n", 2, "-c", 64, timeout=60)
@@ -444,6 +502,8 @@ def main():
             check("demo model answers", demo_answers, tools)
             check("demo model statistics", demo_stats, tools)
             check("same seed, same text", seeded_runs_repeat, tools)
+            check("a seed that is drawn", drawn_seed, tools)
+            messages(tools, demo)
             check("every sampler acts", samplers_act, tools)
             damaged_files(tools, demo)
         else:
