@@ -772,7 +772,9 @@ typedef struct realm_session_options {
     uint64_t max_scratch_bytes;
     /* Most bytes of models that the guest registers itself. 0: none. */
     uint64_t max_guest_model_bytes;
-    /* Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. */
+    /* Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. What needs more
+     * ends the session with `REALM_STATUS_GUEST`; a long prompt is one event, so leave room for reading it.
+     */
     uint64_t fuel_per_event;
     /* `REALM_SESSION_GRANT_CLOCK`, or 0. */
     uint32_t flags;

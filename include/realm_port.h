@@ -47,7 +47,9 @@ typedef struct realm_platform {
     /* First argument of every function below. */
     void *ctx;
     /* Returns `bytes` bytes at a multiple of `align` (a power of two, at most 4096), or NULL.
-     * The contents are undefined. `bytes` is never 0. Owns: the library, until `free`.
+     * The contents are undefined. `bytes` is never 0. Owns: the library, until `free`. Asked for: buffers, KV pages, scratch
+     * and workspaces, which is what grows with models and contexts. Small objects and the memory of guests come from the process's
+     * heap (in firmware, from `realm_firmware_alloc`); where that has nothing left, the interpreter aborts.
      */
     void *(*alloc)(void *ctx, size_t bytes, size_t align);
     /* Takes back what `alloc` returned, with the same `bytes` and `align`. */

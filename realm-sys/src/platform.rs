@@ -36,7 +36,9 @@ pub struct realm_platform {
     /// First argument of every function below.
     pub ctx: *mut c_void,
     /// Returns `bytes` bytes at a multiple of `align` (a power of two, at most 4096), or NULL.
-    /// The contents are undefined. `bytes` is never 0. **Owns**: the library, until `free`.
+    /// The contents are undefined. `bytes` is never 0. **Owns**: the library, until `free`. Asked for: buffers, KV pages, scratch
+    /// and workspaces, which is what grows with models and contexts. Small objects and the memory of guests come from the process's
+    /// heap (in firmware, from `realm_firmware_alloc`); where that has nothing left, the interpreter aborts.
     pub alloc:
         Option<unsafe extern "C" fn(ctx: *mut c_void, bytes: usize, align: usize) -> *mut c_void>,
     /// Takes back what `alloc` returned, with the same `bytes` and `align`.

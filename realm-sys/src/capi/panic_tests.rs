@@ -117,10 +117,8 @@ fn a_panic_is_a_status_of_its_module() {
     assert_eq!(write(made.0, 0, b"x"), Ok(()));
     let mut fuel = 0;
     // SAFETY: a live instance.
-    assert_eq!(
-        checked(|e| unsafe { realm_wasm_fuel(made.0, &raw mut fuel, e) }),
-        Ok(())
-    );
+    let asked = checked(|e| unsafe { realm_wasm_fuel(made.0, &raw mut fuel, e) });
+    assert_eq!(asked, Ok(()));
     assert_eq!(call(other.0, "ask", &[1], 1), Ok(0));
     drop(made);
 }

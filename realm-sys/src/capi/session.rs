@@ -85,7 +85,8 @@ pub struct realm_session_options {
     pub max_scratch_bytes: u64,
     /// Most bytes of models that the guest registers itself. 0: none.
     pub max_guest_model_bytes: u64,
-    /// Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds.
+    /// Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. What needs more
+    /// ends the session with `REALM_STATUS_GUEST`; a long prompt is one event, so leave room for reading it.
     pub fuel_per_event: u64,
     /// `REALM_SESSION_GRANT_CLOCK`, or 0.
     pub flags: u32,
