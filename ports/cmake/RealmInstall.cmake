@@ -88,8 +88,17 @@ if(REALM_BUILD_TOOLS)
     RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
 endif()
 install(FILES ${realm_root}LICENSE-MIT ${realm_root}LICENSE-APACHE ${realm_root}LICENSE-THIRD-PARTY
-    ${realm_root}README.md ${realm_root}CHANGELOG.md ${realm_root}guest/ABI.md
+    ${realm_root}README.md ${realm_root}CHANGELOG.md
   DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm COMPONENT doc)
+# The documents and what they show, where their links find each other.
+foreach(folder IN ITEMS guest ports ports/arena ports/baremetal examples-c realm-sys tests/bench)
+  install(DIRECTORY ${realm_root}${folder}/ DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm/${folder} COMPONENT doc
+    FILES_MATCHING
+      PATTERN "*.md"
+      REGEX "/(examples-c|ports/arena|ports/baremetal)/.*\\.([chS]|cpp|gguf|wasm|ld|machine)$"
+      REGEX "/ports/baremetal/build$"
+      REGEX "/(src|target|cpu|posix|cmake|cargo|realm_run\\.c|realm_bench\\.c|realm_tokenize\\.c|tool\\.[ch]|demo_model\\.c)$" EXCLUDE)
+endforeach()
 
 # ---- the archive --------------------------------------------------------------------------------
 
