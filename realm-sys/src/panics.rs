@@ -141,7 +141,8 @@ mod hook {
     use crate::error::Error;
     use alloc::boxed::Box;
     use core::cell::Cell;
-    use std::sync::Once;
+    use std::panic::PanicHookInfo;
+    use std::sync::{Once, OnceLock};
 
     std::thread_local! {
         /// How many of the library's functions that catch panics are on this thread's stack.
@@ -176,9 +177,14 @@ mod hook {
         PLACE.take()
     }
 
+    type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+    /// The hook that was there before. Not in the new one's keeping: that would be memory which a library that is unloaded leaves.
+    static BEFORE: OnceLock<Hook> = OnceLock::new();
+
     fn set() {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
+        let _ = BEFORE.set(std::panic::take_hook());
+        std::panic::set_hook(Box::new(|info| {
             let first = PLACE.take();
             match info.location() {
                 Some(place) if DEPTH.get() > 0 && first.is_none() => {
@@ -187,7 +193,9 @@ mod hook {
                 // A second panic before the first was caught ends the process. That must not happen in silence.
                 _ => {
                     PLACE.set(first);
-                    before(info);
+                    if let Some(before) = BEFORE.get() {
+                        before(info);
+                    }
                 }
             }
         }));
