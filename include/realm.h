@@ -21,8 +21,9 @@
  *
  * Threads
  *
- * The library starts no thread. Stores, models, guests, runtimes and modules of your own may be used
- * from any thread at any time. A session is used by one thread at a time, and may move between threads;
+ * The library starts no thread. Stores, models, guests and modules of your own may be used from any
+ * thread at any time. A runtime is set up by one thread (realm_runtime_add_backend, _add_kernel); sessions may
+ * then be opened in it from any. A session is used by one thread at a time, and may move between threads;
  * the one exception is realm_session_cancel, which may be called from any thread and from a signal
  * handler. Instances of modules are used likewise, all together that are linked with each other.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
@@ -951,7 +952,8 @@ realm_status realm_session_prompt(realm_session *session,
 /* Runs the turn on, and returns with the next event.
  *
  * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always
- * done. 0, or a platform without a clock: run to the next TOKEN or DONE.
+ * done. 0, or a platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not
+ * let it come out as 0.
  * `event`: its `struct_size` and `abi_version` are set.
  *
  * After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV
@@ -1506,12 +1508,18 @@ realm_status realm_wasm_memory_grow(const realm_wasm_instance *instance,
                                     uint64_t *old_bytes,
                                     realm_error *error);
 
-/* The fuel that an instance, and those linked with it, have left. */
+/* The fuel that an instance, and those linked with it, have left.
+ *
+ * Returns `INVALID_ARGUMENT` for a NULL, `STATE` while another thread calls one of them.
+ */
 realm_status realm_wasm_fuel(const realm_wasm_instance *instance,
                              uint64_t *fuel,
                              realm_error *error);
 
-/* Gives an instance, and those linked with it, more fuel; the sum ends at `UINT64_MAX`. */
+/* Gives an instance, and those linked with it, more fuel; the sum ends at `UINT64_MAX`.
+ *
+ * Returns as `realm_wasm_fuel`.
+ */
 realm_status realm_wasm_add_fuel(const realm_wasm_instance *instance,
                                  uint64_t more,
                                  realm_error *error);

@@ -2,7 +2,8 @@
 //
 // Header-only: every function here is an inline call of one in realm.h, where units, limits, threads and
 // the reasons for failing are described. Nothing is hidden: each object gives its C pointer by c(), and C
-// structs are filled in as in C (realm_session_options options = REALM_SESSION_OPTIONS_INIT;).
+// structs are filled in as in C (realm_session_options options = REALM_SESSION_OPTIONS_INIT;). Left to C are modules of
+// your own (realm_wasm_*), saving and loading through callbacks, progress, digests and the listing of models and metadata.
 //
 // Objects own what they stand for, can be moved and not copied, and are empty (c() is NULL) when
 // default-constructed or moved from. They may be ended in any order; the exceptions are a model in a store
@@ -194,7 +195,7 @@ inline result<void> status_of(realm_status status, const realm::error &error) no
 
 // ---- Callbacks and options ----------------------------------------------------------------------
 
-// The three below take a named callable by its address: it must live as long as it may be called. An unnamed
+// The two below take a named callable by its address: it must live as long as it may be called. An unnamed
 // one is kept by value and must capture no more than one pointer or reference; each call gets it as it was.
 
 // Has `f(const void *data, std::size_t bytes)` called when the library is finished with a part.

@@ -20,6 +20,7 @@ int main(void) {
 #include <malloc.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "realm.h"
@@ -162,11 +163,42 @@ static void show(const char *when, const holdings *h) {
            h->mapped_bytes, h->threads - 2, h->files - 2);
 }
 
+static pthread_barrier_t all_there;
+
+static void *be_there(void *arg) {
+    (void)pthread_barrier_wait(&all_there);
+    return arg;
+}
+
+/* A stack that is kept also keeps what thread-local variables of the library its last thread has touched, until it is used again:
+ * which of a pool's threads got work is chance. So all of them are used, by more threads at once than a round has, of the
+ * pool's size: the C library gives a thread a stack of up to four times what it asks for. */
+static void clear_stacks(void) {
+    pthread_attr_t as_in_a_pool;
+    pthread_t thread[12];
+    const size_t count = sizeof thread / sizeof *thread;
+    CHECK(pthread_attr_init(&as_in_a_pool) == 0 && pthread_attr_setstacksize(&as_in_a_pool, 512u << 10) == 0);
+    CHECK(pthread_barrier_init(&all_there, NULL, (unsigned)count) == 0);
+    for (size_t i = 0; i < count; i++) {
+        CHECK(pthread_create(&thread[i], &as_in_a_pool, be_there, NULL) == 0);
+    }
+    for (size_t i = 0; i < count; i++) {
+        CHECK(pthread_join(thread[i], NULL) == 0);
+    }
+    CHECK(pthread_barrier_destroy(&all_there) == 0 && pthread_attr_destroy(&as_in_a_pool) == 0);
+}
+
 int main(int argc, char **argv) {
     holdings before = {0, 0, 0, 0, 0};
     (void)argc;
     /* What a thread has freed and keeps for itself counts as allocated: malloc is told at its start not to do that. */
     if (getenv("GLIBC_TUNABLES") == NULL) {
+        /* Stacks of threads that have ended are kept for the next ones, up to 40 MiB. As many as there are at once
+         * must fit, or it is chance how many are left at the end. New threads get this much. */
+        struct rlimit stack;
+        CHECK(getrlimit(RLIMIT_STACK, &stack) == 0);
+        stack.rlim_cur = 1u << 20;
+        CHECK(setrlimit(RLIMIT_STACK, &stack) == 0);
         CHECK(setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", 1) == 0);
         (void)execv("/proc/self/exe", argv);
         CHECK(!"the program could be started again");
@@ -184,10 +216,12 @@ int main(int argc, char **argv) {
         CHECK(dlopen(LIBREALM, RTLD_NOW | RTLD_NOLOAD) == NULL);
         if (round + 1 == WARM_UP) {
             /* The first times the C library keeps something for itself: stacks of threads that have ended, names. */
+            clear_stacks();
             before = measure();
             show("before", &before);
         }
     }
+    clear_stacks();
     const holdings after = measure();
     show("after", &after);
     CHECK(after.threads - 2 == 1 && before.threads == after.threads);

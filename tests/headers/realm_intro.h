@@ -21,8 +21,9 @@
  *
  * Threads
  *
- * The library starts no thread. Stores, models, guests, runtimes and modules of your own may be used
- * from any thread at any time. A session is used by one thread at a time, and may move between threads;
+ * The library starts no thread. Stores, models, guests and modules of your own may be used from any
+ * thread at any time. A runtime is set up by one thread (realm_runtime_add_backend, _add_kernel); sessions may
+ * then be opened in it from any. A session is used by one thread at a time, and may move between threads;
  * the one exception is realm_session_cancel, which may be called from any thread and from a signal
  * handler. Instances of modules are used likewise, all together that are linked with each other.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may

@@ -509,7 +509,8 @@ fn prompt_ids(session: &mut Session, data: &[u8]) -> Result<()> {
 /// Runs the turn on, and returns with the next event.
 ///
 /// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always
-/// done. 0, or a platform without a clock: run to the next TOKEN or DONE.
+/// done. 0, or a platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not
+/// let it come out as 0.
 /// `event`: its `struct_size` and `abi_version` are set.
 ///
 /// After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV

@@ -5,12 +5,11 @@ use crate::backend::table::{
     realm_buffer, realm_kv_layer, realm_op, realm_register, realm_value, realm_weight,
 };
 use crate::error::{Result, try_vec};
+use crate::guest::{ABI_MAJOR, ABI_MINOR};
 use crate::{bail, err};
 use alloc::vec::Vec;
 
 const MAGIC: u32 = 0x4752_5052;
-const MAJOR: u16 = 0;
-const MINOR: u16 = 1;
 const HEADER_BYTES: usize = 32;
 const REGISTER_BYTES: usize = 16;
 const VALUE_BYTES: usize = 16;
@@ -103,11 +102,11 @@ impl Program {
             bail!(Format, "program: wrong magic");
         }
         let version = w.u32()?;
-        let (major, minor) = ((version & 0xffff) as u16, (version >> 16) as u16);
-        if major != MAJOR || minor > MINOR {
+        let (major, minor) = (version & 0xffff, version >> 16);
+        if major != ABI_MAJOR || minor > ABI_MINOR {
             bail!(
                 Unsupported,
-                "program: version {major}.{minor}, this library knows {MAJOR}.{MINOR}"
+                "program: version {major}.{minor}, this library knows {ABI_MAJOR}.{ABI_MINOR}"
             );
         }
         let (reg_count, value_count, op_count) = (w.u32()?, w.u32()?, w.u32()?);

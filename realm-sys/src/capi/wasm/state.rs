@@ -167,6 +167,8 @@ pub unsafe extern "C" fn realm_wasm_memory_grow(
 
 /// The fuel that an instance, and those linked with it, have left.
 ///
+/// **Returns** `INVALID_ARGUMENT` for a NULL, `STATE` while another thread calls one of them.
+///
 /// # Safety
 /// `instance` is live, or the `caller` of the host function that runs; `fuel` points to a `uint64_t`; `error` is NULL or
 /// points to a `realm_error`.
@@ -186,6 +188,8 @@ pub unsafe extern "C" fn realm_wasm_fuel(
 }
 
 /// Gives an instance, and those linked with it, more fuel; the sum ends at `UINT64_MAX`.
+///
+/// **Returns** as `realm_wasm_fuel`.
 ///
 /// # Safety
 /// `instance` is live, or the `caller` of the host function that runs; `error` is NULL or points to a `realm_error`.
