@@ -6,7 +6,7 @@
 use crate::abi::{self, Result};
 use crate::chat::Template;
 use crate::num;
-use crate::sample::mirostat;
+use crate::sample::{Settings, mirostat};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -95,14 +95,8 @@ pub struct Params {
     pub n_batch: u32,
     /// Cache type. Fixed at OPEN.
     pub kv_type: KvType,
-    /// Temperature; 0: the most probable token, always.
-    pub temp: f32,
-    /// Keep so many candidates; 0: all.
-    pub top_k: u32,
-    /// Keep the most probable candidates up to this sum of probabilities; 1: all.
-    pub top_p: f32,
-    /// Keep candidates at least this probable relative to the best; 0: all.
-    pub min_p: f32,
+    /// How tokens are chosen.
+    pub sampling: Settings,
     /// Divide or multiply the logits of recent tokens; 1: off.
     pub repeat_penalty: f32,
     /// How many recent tokens the penalties look at; -1: the whole context.
@@ -111,24 +105,8 @@ pub struct Params {
     pub frequency_penalty: f32,
     /// Subtract this once; 0: off.
     pub presence_penalty: f32,
-    /// Keep the most typical candidates up to this sum of probabilities; 1: all.
-    pub typical_p: f32,
-    /// Keep candidates within so many standard deviations of the best logit; 0 or below: all.
-    pub top_n_sigma: f32,
-    /// How often XTC removes the top choices, and from which probability on they are such.
-    pub xtc_probability: f32,
-    /// See `xtc_probability`.
-    pub xtc_threshold: f32,
-    /// The temperature varies by so much with the entropy; 0: off.
-    pub dynatemp_range: f32,
-    /// The curve it follows.
-    pub dynatemp_exponent: f32,
     /// Penalties of repetitions.
     pub dry: Dry,
-    /// Mirostat, instead of the samplers that remove candidates.
-    pub mirostat: mirostat::Settings,
-    /// The samplers, in their order.
-    pub samplers: Vec<Step>,
     /// Seed of the sampler.
     pub seed: u32,
     /// Added to logits: (token, bias).
@@ -154,27 +132,29 @@ impl Default for Params {
             ctx: 0,
             n_batch: 128,
             kv_type: KvType::Auto,
-            temp: 0.0,
-            top_k: 40,
-            top_p: 0.95,
-            min_p: 0.05,
+            sampling: Settings {
+                temp: 0.0,
+                top_k: 40,
+                top_p: 0.95,
+                min_p: 0.05,
+                typical_p: 1.0,
+                top_n_sigma: -1.0,
+                xtc_probability: 0.0,
+                xtc_threshold: 0.1,
+                dynatemp_range: 0.0,
+                dynatemp_exponent: 1.0,
+                mirostat: mirostat::Settings {
+                    version: 0,
+                    tau: 5.0,
+                    eta: 0.1,
+                },
+                samplers: CHAIN.map(|(_, step)| step).to_vec(),
+            },
             repeat_penalty: 1.0,
             repeat_last_n: 64,
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
-            typical_p: 1.0,
-            top_n_sigma: -1.0,
-            xtc_probability: 0.0,
-            xtc_threshold: 0.1,
-            dynatemp_range: 0.0,
-            dynatemp_exponent: 1.0,
             dry: Dry::default(),
-            mirostat: mirostat::Settings {
-                version: 0,
-                tau: 5.0,
-                eta: 0.1,
-            },
-            samplers: CHAIN.map(|(_, step)| step).to_vec(),
             seed: 0,
             logit_bias: Vec::new(),
             stop: Vec::new(),
@@ -235,21 +215,27 @@ impl Params {
                     }
                 }
             }
-            "temp" => self.temp = float(|v| v >= 0.0, "a number from 0")?,
+            "temp" => self.sampling.temp = float(|v| v >= 0.0, "a number from 0")?,
             // A k below 1 means all, as people are used to.
-            "top_k" => self.top_k = int(i64::from(i32::MIN), i64::from(i32::MAX))?.max(0) as u32,
-            "top_p" => self.top_p = float(any, "a number")?,
-            "min_p" => self.min_p = float(any, "a number")?,
+            "top_k" => {
+                self.sampling.top_k = int(i64::from(i32::MIN), i64::from(i32::MAX))?.max(0) as u32
+            }
+            "top_p" => self.sampling.top_p = float(any, "a number")?,
+            "min_p" => self.sampling.min_p = float(any, "a number")?,
             "repeat_penalty" => self.repeat_penalty = float(|v| v > 0.0, "a number above 0")?,
             "repeat_last_n" => self.repeat_last_n = int(-1, MAX_CTX)? as i32,
             "frequency_penalty" => self.frequency_penalty = float(any, "a number")?,
             "presence_penalty" => self.presence_penalty = float(any, "a number")?,
-            "typical_p" => self.typical_p = float(any, "a number")?,
-            "top_n_sigma" => self.top_n_sigma = float(any, "a number")?,
-            "xtc_probability" => self.xtc_probability = float(any, "a number")?,
-            "xtc_threshold" => self.xtc_threshold = float(any, "a number")?,
-            "dynatemp_range" => self.dynatemp_range = float(|v| v >= 0.0, "a number from 0")?,
-            "dynatemp_exponent" => self.dynatemp_exponent = float(|v| v >= 0.0, "a number from 0")?,
+            "typical_p" => self.sampling.typical_p = float(any, "a number")?,
+            "top_n_sigma" => self.sampling.top_n_sigma = float(any, "a number")?,
+            "xtc_probability" => self.sampling.xtc_probability = float(any, "a number")?,
+            "xtc_threshold" => self.sampling.xtc_threshold = float(any, "a number")?,
+            "dynatemp_range" => {
+                self.sampling.dynatemp_range = float(|v| v >= 0.0, "a number from 0")?
+            }
+            "dynatemp_exponent" => {
+                self.sampling.dynatemp_exponent = float(|v| v >= 0.0, "a number from 0")?
+            }
             "dry_multiplier" => self.dry.multiplier = float(any, "a number")?,
             "dry_base" => self.dry.base = float(any, "a number")?,
             "dry_allowed_length" => self.dry.allowed_length = int(1, MAX_CTX)? as u32,
@@ -258,10 +244,10 @@ impl Params {
                 let lines = lines(key, value)?;
                 self.dry.breakers = lines.into_iter().map(String::into_bytes).collect();
             }
-            "mirostat" => self.mirostat.version = int(0, 2)? as u32,
-            "mirostat_tau" => self.mirostat.tau = float(|v| v >= 0.0, "a number from 0")?,
-            "mirostat_eta" => self.mirostat.eta = float(any, "a number")?,
-            "samplers" => self.samplers = chain(value)?,
+            "mirostat" => self.sampling.mirostat.version = int(0, 2)? as u32,
+            "mirostat_tau" => self.sampling.mirostat.tau = float(|v| v >= 0.0, "a number from 0")?,
+            "mirostat_eta" => self.sampling.mirostat.eta = float(any, "a number")?,
+            "samplers" => self.sampling.samplers = chain(value)?,
             "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,
             "logit_bias" => self.logit_bias = biases(value)?,
             "stop" => self.stop = lines(key, value)?,
@@ -420,10 +406,13 @@ mod tests {
         ] {
             assert_eq!(p.set(key, value), Ok(()), "{key}");
         }
-        assert_eq!((p.temp, p.top_k, p.seed), (0.8, 0, u32::MAX));
+        assert_eq!(
+            (p.sampling.temp, p.sampling.top_k, p.seed),
+            (0.8, 0, u32::MAX)
+        );
         assert_eq!(p.logit_bias, [(5, f32::NEG_INFINITY), (7, 1.5)]);
         assert_eq!(p.stop, ["a\nb", "</s>"]);
-        assert_eq!(p.samplers, [Step::TopP, Step::Temperature]);
+        assert_eq!(p.sampling.samplers, [Step::TopP, Step::Temperature]);
         assert_eq!(p.dry.breakers, [&b"\n"[..], b"###"]);
         for (key, value) in [
             ("temp", "hot"),

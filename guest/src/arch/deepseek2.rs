@@ -110,11 +110,7 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             ffn_norm: block.norm(norm, "ffn_norm", d)?,
             ffn: Ffn::read(block, &base, mixture)?,
             shared: match mixture {
-                Some(_) if n_shared > 0 => Some(Mlp {
-                    gate: block.linear("ffn_gate_shexp", d, n_shared)?,
-                    up: block.linear("ffn_up_shexp", d, n_shared)?,
-                    down: block.linear("ffn_down_shexp", n_shared, d)?,
-                }),
+                Some(_) if n_shared > 0 => Some(block.shared_mlp(&base, n_shared)?),
                 _ => None,
             },
         })

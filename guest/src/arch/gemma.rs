@@ -53,6 +53,15 @@ pub fn embedding_scale(base: &Base) -> f32 {
     num::sqrt(f64::from(base.n_embd)) as f32
 }
 
+/// What gemma 2 and 3 multiply scores with. The largest, of 27B, goes by the width of a head's share of the stream, not of a head.
+pub fn attention_scale(base: &Base, is_27b: bool) -> f32 {
+    if is_27b {
+        (1.0 / num::sqrt(f64::from(base.n_embd / base.shape(0).n_head))) as f32
+    } else {
+        base.attention_scale()
+    }
+}
+
 impl Family for Gemma {
     fn base(&self) -> &Base {
         &self.base

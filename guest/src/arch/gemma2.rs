@@ -2,12 +2,11 @@
 //! only, and caps on scores and logits.
 
 use super::Family;
-use super::gemma::embedding_scale;
+use super::gemma::{attention_scale, embedding_scale};
 use super::graph::{Graph, Heads};
 use super::meta::Meta;
 use super::parts::{Base, Block, Linear, Mlp, Norm, Qkv, Rotary};
 use crate::abi::Result;
-use crate::num;
 use crate::program::{Act, Operand};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -57,10 +56,7 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             ffn_post_norm: block.norm(norm, "post_ffw_norm", d)?,
         })
     })?;
-    let attention_scale = match layers.len() {
-        LAYERS_27B => (1.0 / num::sqrt(f64::from(d / base.shape(0).n_head))) as f32,
-        _ => base.attention_scale(),
-    };
+    let attention_scale = attention_scale(&base, layers.len() == LAYERS_27B);
     Ok(Box::new(Gemma2 {
         attention_scale,
         softcaps: [

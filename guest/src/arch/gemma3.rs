@@ -2,12 +2,11 @@
 //! own, norms on the heads of queries and keys, and gemma2's norms behind attention and feed-forward network.
 
 use super::Family;
-use super::gemma::embedding_scale;
+use super::gemma::{attention_scale, embedding_scale};
 use super::graph::{Graph, Heads};
 use super::meta::Meta;
 use super::parts::{Base, Block, Linear, Mlp, Norm, Qkv, Rotary};
 use crate::abi::Result;
-use crate::num;
 use crate::program::{Act, Operand, Rope};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -59,10 +58,7 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             ffn_post_norm: block.norm(norm, "post_ffw_norm", d)?,
         })
     })?;
-    let attention_scale = match layers.len() {
-        LAYERS_27B => (1.0 / num::sqrt(f64::from(d / base.shape(0).n_head))) as f32,
-        _ => base.attention_scale(),
-    };
+    let attention_scale = attention_scale(&base, layers.len() == LAYERS_27B);
     let global = base.rotary(meta, true)?;
     // Positions are never stretched within a window.
     let local = Rotary {

@@ -51,11 +51,7 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             ffn_norm: block.norm(norm, "ffn_norm", d)?,
             ffn: Ffn::read(block, &base, mixture)?,
             shared: match n_shared {
-                Some(n) => Some(Mlp {
-                    gate: block.linear("ffn_gate_shexp", d, n)?,
-                    up: block.linear("ffn_up_shexp", d, n)?,
-                    down: block.linear("ffn_down_shexp", n, d)?,
-                }),
+                Some(n) => Some(block.shared_mlp(&base, n)?),
                 None => None,
             },
         })

@@ -461,4 +461,15 @@ impl Block<'_> {
             down: self.linear("ffn_down", ff, d)?,
         })
     }
+
+    /// The expert that all tokens go through, `ff` wide: `ffn_gate_shexp` and so on.
+    #[inline(never)]
+    pub fn shared_mlp(&self, base: &Base, ff: u32) -> Result<Mlp> {
+        let d = base.n_embd;
+        Ok(Mlp {
+            gate: self.linear("ffn_gate_shexp", d, ff)?,
+            up: self.linear("ffn_up_shexp", d, ff)?,
+            down: self.linear("ffn_down_shexp", ff, d)?,
+        })
+    }
 }

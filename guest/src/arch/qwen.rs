@@ -79,11 +79,7 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
             shared: match n_shared {
                 Some(n) => Some(Shared {
                     gate: block.linear("ffn_gate_inp_shexp", d, 1)?,
-                    mlp: Mlp {
-                        gate: block.linear("ffn_gate_shexp", d, n)?,
-                        up: block.linear("ffn_up_shexp", d, n)?,
-                        down: block.linear("ffn_down_shexp", n, d)?,
-                    },
+                    mlp: block.shared_mlp(&base, n)?,
                 }),
                 None => None,
             },

@@ -49,60 +49,64 @@ pub struct Regs {
     n_dry: Dim,
 }
 
-/// What the samplers of candidates are told.
-#[derive(Clone, Debug)]
-struct Settings {
-    /// Those that can have an effect, in order.
-    chain: Vec<Step>,
-    temp: f32,
-    top_k: u32,
-    top_p: f32,
-    min_p: f32,
-    typical_p: f32,
-    top_n_sigma: f32,
-    xtc_probability: f32,
-    xtc_threshold: f32,
-    dynatemp_range: f32,
-    dynatemp_exponent: f32,
-    mirostat: mirostat::Settings,
+/// What the samplers of candidates are told; the parameters of these names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Temperature; 0: the most probable token, always.
+    pub temp: f32,
+    /// Keep so many candidates; 0: all.
+    pub top_k: u32,
+    /// Keep the most probable candidates up to this sum of probabilities; 1: all.
+    pub top_p: f32,
+    /// Keep candidates at least this probable relative to the best; 0: all.
+    pub min_p: f32,
+    /// Keep the most typical candidates up to this sum of probabilities; 1: all.
+    pub typical_p: f32,
+    /// Keep candidates within so many standard deviations of the best logit; 0 or below: all.
+    pub top_n_sigma: f32,
+    /// How often XTC removes the top choices, and from which probability on they are such.
+    pub xtc_probability: f32,
+    /// See `xtc_probability`.
+    pub xtc_threshold: f32,
+    /// The temperature varies by so much with the entropy; 0: off.
+    pub dynatemp_range: f32,
+    /// The curve it follows.
+    pub dynatemp_exponent: f32,
+    /// Mirostat, instead of the samplers that remove candidates.
+    pub mirostat: mirostat::Settings,
+    /// The samplers, in their order.
+    pub samplers: Vec<Step>,
 }
 
 impl Settings {
-    fn new(p: &Params) -> Self {
-        let mirostat = p.mirostat.version > 0;
-        let acts = |step: &Step| match step {
+    /// Whether a sampler of candidates can have an effect.
+    fn acts(&self, step: Step) -> bool {
+        match step {
             Step::Penalties | Step::Dry => false,
             Step::Temperature => true,
             // Mirostat stands in for everything that removes candidates.
-            _ if mirostat => false,
-            Step::TopNSigma => p.top_n_sigma > 0.0,
-            Step::TopK => p.top_k > 0,
-            Step::Typical => p.typical_p < 1.0,
-            Step::TopP => p.top_p < 1.0,
-            Step::MinP => p.min_p > 0.0,
-            Step::Xtc => p.xtc_probability > 0.0,
-        };
-        Self {
-            chain: p.samplers.iter().copied().filter(acts).collect(),
-            temp: p.temp,
-            top_k: p.top_k,
-            top_p: p.top_p,
-            min_p: p.min_p,
-            typical_p: p.typical_p,
-            top_n_sigma: p.top_n_sigma,
-            xtc_probability: p.xtc_probability,
-            xtc_threshold: p.xtc_threshold,
-            dynatemp_range: p.dynatemp_range,
-            dynatemp_exponent: p.dynatemp_exponent,
-            mirostat: p.mirostat,
+            _ if self.mirostat.version > 0 => false,
+            Step::TopNSigma => self.top_n_sigma > 0.0,
+            Step::TopK => self.top_k > 0,
+            Step::Typical => self.typical_p < 1.0,
+            Step::TopP => self.top_p < 1.0,
+            Step::MinP => self.min_p > 0.0,
+            Step::Xtc => self.xtc_probability > 0.0,
         }
+    }
+
+    /// Without the samplers that have no effect on candidates.
+    fn acting(&self) -> Self {
+        let mut acting = self.clone();
+        acting.samplers.retain(|step| self.acts(*step));
+        acting
     }
 
     /// How many candidates are needed: as many as the chain's first sampler leaves, if that is top-k, else all.
     /// A plain temperature before it changes neither their order nor what it keeps.
     fn candidates(&self, n_vocab: u32) -> u32 {
         let plain = self.dynatemp_range <= 0.0;
-        let mut first = self.chain.iter();
+        let mut first = self.samplers.iter();
         match first.find(|s| !plain || **s != Step::Temperature) {
             Some(Step::TopK) => self.top_k.min(n_vocab),
             _ => n_vocab,
@@ -111,7 +115,7 @@ impl Settings {
 
     /// Runs the chain.
     fn apply(&self, c: &mut Candidates<'_>, rng: &mut Rng) -> Result<()> {
-        for step in &self.chain {
+        for step in &self.samplers {
             match step {
                 Step::TopNSigma => top_n_sigma::apply(c, self.top_n_sigma)?,
                 Step::TopK => c.keep(self.top_k),
@@ -168,7 +172,7 @@ impl Sampler {
                 top_k: 0,
                 full: 0.0,
             },
-            settings: Settings::new(&Params::default()),
+            settings: Params::default().sampling,
         }
     }
 
@@ -179,14 +183,14 @@ impl Sampler {
             self.seed = p.seed;
             self.rng = Rng::new(u64::from(p.seed));
         }
-        if first || self.settings.mirostat != p.mirostat {
-            self.mirostat.reset(&p.mirostat);
+        if first || self.settings.mirostat != p.sampling.mirostat {
+            self.mirostat.reset(&p.sampling.mirostat);
         }
-        self.settings = Settings::new(p);
+        self.settings = p.sampling.acting();
         let bias = self.bias.configure(&p.logit_bias)?;
         let penalties = self.penalties.configure(p, ctx)?;
         let off = crate::params::Dry::default();
-        let named = p.samplers.contains(&Step::Dry);
+        let named = p.sampling.samplers.contains(&Step::Dry);
         let settings = if named { &p.dry } else { &off };
         let dry = self
             .dry
@@ -198,10 +202,11 @@ impl Sampler {
             top_k: 0,
             full: 0.0,
         };
-        if p.temp > 0.0 {
+        let temp = p.sampling.temp;
+        if temp > 0.0 {
             key.top_k = self.settings.candidates(self.n_vocab);
             if key.top_k == self.n_vocab {
-                key.full = 1.0 / p.temp;
+                key.full = 1.0 / temp;
             }
             self.top_k.reserve(key.top_k)?;
         }

@@ -37,7 +37,7 @@ impl Penalties {
             .unwrap_or(ctx)
             .min(ctx)
             .min(MAX_WINDOW) as usize;
-        let named = p.samplers.contains(&Step::Penalties);
+        let named = p.sampling.samplers.contains(&Step::Penalties);
         self.active = named && factors != [1.0, 0.0, 0.0] && window > 0;
         self.window = window;
         self.recount();

@@ -41,6 +41,14 @@ unsafe fn nearest(v: __m256) -> __m256i {
     }
 }
 
+/// An operation on both registers of one, two or three.
+macro_rules! each {
+    ($f:ident, $($x:expr),+) => {
+        // SAFETY: within `enter`.
+        unsafe { Self($f($($x.0),+), $f($($x.1),+)) }
+    };
+}
+
 impl Lanes for Two {
     const EIGHT: bool = false;
 
@@ -112,33 +120,23 @@ impl Lanes for Two {
 
     #[inline(always)]
     unsafe fn add(self, b: Self) -> Self {
-        // SAFETY: within `enter`.
-        unsafe { Self(_mm256_add_ps(self.0, b.0), _mm256_add_ps(self.1, b.1)) }
+        each!(_mm256_add_ps, self, b)
     }
     #[inline(always)]
     unsafe fn sub(self, b: Self) -> Self {
-        // SAFETY: within `enter`.
-        unsafe { Self(_mm256_sub_ps(self.0, b.0), _mm256_sub_ps(self.1, b.1)) }
+        each!(_mm256_sub_ps, self, b)
     }
     #[inline(always)]
     unsafe fn mul(self, b: Self) -> Self {
-        // SAFETY: within `enter`.
-        unsafe { Self(_mm256_mul_ps(self.0, b.0), _mm256_mul_ps(self.1, b.1)) }
+        each!(_mm256_mul_ps, self, b)
     }
     #[inline(always)]
     unsafe fn div(self, b: Self) -> Self {
-        // SAFETY: within `enter`.
-        unsafe { Self(_mm256_div_ps(self.0, b.0), _mm256_div_ps(self.1, b.1)) }
+        each!(_mm256_div_ps, self, b)
     }
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
-        // SAFETY: within `enter`.
-        unsafe {
-            Self(
-                _mm256_fmadd_ps(self.0, b.0, c.0),
-                _mm256_fmadd_ps(self.1, b.1, c.1),
-            )
-        }
+        each!(_mm256_fmadd_ps, self, b, c)
     }
     #[inline(always)]
     unsafe fn abs(self) -> Self {
@@ -164,13 +162,13 @@ impl Lanes for Two {
     }
     #[inline(always)]
     unsafe fn larger(self, b: Self) -> Self {
-        // SAFETY: within `enter`. The second operand where one is a NaN.
-        unsafe { Self(_mm256_max_ps(self.0, b.0), _mm256_max_ps(self.1, b.1)) }
+        // The second operand where one is a NaN.
+        each!(_mm256_max_ps, self, b)
     }
     #[inline(always)]
     unsafe fn smaller(self, b: Self) -> Self {
-        // SAFETY: within `enter`. The second operand where one is a NaN.
-        unsafe { Self(_mm256_min_ps(b.0, self.0), _mm256_min_ps(b.1, self.1)) }
+        // The second operand where one is a NaN: here the first.
+        each!(_mm256_min_ps, b, self)
     }
     #[inline(always)]
     unsafe fn only(self, lanes: u16, other: Self) -> Self {

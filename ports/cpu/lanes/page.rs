@@ -51,61 +51,40 @@ pub trait Store {
     );
 }
 
-/// Floats.
-pub struct F32;
-impl Store for F32 {
+/// Floats, or halves.
+pub struct Floats<const HALF: bool>;
+pub type F32 = Floats<false>;
+pub type F16 = Floats<true>;
+
+impl<const HALF: bool> Floats<HALF> {
+    /// Sixteen numbers from number `at` on.
     #[inline(always)]
-    unsafe fn scales<L: Lanes, const N: usize>(_: *const u8, _: usize, _: usize) -> [L; N] {
-        // SAFETY: the caller's promise.
-        [unsafe { L::splat(0.0) }; N]
-    }
-    #[inline(always)]
-    unsafe fn keys<L: Lanes, const N: usize>(
-        keys: *const u8,
-        d: usize,
-        v: usize,
-        s: &[L; N],
-    ) -> [L; N] {
-        let mut out = *s;
-        for (n, out) in out.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *out = unsafe { L::load(keys.cast::<f32>().add(d * PAGE + 16 * (v + n))) };
-        }
-        out
-    }
-    #[inline(always)]
-    unsafe fn values<L: Lanes, const N: usize>(
-        values: *const u8,
-        dv: usize,
-        j: usize,
-        v: usize,
-        part: usize,
-    ) -> [L; N] {
+    unsafe fn load<L: Lanes>(from: *const u8, at: usize) -> L {
         // SAFETY: the caller's promise.
         unsafe {
-            let p = values.cast::<f32>().add(j * dv + 16 * v);
-            let mut out = [L::splat(0.0); N];
-            for (n, out) in out.iter_mut().enumerate() {
-                *out = if N > 1 || part == 16 {
-                    L::load(p.add(16 * n))
-                } else {
-                    L::load_part(p, part)
-                };
+            if HALF {
+                L::load_halves(from.cast::<u16>().add(at))
+            } else {
+                L::load(from.cast::<f32>().add(at))
             }
-            out
         }
     }
-    unsafe fn widen<L: Lanes>(
-        _: (*const u8, *const u8),
-        _: (usize, usize),
-        _: (*mut f32, *mut f32),
-    ) {
+
+    /// The first `n` of them.
+    #[inline(always)]
+    unsafe fn load_part<L: Lanes>(from: *const u8, at: usize, n: usize) -> L {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if HALF {
+                L::load_halves_part(from.cast::<u16>().add(at), n)
+            } else {
+                L::load_part(from.cast::<f32>().add(at), n)
+            }
+        }
     }
 }
 
-/// Halves.
-pub struct F16;
-impl Store for F16 {
+impl<const HALF: bool> Store for Floats<HALF> {
     #[inline(always)]
     unsafe fn scales<L: Lanes, const N: usize>(_: *const u8, _: usize, _: usize) -> [L; N] {
         // SAFETY: the caller's promise.
@@ -121,7 +100,7 @@ impl Store for F16 {
         let mut out = *s;
         for (n, out) in out.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            *out = unsafe { L::load_halves(keys.cast::<u16>().add(d * PAGE + 16 * (v + n))) };
+            *out = unsafe { Self::load(keys, d * PAGE + 16 * (v + n)) };
         }
         out
     }
@@ -133,15 +112,15 @@ impl Store for F16 {
         v: usize,
         part: usize,
     ) -> [L; N] {
+        let at = j * dv + 16 * v;
         // SAFETY: the caller's promise.
         unsafe {
-            let p = values.cast::<u16>().add(j * dv + 16 * v);
             let mut out = [L::splat(0.0); N];
             for (n, out) in out.iter_mut().enumerate() {
                 *out = if N > 1 || part == 16 {
-                    L::load_halves(p.add(16 * n))
+                    Self::load(values, at + 16 * n)
                 } else {
-                    L::load_halves_part(p, part)
+                    Self::load_part(values, at, part)
                 };
             }
             out
@@ -153,10 +132,14 @@ impl Store for F16 {
         dims: (usize, usize),
         to: (*mut f32, *mut f32),
     ) {
+        // Floats are as wide as they get.
+        if !HALF {
+            return;
+        }
         for (from, d, to) in [(page.0, dims.0, to.0), (page.1, dims.1, to.1)] {
             for i in (0..d * PAGE).step_by(16) {
                 // SAFETY: the caller's promise; both have `64 d` elements.
-                unsafe { L::load_halves(from.cast::<u16>().add(i)).store(to.add(i)) };
+                unsafe { Self::load::<L>(from, i).store(to.add(i)) };
             }
         }
     }

@@ -149,20 +149,7 @@ impl Bpe {
             at += len;
         }
         merger.run(self)?;
-        for s in merger.symbols() {
-            if s.id != NONE {
-                super::push(out, s.id)?;
-                continue;
-            }
-            let start = s.start as usize;
-            for &byte in marked.get(start..start + s.len as usize).unwrap_or(&[]) {
-                let id = self.bytes.get(usize::from(byte)).copied().unwrap_or(NONE);
-                if id != NONE {
-                    super::push(out, id)?;
-                }
-            }
-        }
-        Ok(())
+        merger.emit(marked, &self.bytes, None, &mut false, out)
     }
 
     /// Whether tokens are written with U+2581 for spaces instead of in GPT-2's alphabet.

@@ -105,6 +105,40 @@ impl Merger {
         self.symbols.iter().filter(|s| s.len != 0)
     }
 
+    /// Appends the ids of what is left. A part of `text` that is no token becomes those of its bytes, of which `bytes` has one
+    /// for each or [`NONE`], and a run of bytes without one becomes one unknown token, if there is such a thing. `after_unknown`
+    /// says that `out` ends with it, from call to call.
+    pub(super) fn emit(
+        &self,
+        text: &[u8],
+        bytes: &[u32],
+        unknown: Option<u32>,
+        after_unknown: &mut bool,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        for s in self.symbols() {
+            if s.id != NONE {
+                super::push(out, s.id)?;
+                *after_unknown = false;
+                continue;
+            }
+            let start = s.start as usize;
+            for &byte in text.get(start..start + s.len as usize).unwrap_or(&[]) {
+                let id = bytes.get(usize::from(byte)).copied().unwrap_or(NONE);
+                if id != NONE {
+                    super::push(out, id)?;
+                    *after_unknown = false;
+                } else if let Some(unknown) = unknown
+                    && !*after_unknown
+                {
+                    super::push(out, unknown)?;
+                    *after_unknown = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn scan(&mut self, pairs: &impl Pairs) -> Result<()> {
         let symbols = &mut self.symbols;
         let joins = &mut self.joins;

@@ -132,27 +132,7 @@ impl Spm {
             at += len;
         }
         merger.run(&pieces)?;
-        for s in merger.symbols() {
-            if s.id != NONE {
-                super::push(out, s.id)?;
-                *after_unknown = false;
-                continue;
-            }
-            let start = s.start as usize;
-            for &byte in word.get(start..start + s.len as usize).unwrap_or(&[]) {
-                let id = self.bytes.get(usize::from(byte)).copied().unwrap_or(NONE);
-                if id != NONE {
-                    super::push(out, id)?;
-                    *after_unknown = false;
-                } else if let Some(unknown) = self.unknown
-                    && !*after_unknown
-                {
-                    super::push(out, unknown)?;
-                    *after_unknown = true;
-                }
-            }
-        }
-        Ok(())
+        merger.emit(word, &self.bytes, self.unknown, after_unknown, out)
     }
 }
 
