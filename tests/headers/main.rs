@@ -134,7 +134,8 @@ fn generate(root: &Path, header: &Header) -> Result<String> {
          {sections}{inits_title}{macro_}{inits}\n\
          #ifdef __cplusplus\n}}\n#endif\n\n#endif /* {guard} */\n",
         includes = header.includes,
-        inits_title = heading("Initialisers: `NAME x = NAME_INIT;`, all zero but the size and the version."),
+        inits_title =
+            heading("Initialisers: `NAME x = NAME_INIT;`, all zero but the size and the version."),
         macro_ = text::INIT_MACRO,
     ))
 }
