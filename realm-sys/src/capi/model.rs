@@ -45,7 +45,7 @@ pub type realm_progress_fn =
 pub struct realm_bytes {
     /// The first byte. Any alignment; 64 lets every backend use weights in place.
     pub data: *const c_void,
-    /// Their number.
+    /// How many there are.
     pub bytes: usize,
 }
 
@@ -94,7 +94,7 @@ pub struct realm_model_source {
     /// The bytes of a GGUF file, or of all files of a split one in order. The array itself is not
     /// needed after the call; the bytes are **valid until** `release` has been called for them.
     pub parts: *const realm_bytes,
-    /// How many parts there are, at least 1.
+    /// How many parts there are, 1 to 65535.
     pub part_count: usize,
     /// The id to register the model under. 0: derived from the SHA-256 of all bytes, which reads
     /// them all; with an id nothing but the metadata is read.
@@ -104,9 +104,9 @@ pub struct realm_model_source {
     /// (optional) Called exactly once for each part when the library is finished with it, also if
     /// the registration fails. NULL: the bytes live as long as the process, or their owner knows.
     pub release: realm_release_fn,
-    /// (optional) Bounds for the parser.
+    /// (optional) Bounds for the parser, not needed after the call. NULL: the defaults.
     pub limits: *const realm_model_limits,
-    /// (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`.
+    /// (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. NULL: nobody is told.
     pub progress: realm_progress_fn,
 }
 

@@ -73,9 +73,10 @@ pub struct realm_session_options {
     pub next: *const c_void,
     /// First argument of `log` and `progress`.
     pub ctx: *mut c_void,
-    /// The guest; it may be unloaded afterwards. NULL: the one that comes with the library.
+    /// The guest; it may be unloaded afterwards. NULL: the one that comes with the library, `UNSUPPORTED` in a build without.
     pub guest: *const realm_guest,
-    /// The name of a backend. NULL: the preferred one: that added last, else `"cpu"`, else `"reference"`.
+    /// The name of a backend, NUL-terminated; not needed afterwards. NULL: the preferred one: that added last, else `"cpu"`,
+    /// else `"reference"`.
     pub backend: *const c_char,
     /// The guest's parameters, copied: `temp`, `top_k`, `seed`, `n_predict`, `ctx`, … (`guest/README.md`).
     pub params: *const realm_param,

@@ -176,11 +176,12 @@ pub struct realm_wasm_options {
     pub next: *const c_void,
     /// Reserved; NULL.
     pub ctx: *mut c_void,
-    /// Host functions; more than the module imports are fine.
+    /// Host functions; more than the module imports are fine. The array is not needed after the call.
     pub imports: *const realm_wasm_import,
     /// How many there are.
     pub import_count: usize,
-    /// Instances whose exports may be imported; all linked with each other already. Asked after `imports`.
+    /// Instances whose exports may be imported; all linked with each other already. Asked after `imports`. The array is not
+    /// needed after the call.
     pub peers: *const realm_wasm_peer,
     /// How many there are.
     pub peer_count: usize,
