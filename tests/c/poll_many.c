@@ -111,7 +111,7 @@ static int same(const turn *a, const turn *b) {
 
 /* One call for the sessions whose turn is running; returns how many those are. */
 static size_t poll_once(realm_session *const *sessions, turn *turns, size_t count, uint64_t budget_us) {
-    realm_session *running[SESSIONS];
+    realm_session *running[SESSIONS] = {NULL};
     realm_event events[SESSIONS];
     realm_error errors[SESSIONS], error = {0, ""};
     size_t place[SESSIONS], n = 0;
