@@ -228,7 +228,7 @@ void realm_store_destroy(realm_store *store);
 typedef struct realm_bytes {
     /* The first byte. Any alignment; 64 lets every backend use weights in place. */
     const void *data;
-    /* Their number. */
+    /* How many there are. */
     size_t bytes;
 } realm_bytes;
 
@@ -295,7 +295,7 @@ typedef struct realm_model_source {
      * needed after the call; the bytes are valid until `release` has been called for them.
      */
     const realm_bytes *parts;
-    /* How many parts there are, at least 1. */
+    /* How many parts there are, 1 to 65535. */
     size_t part_count;
     /* The id to register the model under. 0: derived from the SHA-256 of all bytes, which reads
      * them all; with an id nothing but the metadata is read.
@@ -307,9 +307,9 @@ typedef struct realm_model_source {
      * the registration fails. NULL: the bytes live as long as the process, or their owner knows.
      */
     realm_release_fn release;
-    /* (optional) Bounds for the parser. */
+    /* (optional) Bounds for the parser, not needed after the call. NULL: the defaults. */
     const realm_model_limits *limits;
-    /* (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. */
+    /* (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. NULL: nobody is told. */
     realm_progress_fn progress;
 } realm_model_source;
 
@@ -879,9 +879,12 @@ typedef struct realm_session_options {
     const void *next;
     /* First argument of `log` and `progress`. */
     void *ctx;
-    /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library. */
+    /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library, `UNSUPPORTED` in a build without.
+     */
     const realm_guest *guest;
-    /* The name of a backend. NULL: the preferred one: that added last, else `"cpu"`, else `"reference"`. */
+    /* The name of a backend, NUL-terminated; not needed afterwards. NULL: the preferred one: that added last, else `"cpu"`,
+     * else `"reference"`.
+     */
     const char *backend;
     /* The guest's parameters, copied: `temp`, `top_k`, `seed`, `n_predict`, `ctx`, … (`guest/README.md`). */
     const realm_param *params;
@@ -1521,11 +1524,13 @@ typedef struct realm_wasm_options {
     const void *next;
     /* Reserved; NULL. */
     void *ctx;
-    /* Host functions; more than the module imports are fine. */
+    /* Host functions; more than the module imports are fine. The array is not needed after the call. */
     const realm_wasm_import *imports;
     /* How many there are. */
     size_t import_count;
-    /* Instances whose exports may be imported; all linked with each other already. Asked after `imports`. */
+    /* Instances whose exports may be imported; all linked with each other already. Asked after `imports`. The array is not
+     * needed after the call.
+     */
     const realm_wasm_peer *peers;
     /* How many there are. */
     size_t peer_count;
