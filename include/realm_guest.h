@@ -46,12 +46,12 @@ extern "C" {
 #define REALM_GUEST_ABI ((REALM_GUEST_ABI_MAJOR << 16) | REALM_GUEST_ABI_MINOR)
 
 #if defined(__wasm__)
-/* Declares an import from the module realm. Other compilers than those for WebAssembly see a function that is elsewhere. */
+/* Declares an import from the module realm; for other compilers than those for WebAssembly a function of elsewhere. */
 #define REALM_GUEST_IMPORT(name) __attribute__((import_module("realm"), import_name(#name))) extern
 /* Exports what is defined after it. */
 #define REALM_GUEST_EXPORT(name) __attribute__((export_name(#name), visibility("default")))
 #else
-/* Declares an import from the module realm. Other compilers than those for WebAssembly see a function that is elsewhere. */
+/* Declares an import from the module realm; for other compilers than those for WebAssembly a function of elsewhere. */
 #define REALM_GUEST_IMPORT(name) extern
 /* Exports what is defined after it. */
 #define REALM_GUEST_EXPORT(name)
@@ -90,7 +90,7 @@ enum {
 
 /* What realm_guest_event returns, unless it is a negative status. After OPEN and REWIND only 0 will do. */
 enum {
-    REALM_GUEST_CONTINUE = 0,   /* The submitted step runs; if none was, the turn ends as with REALM_GUEST_END_STOP. */
+    REALM_GUEST_CONTINUE = 0,   /* The submitted step runs; without one a running turn ends as with REALM_GUEST_END_STOP. */
     REALM_GUEST_END_EOS = 1,    /* The turn has ended: the model ended its answer. No step was submitted. */
     REALM_GUEST_END_STOP = 2,   /* The turn has ended: a stop string came up. No step was submitted. */
     REALM_GUEST_END_LENGTH = 3, /* The turn has ended: as many tokens as were asked for. No step was submitted. */
