@@ -447,7 +447,9 @@ int main(int argc, char **argv) {
     check_options();
     prompt p = read_prompt();
     /* A reader that goes away is an error to report, not a signal to die of. */
+#ifdef SIGPIPE
     (void)signal(SIGPIPE, SIG_IGN);
+#endif
 
     const double start = tool_now_ms();
     if (model_path != NULL) {

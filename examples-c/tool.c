@@ -14,7 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#define PSAPI_VERSION 2 /* in kernel32 */
+#include <windows.h>
+
+#include <psapi.h>
+#else
 #include <sys/resource.h>
+#endif
 #include <unistd.h>
 
 static const char *tool_name = "realm";
@@ -450,6 +457,12 @@ double tool_now_ms(void) {
     return (double)platform->clock_ns(platform->ctx) / 1e6;
 }
 
+#ifdef _WIN32
+uint64_t tool_peak_rss_bytes(void) {
+    PROCESS_MEMORY_COUNTERS counters;
+    return GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof counters) ? counters.PeakWorkingSetSize : 0;
+}
+#else
 uint64_t tool_peak_rss_bytes(void) {
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) != 0) {
@@ -461,6 +474,7 @@ uint64_t tool_peak_rss_bytes(void) {
     return (uint64_t)usage.ru_maxrss * 1024u;
 #endif
 }
+#endif
 
 int tool_bar_visible(void) { return isatty(STDERR_FILENO); }
 

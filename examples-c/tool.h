@@ -15,7 +15,11 @@
 
 #if defined(__GNUC__)
 #define TOOL_ENDS __attribute__((noreturn))
+#ifdef __MINGW_PRINTF_FORMAT /* which of its two printfs */
+#define TOOL_PRINTF __attribute__((format(__MINGW_PRINTF_FORMAT, 1, 2)))
+#else
 #define TOOL_PRINTF __attribute__((format(printf, 1, 2)))
+#endif
 #else
 #define TOOL_ENDS
 #define TOOL_PRINTF

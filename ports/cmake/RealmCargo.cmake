@@ -10,20 +10,34 @@ set(realm_root ${CMAKE_CURRENT_LIST_DIR}/../..)
 cmake_path(NORMAL_PATH realm_root)
 # The workspace's own target directory by default: cargo builds made by hand are reused.
 set(REALM_CARGO_TARGET_DIR ${realm_root}target CACHE PATH "cargo's target directory")
-if(REALM_CARGO_PROFILE STREQUAL "dev")
-  set(realm_out ${REALM_CARGO_TARGET_DIR}/debug)
-else()
-  set(realm_out ${REALM_CARGO_TARGET_DIR}/${REALM_CARGO_PROFILE})
+# Rust's name of the system to build for; its own by default, and found for the usual cross compilations.
+set(realm_target "")
+if(CMAKE_CROSSCOMPILING AND MINGW)
+  set(realm_target ${CMAKE_SYSTEM_PROCESSOR}-pc-windows-gnu)
+elseif(CMAKE_CROSSCOMPILING AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  set(realm_target ${CMAKE_SYSTEM_PROCESSOR}-unknown-linux-gnu)
 endif()
+set(REALM_CARGO_TARGET "${realm_target}" CACHE STRING "cargo's --target; empty: the building machine")
+set(realm_out ${REALM_CARGO_TARGET_DIR}/${REALM_CARGO_TARGET}/${REALM_CARGO_PROFILE})
+if(REALM_CARGO_PROFILE STREQUAL "dev")
+  set(realm_out ${REALM_CARGO_TARGET_DIR}/${REALM_CARGO_TARGET}/debug)
+endif()
+cmake_path(NORMAL_PATH realm_out)
 
 set(realm_static ${realm_out}/${CMAKE_STATIC_LIBRARY_PREFIX}realm${CMAKE_STATIC_LIBRARY_SUFFIX})
 set(realm_shared ${realm_out}/${CMAKE_SHARED_LIBRARY_PREFIX}realm${CMAKE_SHARED_LIBRARY_SUFFIX})
+if(MINGW) # which CMake would give a "lib" in front
+  set(realm_shared ${realm_out}/realm.dll)
+  set(realm_import ${realm_out}/librealm.dll.a)
+endif()
 
 # What the loader looks for, as set in realm-sys/artifact/build.rs, and the file's name when installed.
 if(APPLE)
   set(realm_shared_name librealm.${PROJECT_VERSION_MAJOR}.dylib)
   set(realm_shared_file librealm.${PROJECT_VERSION}.dylib)
   set(realm_soname @rpath/${realm_shared_name})
+elseif(MINGW)
+  set(realm_shared_file realm.dll)
 else()
   set(realm_shared_name librealm.so.${PROJECT_VERSION_MAJOR})
   set(realm_shared_file librealm.so.${PROJECT_VERSION})
@@ -34,10 +48,11 @@ endif()
 add_custom_target(realm_cargo ALL
   COMMAND ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${REALM_CARGO_TARGET_DIR}
           ${REALM_CARGO} build --package realm --profile ${REALM_CARGO_PROFILE} --locked
+          "$<$<BOOL:${REALM_CARGO_TARGET}>:--target=${REALM_CARGO_TARGET}>"
   WORKING_DIRECTORY ${realm_root}
-  BYPRODUCTS ${realm_static} ${realm_shared}
+  BYPRODUCTS ${realm_static} ${realm_shared} ${realm_import}
   COMMENT "cargo build --package realm"
-  USES_TERMINAL VERBATIM)
+  USES_TERMINAL VERBATIM COMMAND_EXPAND_LISTS)
 
 function(realm_imported name kind file)
   add_library(realm_${name} ${kind} IMPORTED GLOBAL)
@@ -51,11 +66,18 @@ endfunction()
 
 # What Rust's standard library needs; `cargo rustc -p realm -- --print native-static-libs` lists it.
 set(realm_static_needs Threads::Threads ${CMAKE_DL_LIBS} m)
+if(MINGW)
+  set(realm_static_needs kernel32 ntdll userenv ws2_32 dbghelp)
+endif()
 realm_imported(static STATIC ${realm_static})
 set_property(TARGET realm_static PROPERTY INTERFACE_LINK_LIBRARIES ${realm_static_needs})
 
 realm_imported(shared SHARED ${realm_shared})
-set_property(TARGET realm_shared PROPERTY IMPORTED_SONAME ${realm_soname})
+if(MINGW)
+  set_property(TARGET realm_shared PROPERTY IMPORTED_IMPLIB ${realm_import})
+else()
+  set_property(TARGET realm_shared PROPERTY IMPORTED_SONAME ${realm_soname})
+endif()
 
 # For who does not care which: CMake's own switch decides, as in ports/cmake/realm-config.cmake.in.
 if(BUILD_SHARED_LIBS)

@@ -21,28 +21,36 @@ set(realm_guest_dir ${CMAKE_INSTALL_DATADIR}/realm/guest)
 
 install(FILES ${realm_static} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT static)
 
-# librealm.so (for the linker) -> librealm.so.0 (for the loader) -> librealm.so.0.1.0 (the file)
-set(realm_linker_name ${CMAKE_SHARED_LIBRARY_PREFIX}realm${CMAKE_SHARED_LIBRARY_SUFFIX})
 file(MAKE_DIRECTORY ${realm_generated})
-file(CREATE_LINK ${realm_shared_file} ${realm_generated}/${realm_shared_name} SYMBOLIC)
-file(CREATE_LINK ${realm_shared_name} ${realm_generated}/${realm_linker_name} SYMBOLIC)
-install(PROGRAMS ${realm_shared} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT shared
-  RENAME ${realm_shared_file})
-install(FILES ${realm_generated}/${realm_shared_name} ${realm_generated}/${realm_linker_name}
-  DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT shared)
+if(MINGW)
+  # The library beside the programs, where Windows looks for it; what the linker reads beside the other one.
+  install(PROGRAMS ${realm_shared} DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT shared)
+  install(FILES ${realm_import} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT shared)
+  set(realm_shared_dir ${CMAKE_INSTALL_BINDIR})
+else()
+  # librealm.so (for the linker) -> librealm.so.0 (for the loader) -> librealm.so.0.1.0 (the file)
+  set(realm_linker_name ${CMAKE_SHARED_LIBRARY_PREFIX}realm${CMAKE_SHARED_LIBRARY_SUFFIX})
+  file(CREATE_LINK ${realm_shared_file} ${realm_generated}/${realm_shared_name} SYMBOLIC)
+  file(CREATE_LINK ${realm_shared_name} ${realm_generated}/${realm_linker_name} SYMBOLIC)
+  install(PROGRAMS ${realm_shared} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT shared
+    RENAME ${realm_shared_file})
+  install(FILES ${realm_generated}/${realm_shared_name} ${realm_generated}/${realm_linker_name}
+    DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT shared)
+  set(realm_shared_dir ${CMAKE_INSTALL_LIBDIR})
+endif()
 
 # With `cmake --install --strip`, and in the archive: without the debug information of Rust's standard library, which is
 # a third of it all. CMake strips only what it has built itself, the tools.
 if(CMAKE_STRIP)
   foreach(kind IN ITEMS static shared)
-    set(realm_stripped librealm${CMAKE_STATIC_LIBRARY_SUFFIX})
+    set(realm_stripped ${CMAKE_INSTALL_LIBDIR}/librealm${CMAKE_STATIC_LIBRARY_SUFFIX})
     if(kind STREQUAL "shared")
-      set(realm_stripped ${realm_shared_file})
+      set(realm_stripped ${realm_shared_dir}/${realm_shared_file})
     endif()
     install(CODE "
       if(CMAKE_INSTALL_DO_STRIP)
         execute_process(COMMAND \"${CMAKE_STRIP}\" -S
-          \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/${realm_stripped}\"
+          \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${realm_stripped}\"
           COMMAND_ERROR_IS_FATAL ANY)
       endif()" COMPONENT ${kind})
   endforeach()
@@ -58,7 +66,7 @@ set(realm_includedir ${CMAKE_INSTALL_INCLUDEDIR})
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/realm-config.cmake.in
   ${realm_generated}/realm-config.cmake
   INSTALL_DESTINATION ${realm_cmake_dir}
-  PATH_VARS realm_libdir realm_includedir realm_guest_dir)
+  PATH_VARS realm_libdir realm_shared_dir realm_includedir realm_guest_dir)
 # A greater minor version only adds, from 0.1 on.
 write_basic_package_version_file(${realm_generated}/realm-config-version.cmake
   COMPATIBILITY SameMajorVersion)
@@ -77,6 +85,10 @@ foreach(library IN LISTS CMAKE_DL_LIBS)
   string(APPEND realm_private_libs " -l${library}")
 endforeach()
 string(APPEND realm_private_libs " -lm")
+if(MINGW)
+  list(TRANSFORM realm_static_needs PREPEND "-l" OUTPUT_VARIABLE realm_private_libs)
+  list(JOIN realm_private_libs " " realm_private_libs)
+endif()
 configure_file(${CMAKE_CURRENT_LIST_DIR}/realm.pc.in ${realm_generated}/realm.pc @ONLY)
 install(FILES ${realm_generated}/realm.pc DESTINATION ${realm_pkgconfig_dir} COMPONENT devel)
 

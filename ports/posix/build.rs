@@ -16,6 +16,7 @@ const FUNCTIONS: [&str; 10] = [
 
 fn main() {
     println!("cargo:rerun-if-changed=posix.c");
+    println!("cargo:rerun-if-changed=windows.h");
     println!("cargo:rerun-if-changed=../../include");
     let mut build = cc::Build::new();
     for name in FUNCTIONS {
@@ -28,6 +29,8 @@ fn main() {
         .warnings(true)
         .extra_warnings(true)
         .compile("realm_posix");
-    // pthread_create lives in libpthread before glibc 2.34.
-    println!("cargo:rustc-link-lib=pthread");
+    // pthread_create lives in libpthread before glibc 2.34; Windows has threads of its own.
+    if std::env::var("CARGO_CFG_TARGET_FAMILY").as_deref() == Ok("unix") {
+        println!("cargo:rustc-link-lib=pthread");
+    }
 }

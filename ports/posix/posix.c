@@ -1,4 +1,4 @@
-/* posix.c - the hosted port (include/realm_posix.h), C99 and POSIX.1-2008.
+/* posix.c - the hosted port (include/realm_posix.h), C99 and POSIX.1-2008, or windows.h beside it.
  *
  * The pool is the only part with a story. A job is published by writing its fields and then
  * `open = 1`; whoever wants to work on it first counts itself into `active` and only then looks at
@@ -22,6 +22,14 @@
 
 #include "realm_posix.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#include "windows.h"
+#else
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -29,14 +37,11 @@
 #include <sched.h>
 #endif
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#endif
 
 #define MAX_THREADS 1024u
 
@@ -88,16 +93,28 @@ static void platform_free(void *ctx, void *p, size_t bytes, size_t align) {
     (void)ctx;
     (void)bytes;
     (void)align;
+#ifdef _WIN32
+    _aligned_free(p);
+#else
     free(p);
+#endif
 }
 
-static uint64_t platform_clock_ns(void *ctx) {
+#ifndef _WIN32
+static uint64_t monotonic_ns(void) {
     struct timespec t;
-    (void)ctx;
     if (clock_gettime(CLOCK_MONOTONIC, &t) != 0) {
         return 0;
     }
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static long processors_online(void) { return sysconf(_SC_NPROCESSORS_ONLN); }
+#endif
+
+static uint64_t platform_clock_ns(void *ctx) {
+    (void)ctx;
+    return monotonic_ns();
 }
 
 static void platform_log(void *ctx, int32_t level, const char *text, size_t bytes) {
@@ -253,30 +270,31 @@ static void pool_parallel_for(void *ctx, uint32_t count, realm_task_fn fn, void 
 
 static uint32_t pool_parallel_width(void *ctx) { return ((const realm_posix_pool *)ctx)->width; }
 
-static int start_thread(realm_posix_pool *pool, const pthread_attr_t *attributes) {
-    const int e = pthread_create(&pool->threads[pool->started], attributes, worker, pool);
-    if (e == 0) {
-        pool->started++;
-    }
-    return e;
-}
-
+#ifndef _WIN32
 /* New threads inherit the creator's signal mask: signals are for the program's own threads. */
-static int start_threads(realm_posix_pool *pool) {
+static int start_worker(pthread_t *out, size_t stack_bytes, void *arg) {
     sigset_t all, before;
     pthread_attr_t attributes;
     int e = pthread_attr_init(&attributes);
     if (e != 0) {
         return e;
     }
-    (void)pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
+    (void)pthread_attr_setstacksize(&attributes, stack_bytes);
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (e == 0 && pool->started + 1 < pool->width) {
-        e = start_thread(pool, &attributes);
-    }
+    e = pthread_create(out, &attributes, worker, arg);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     (void)pthread_attr_destroy(&attributes);
+    return e;
+}
+#endif
+
+static int start_threads(realm_posix_pool *pool) {
+    int e = 0;
+    while (e == 0 && pool->started + 1 < pool->width) {
+        e = start_worker(&pool->threads[pool->started], WORKER_STACK_BYTES, pool);
+        pool->started += e == 0;
+    }
     return e;
 }
 
@@ -296,7 +314,7 @@ realm_status realm_posix_pool_create(uint32_t thread_count, realm_posix_pool **o
         return fail(error, REALM_STATUS_NO_MEMORY, "no memory for a thread pool");
     }
     pool->width = thread_count;
-    pool->spin_turns = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN_TURNS : 0;
+    pool->spin_turns = processors_online() > 1 ? SPIN_TURNS : 0;
     pool->platform = posix_platform;
     pool->platform.ctx = pool;
     pool->platform.parallel_for = pool_parallel_for;
@@ -373,6 +391,7 @@ const realm_platform *realm_posix_pool_platform(realm_posix_pool *pool) {
 
 /* ---- files -------------------------------------------------------------------------------- */
 
+#ifndef _WIN32
 static realm_status map_open_file(int fd, const char *path, realm_posix_map *out,
                                   realm_error *error) {
     struct stat info;
@@ -409,17 +428,10 @@ static realm_status map_open_file(int fd, const char *path, realm_posix_map *out
     return REALM_STATUS_OK;
 }
 
-realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error) {
+static realm_status map_path(const char *path, realm_posix_map *out, realm_error *error) {
     realm_status status;
-    int fd;
-    if (path == NULL || out == NULL) {
-        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
-    }
-    if (path[0] == '\0') {
-        return fail(error, REALM_STATUS_NOT_FOUND, "the path of the file is empty");
-    }
     /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return fail(error, errno == ENOENT ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO,
                     "cannot open %s: %s", path, strerror(errno));
@@ -427,6 +439,19 @@ realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_
     status = map_open_file(fd, path, out, error);
     (void)close(fd);
     return status;
+}
+
+static void unmap(void *data, size_t bytes) { (void)munmap(data, bytes); }
+#endif
+
+realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error) {
+    if (path == NULL || out == NULL) {
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
+    }
+    if (path[0] == '\0') {
+        return fail(error, REALM_STATUS_NOT_FOUND, "the path of the file is empty");
+    }
+    return map_path(path, out, error);
 }
 
 #ifdef __linux__
@@ -598,6 +623,6 @@ void realm_posix_unmap(realm_posix_map *map) {
 void realm_posix_release(void *ctx, const void *data, size_t bytes) {
     (void)ctx;
     if (data != NULL && bytes > 0) {
-        (void)munmap((void *)(uintptr_t)data, bytes);
+        unmap((void *)(uintptr_t)data, bytes);
     }
 }

@@ -1,7 +1,7 @@
-/* realm_posix.h - the hosted port: what a POSIX system gives to Realm.
+/* realm_posix.h - the hosted port: what a POSIX system, or Windows, gives to Realm.
  *
  * The library's core knows nothing of operating systems; this port fills its platform table from
- * POSIX and adds two things that every hosted program wants: files mapped into memory, and a pool
+ * POSIX (or Win32) and adds two things that every hosted program wants: files mapped into memory, and a pool
  * of threads. Nothing here starts a thread unless realm_posix_pool_create is called.
  *
  * A program that brings its own allocator or job system does not need this header. What realm.h says
