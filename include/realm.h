@@ -13,10 +13,17 @@
  * exception is a model's bytes, which are borrowed until the model's last user is gone, and then
  * given back through the release callback (or are copied, with REALM_MODEL_COPY). Ownership never
  * depends on whether a call succeeds. Pointers that the library hands out say how long they are
- * valid. Outputs are written only on success, unless a function says otherwise.
+ * valid. Outputs are written only on success, unless a function says otherwise; a caller's array may
+ * have been overwritten after a failure.
  *
- * Where a function fills a caller's array, it may be called twice: with too small a capacity (0 and
- * NULL are allowed) it stores the needed size and returns REALM_STATUS_BUFFER_TOO_SMALL.
+ * Where a function fills a caller's array "in two calls", it may be called twice: with too small a
+ * capacity (0 and NULL are allowed) it stores the needed size and returns
+ * REALM_STATUS_BUFFER_TOO_SMALL.
+ *
+ * Arguments of these names mean the same everywhere, unless a function says otherwise. `session`,
+ * `runtime`, `instance`: the object that the call is for; not NULL. `store`: NULL is the process-wide
+ * store. `id`: a model registered there; `model_id`: one registered in the runtime's store. `error`: as
+ * in the chapter on errors. What is "(optional)" may be NULL.
  *
  *
  * Threads
@@ -34,7 +41,12 @@
  * Errors
  *
  * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
- * are never reused. The last argument of all but the simplest is a realm_error of the caller's. It
+ * are never reused. Functions list those that say something of the call, without the prefix:
+ * `NOT_FOUND` is REALM_STATUS_NOT_FOUND. Besides, any may return `INVALID_ARGUMENT` for a pointer that
+ * is NULL or misaligned, `UNSUPPORTED` for a struct of another major version or with a `next`,
+ * `NO_MEMORY` and `INTERNAL`.
+ *
+ * The last argument of all but the simplest is a realm_error of the caller's. It
  * may be NULL; on failure it gets the status and one line of text. Nothing is thread-local and
  * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
  * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,
@@ -82,14 +94,22 @@ extern "C" {
 /* Patch version of the library that this header belongs to. It changes no interface. */
 #define REALM_VERSION_PATCH 0
 
-/* The interface version of the library that is running, `major << 16 | minor`. Programs made for
- * the same major and a minor not above it work with it.
+/* The interface version of the library that is running. Programs made for the same major and a minor not above
+ * it work with it.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns `major << 16 | minor`. It does not fail.
  */
 uint32_t realm_abi_version(void);
 
 /* The release, such as `"0.1.0"`.
  *
  * Valid until the library is unloaded.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns a NUL-terminated text, never NULL.
  */
 const char *realm_version(void);
 
@@ -159,9 +179,15 @@ typedef struct realm_error {
     char message[252];
 } realm_error;
 
-/* The name of a status: `"REALM_STATUS_NO_MEMORY"`; `"REALM_STATUS_UNKNOWN"` for other numbers.
+/* The name of a status: `"REALM_STATUS_NO_MEMORY"`.
+ *
+ * `status`: any number.
  *
  * Valid until the library is unloaded.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns a NUL-terminated text, never NULL; `"REALM_STATUS_UNKNOWN"` for a number that is no status.
  */
 const char *realm_status_name(realm_status status);
 
@@ -176,14 +202,18 @@ typedef struct realm_store realm_store;
  *
  * `out` receives the store. Owns: the caller, until `realm_store_destroy`.
  *
- * Returns `INVALID_ARGUMENT` for a NULL.
+ * Threads: any, at any time.
+ *
+ * Returns `INVALID_ARGUMENT`, `NO_MEMORY`.
  */
 realm_status realm_store_create(realm_store **out, realm_error *error);
 
-/* Destroys a store; NULL is fine. Runtimes made with it keep its models alive until they are
- * destroyed, and sessions theirs.
+/* Destroys a store. Runtimes made with it keep its models alive until they are destroyed, and sessions theirs;
+ * the others are released in the call.
  *
- * Threads: no other thread may be using the handle.
+ * `store`: NULL is fine; nothing happens.
+ *
+ * Threads: any; no other thread may be using the handle.
  */
 void realm_store_destroy(realm_store *store);
 
@@ -198,16 +228,19 @@ void realm_store_destroy(realm_store *store);
 typedef struct realm_bytes {
     /* The first byte. Any alignment; 64 lets every backend use weights in place. */
     const void *data;
-    /* Their number. */
+    /* How many there are. */
     size_t bytes;
 } realm_bytes;
 
 /* Tells the application that the library is finished with a part of a model.
  *
- * `ctx` is that of the `realm_model_source`; `data` and `bytes` are the part's. May be called on
- * any thread that uses the library, from `realm_model_register`, `realm_model_remove`, and what closes
- * or destroys a session, runtime or store. Unlike other callbacks it may call the library back; it may
- * not unwind.
+ * `ctx`: that of the `realm_model_source`.
+ * `data`, `bytes`: the part, as it was given.
+ *
+ * It may call the library, unlike other callbacks. It may not unwind.
+ *
+ * Threads: called on any thread that uses the library, from `realm_model_register`, `realm_model_remove`, and
+ * what closes or destroys a session, runtime or store.
  */
 typedef void (*realm_release_fn)(void *ctx, const void *data, size_t bytes);
 
@@ -235,9 +268,16 @@ typedef struct realm_model_limits {
     uint64_t max_string_bytes;
 } realm_model_limits;
 
-/* Told how far a long call is: `done` of `total`, in bytes or tokens, as whoever takes it says. Called on the thread of
- * that call, every few milliseconds while bytes are hashed. It may not use the object that the call is for.
- * Returns 0 to go on; else the work is given up.
+/* Told how far a long call is; may end it.
+ *
+ * `ctx`: that of the options or of the call that it was given with.
+ * `done`, `total`: bytes or tokens, as whoever takes it says.
+ *
+ * It may not use the object that the call is for.
+ *
+ * Threads: called on the thread of that call, every few milliseconds while bytes are hashed.
+ *
+ * Returns 0 to go on, another number to give the work up.
  */
 typedef int32_t (*realm_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 
@@ -255,7 +295,7 @@ typedef struct realm_model_source {
      * needed after the call; the bytes are valid until `release` has been called for them.
      */
     const realm_bytes *parts;
-    /* How many parts there are, at least 1. */
+    /* How many parts there are, 1 to 65535. */
     size_t part_count;
     /* The id to register the model under. 0: derived from the SHA-256 of all bytes, which reads
      * them all; with an id nothing but the metadata is read.
@@ -267,9 +307,9 @@ typedef struct realm_model_source {
      * the registration fails. NULL: the bytes live as long as the process, or their owner knows.
      */
     realm_release_fn release;
-    /* (optional) Bounds for the parser. */
+    /* (optional) Bounds for the parser, not needed after the call. NULL: the defaults. */
     const realm_model_limits *limits;
-    /* (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. */
+    /* (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. NULL: nobody is told. */
     realm_progress_fn progress;
 } realm_model_source;
 
@@ -311,47 +351,52 @@ typedef struct realm_model_info {
 
 /* Registers a model: its bytes are borrowed, not copied, and shared by everything that opens it.
  *
- * Registering the same bytes under the same id again counts one registration more; the new parts
- * are then released at once.
+ * Registering the same bytes under the same id again counts one registration more; the new parts are then
+ * released at once.
  *
- * `store`: NULL is the process-wide store.
+ * `source`: the parts and what is wanted; the struct is not needed after the call.
  * `id` (optional) receives the id.
  *
- * Owns: each part goes to the library, whatever the result, and comes back by `release`
- * exactly once. (Only if `source` itself is NULL, too short or of another interface major, or `parts` is
- * NULL, is nothing called.)
+ * Owns: each part goes to the library, whatever the result, and comes back by `release` exactly once. (Only if
+ * `source` itself is NULL, too short or of another interface major, or `parts` is NULL, is nothing called.)
  *
- * Threads: any.
+ * Threads: any, at any time.
  *
- * Returns `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
- * names other bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * Returns `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id names other
+ * bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_register(realm_store *store,
                                   const realm_model_source *source,
                                   uint32_t *id,
                                   realm_error *error);
 
-/* Takes back one registration. With the last one the id is free at once; the bytes are released
- * when the last session that uses them is closed, or in this call.
+/* Takes back one registration. With the last one the id is free at once; the bytes are released when the last
+ * session that uses them is closed, or in this call.
  *
- * Threads: any.
+ * Threads: any, at any time.
  *
  * Returns `NOT_FOUND`.
  */
-realm_status realm_model_remove(realm_store *store, uint32_t id, realm_error *error);
+realm_status realm_model_remove(realm_store *store,
+                                uint32_t id,
+                                realm_error *error);
 
-/* Lists the ids of a store in ascending order. Two calls: with too little room `count` receives
- * the number there are, and nothing else is written.
+/* Lists the ids of a store in ascending order, in two calls.
  *
- * Threads: any; others may change the store in between.
+ * `ids`, `capacity`: where they go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit.
  *
- * Returns `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ * Threads: any, at any time; others may change the store between two calls.
+ *
+ * Returns `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`, `NO_MEMORY`.
  */
 realm_status realm_model_list(realm_store *store, uint32_t *ids, size_t capacity, size_t *count);
 
-/* Writes what is known of a model to `info`, whose `struct_size` and `abi_version` are set.
+/* Writes what is known of a model.
  *
- * Threads: any.
+ * `info`: receives it; its `struct_size` and `abi_version` are set by the caller.
+ *
+ * Threads: any, at any time.
  *
  * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
  */
@@ -360,10 +405,12 @@ realm_status realm_model_get_info(realm_store *store,
                                   realm_model_info *info,
                                   realm_error *error);
 
-/* Computes the SHA-256 of all of a model's bytes in order. The first call reads them all; later
- * ones, and `realm_model_get_info`, know it.
+/* Computes the SHA-256 of all of a model's bytes in order. The first call reads them all; later ones, and
+ * `realm_model_get_info`, know it.
  *
- * Threads: any.
+ * `sha256` receives 32 bytes.
+ *
+ * Threads: any, at any time.
  *
  * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
  */
@@ -374,10 +421,11 @@ realm_status realm_model_digest(realm_store *store,
 
 /* As `realm_model_digest`, with a way to see how far it is and to give up.
  *
- * `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if the digest
- * is known. What was hashed when it gives up is hashed again the next time.
+ * `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if
+ * the digest is known. What was hashed when it gives up is hashed again the next time.
+ * `sha256` receives 32 bytes.
  *
- * Threads: any. Two calls for the same model at a time both hash.
+ * Threads: any, at any time. Two calls for the same model at a time both hash.
  *
  * Returns `CANCELLED` if `progress` says so, `NOT_FOUND`, `INVALID_ARGUMENT`.
  */
@@ -392,13 +440,18 @@ realm_status realm_model_digest_watched(realm_store *store,
  * Metadata of a model: keys and typed values.
  * ============================================================================================ */
 
-/* The key and type of metadata entry `index`, in the order of the file. Two calls: `bytes` always
- * receives the key's length, without the terminating zero that is added where there is room.
+/* The key and type of a metadata entry, in two calls.
  *
- * `type` (optional) receives the GGUF value type: 0 u8, 1 i8, 2 u16, 3 i16, 4 u32, 5 i32, 6 f32,
+ * `index`: from 0, in the order of the file, below `realm_model_info.kv_count`.
+ * `key`, `capacity`: where the key goes, and for how many bytes there is room.
+ * `bytes` receives the key's length, also if it does not fit; without the terminating zero that is added where
+ * there is room.
+ * `type` (optional) receives, with the key, the GGUF value type: 0 u8, 1 i8, 2 u16, 3 i16, 4 u32, 5 i32, 6 f32,
  * 7 bool, 8 string, 9 array, 10 u64, 11 i64, 12 f64.
  *
- * Returns `NOT_FOUND` past the last, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ * Threads: any, at any time.
+ *
+ * Returns `NOT_FOUND` for the model or past the last entry, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_meta_key(realm_store *store,
                                   uint32_t id,
@@ -409,15 +462,19 @@ realm_status realm_model_meta_key(realm_store *store,
                                   uint32_t *type,
                                   realm_error *error);
 
-/* A string, or a string of an array. Two calls: `bytes` always receives its length, without the
- * terminating zero that is added where there is room. May hold any bytes, zeros included.
+/* A string, or a string of an array, in two calls. It may hold any bytes, zeros included.
  *
  * `key`, `key_bytes`: the key and its length; no terminating zero is needed.
- * `index`: -1 for an entry that is no array, else the element, from 0. An element takes time in
- * proportion to its index.
+ * `index`: -1 for an entry that is no array, else the element, from 0. An element takes time in proportion to its
+ * index.
+ * `text`, `capacity`: where the string goes, and for how many bytes there is room.
+ * `bytes` receives its length, also if it does not fit; without the terminating zero that is added where there is
+ * room.
  *
- * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no string,
- * `BUFFER_TOO_SMALL`.
+ * Threads: any, at any time.
+ *
+ * Returns `NOT_FOUND` for the model, the key or the index, `INVALID_ARGUMENT` for what is no string, for an index
+ * into what is no array and for none into what is one, `BUFFER_TOO_SMALL`.
  */
 realm_status realm_model_meta_string(realm_store *store,
                                      uint32_t id,
@@ -429,11 +486,14 @@ realm_status realm_model_meta_string(realm_store *store,
                                      size_t *bytes,
                                      realm_error *error);
 
-/* An integer of any type, a float without a fraction, or a boolean (0 or 1). `key`, `key_bytes` and
- * `index` are as for `realm_model_meta_string`.
+/* An integer of any type, a float without a fraction, or a boolean (0 or 1).
  *
- * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no integer or does
- * not fit.
+ * `key`, `key_bytes`, `index`: as for `realm_model_meta_string`.
+ * `value` receives the number.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns `NOT_FOUND` for the model, the key or the index, `INVALID_ARGUMENT` for what is no integer or does not fit.
  */
 realm_status realm_model_meta_int(realm_store *store,
                                   uint32_t id,
@@ -443,10 +503,14 @@ realm_status realm_model_meta_int(realm_store *store,
                                   int64_t *value,
                                   realm_error *error);
 
-/* A float of either type, or an integer that a double holds exactly. `key`, `key_bytes` and `index` are
- * as for `realm_model_meta_string`.
+/* A float of either type, or an integer that a double holds exactly.
  *
- * Returns `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no number.
+ * `key`, `key_bytes`, `index`: as for `realm_model_meta_string`.
+ * `value` receives the number.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns `NOT_FOUND` for the model, the key or the index, `INVALID_ARGUMENT` for what is no such number.
  */
 realm_status realm_model_meta_float(realm_store *store,
                                     uint32_t id,
@@ -458,7 +522,12 @@ realm_status realm_model_meta_float(realm_store *store,
 
 /* The number of elements of an array.
  *
- * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for what is no array.
+ * `key`, `key_bytes`: the key and its length; no terminating zero is needed.
+ * `count` receives the number.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns `NOT_FOUND` for the model or the key, `INVALID_ARGUMENT` for what is no array.
  */
 realm_status realm_model_meta_count(realm_store *store,
                                     uint32_t id,
@@ -491,9 +560,14 @@ typedef struct realm_tensor_info {
     char type_name[16];
 } realm_tensor_info;
 
-/* Finds a tensor by name. `tensor` receives its index, which counts from 0 through all parts.
+/* Finds a tensor by name.
  *
- * Returns `NOT_FOUND`, `INVALID_ARGUMENT`.
+ * `name`, `name_bytes`: the name in UTF-8 and its length; no terminating zero is needed.
+ * `tensor` receives its index, which counts from 0 through all parts.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns `NOT_FOUND` for the model or the name, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_tensor_find(realm_store *store,
                                      uint32_t id,
@@ -502,7 +576,12 @@ realm_status realm_model_tensor_find(realm_store *store,
                                      uint32_t *tensor,
                                      realm_error *error);
 
-/* Writes what is known of tensor `tensor` to `info`, whose `struct_size` and `abi_version` are set.
+/* Writes what is known of a tensor.
+ *
+ * `tensor`: its index, below `realm_model_info.tensor_count`.
+ * `info`: receives it; its `struct_size` and `abi_version` are set by the caller.
+ *
+ * Threads: any, at any time.
  *
  * Returns `NOT_FOUND` for the model or past the last tensor, `INVALID_ARGUMENT`.
  */
@@ -512,13 +591,17 @@ realm_status realm_model_tensor_info(realm_store *store,
                                      realm_tensor_info *info,
                                      realm_error *error);
 
-/* Dequantizes rows of a tensor to floats; a row has `ne[0]` of them.
+/* Dequantizes rows of a tensor to floats, in two calls. A row has `ne[0]` of them.
  *
+ * `tensor`: its index, below `realm_model_info.tensor_count`.
  * `row_first`, `row_count`: which rows, of `ne[1]·ne[2]·ne[3]`. A count of 0: all from the first on.
- * Two calls: `count` always receives how many floats that is.
+ * `values`, `capacity`: where the floats go, and for how many there is room.
+ * `count` receives how many floats that is, also if they do not fit.
  *
- * Returns `NOT_FOUND`, `INVALID_ARGUMENT` for rows past the end, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for
- * a type that cannot be dequantized.
+ * Threads: any, at any time.
+ *
+ * Returns `NOT_FOUND` for the model or the tensor, `INVALID_ARGUMENT` for rows past the end, `BUFFER_TOO_SMALL`,
+ * `UNSUPPORTED` for a type that cannot be dequantized, `LIMIT` for more floats than can be addressed.
  */
 realm_status realm_model_tensor_read(realm_store *store,
                                      uint32_t id,
@@ -543,13 +626,18 @@ realm_status realm_model_tensor_read(realm_store *store,
 /* Control tokens appear as they are written in the vocabulary; without, they yield nothing. */
 #define REALM_DETOKENIZE_SPECIAL 1
 
-/* Turns text into token ids. Two calls: `count` always receives how many there are.
+/* Turns text into token ids, in two calls.
  *
  * `text`, `text_bytes`: any bytes; those that are not UTF-8 become the tokens of single bytes.
- * `flags`: `REALM_TOKENIZE_...`.
+ * `flags`: `REALM_TOKENIZE_...`, or 0.
+ * `tokens`, `capacity`: where the ids go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit.
  *
- * Returns `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know,
- * `FORMAT` for a broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * Threads: any, at any time. The first call for a model builds tables, for some tens of milliseconds and megabytes
+ * with a large vocabulary; all that use the model share them.
+ *
+ * Returns `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know, `FORMAT` for a
+ * broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_tokenize(realm_store *store,
                                   uint32_t id,
@@ -561,13 +649,18 @@ realm_status realm_model_tokenize(realm_store *store,
                                   size_t *count,
                                   realm_error *error);
 
-/* Turns token ids into text, always valid UTF-8. Two calls: `bytes` always receives the length,
- * without the terminating zero that is added where there is room.
+/* Turns token ids into text, always valid UTF-8, in two calls.
  *
+ * `tokens`, `count`: the ids, and how many there are.
  * `flags`: `REALM_DETOKENIZE_SPECIAL`, or 0.
+ * `text`, `capacity`: where the text goes, and for how many bytes there is room.
+ * `bytes` receives its length, also if it does not fit; without the terminating zero that is added where there is
+ * room.
  *
- * Returns `NOT_FOUND` for the model or an id that is none, `BUFFER_TOO_SMALL`, `UNSUPPORTED`, `FORMAT`,
- * `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * Threads: any, at any time; the first call for a model as with `realm_model_tokenize`.
+ *
+ * Returns `NOT_FOUND` for the model or an id that is none, `BUFFER_TOO_SMALL`, `UNSUPPORTED`, `FORMAT`, `NO_MEMORY`,
+ * `INVALID_ARGUMENT`.
  */
 realm_status realm_model_detokenize(realm_store *store,
                                     uint32_t id,
@@ -591,18 +684,21 @@ typedef struct realm_guest realm_guest;
  * `wasm`, `bytes`: the module, at most 4 MiB; not needed afterwards.
  * `out` receives the guest. Owns: the caller, until `realm_guest_unload`.
  *
- * Threads: any. Takes some milliseconds per 100 KB.
+ * Threads: any, at any time. Takes some milliseconds per 100 KB.
  *
- * Returns `FORMAT` for what is no module or cannot be a guest (the message names an unknown
- * import or missing export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * Returns `FORMAT` for what is no module or cannot be a guest (the message names an unknown import or missing
+ * export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_guest_load(const void *wasm,
                               size_t bytes,
                               realm_guest **out,
                               realm_error *error);
 
-/* Gives a guest back; NULL is fine. Sessions opened with it go on; its memory is freed with the
- * last of them.
+/* Gives a guest back. Sessions opened with it go on; its memory is freed with the last of them.
+ *
+ * `guest`: NULL is fine; nothing happens.
+ *
+ * Threads: any; no other thread may be using the handle.
  */
 void realm_guest_unload(realm_guest *guest);
 
@@ -639,38 +735,46 @@ typedef struct realm_runtime_options {
  * `options`: NULL for the defaults.
  * `out` receives the runtime. Owns: the caller, until `realm_runtime_destroy`.
  *
+ * Threads: any, at any time.
+ *
  * Returns `INVALID_ARGUMENT`, `UNSUPPORTED` for another interface major, `NO_MEMORY`.
  */
 realm_status realm_runtime_create(const realm_runtime_options *options,
                                   realm_runtime **out,
                                   realm_error *error);
 
-/* Destroys a runtime; NULL is fine. Sessions keep what they need and may be closed later. What the
- * platform and the backends point to must live until the last of them is closed.
+/* Destroys a runtime. Sessions keep what they need and may be closed later. What the platform and the backends
+ * point to must live until the last of them is closed.
+ *
+ * `runtime`: NULL is fine; nothing happens.
+ *
+ * Threads: any; no other thread may be using the handle.
  */
 void realm_runtime_destroy(realm_runtime *runtime);
 
-/* Adds a backend. The table is copied; its `ctx` must outlive the runtime and its sessions. Of
- * several the one added last is preferred by sessions that name none.
+/* Adds a backend. Of several the one added last is preferred by sessions that name none.
  *
- * Threads: not while another thread uses the runtime.
+ * `backend`: the table, which is copied; its `ctx` must outlive the runtime and its sessions.
  *
- * Returns `INVALID_ARGUMENT` for a table that lacks what it needs, `UNSUPPORTED` for another
- * interface major.
+ * Threads: any, but not while another uses the runtime.
+ *
+ * Returns `INVALID_ARGUMENT` for a table that lacks what it needs or has the name of one that is there,
+ * `UNSUPPORTED` for another interface major.
  */
 realm_status realm_runtime_add_backend(realm_runtime *runtime,
                                        const realm_backend *backend,
                                        realm_error *error);
 
-/* Adds one kernel of the host's own, for one operation on one weight type: used instead of the
- * backend's by sessions that are opened later.
+/* Adds one kernel of the host's own, for one operation on one weight type: used instead of the backend's by
+ * sessions that are opened later. Of several for the same the one added last is used.
  *
- * `op`: the operation's code in `guest/ABI.md`. `type`: the ggml type of its first source.
- * `ctx`: the first argument of `kernel`; must outlive the runtime and its sessions.
+ * `op`: the operation's code in `guest/ABI.md`.
+ * `type`: the ggml type of its first source, `UINT32_MAX` for any. For a type that never comes up it is never called.
+ * `kernel`, `ctx`: the function and its first argument, which must outlive the runtime and its sessions.
  *
- * Threads: not while another thread uses the runtime.
+ * Threads: any, but not while another uses the runtime.
  *
- * Returns `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation or type.
+ * Returns `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation.
  */
 realm_status realm_runtime_add_kernel(realm_runtime *runtime,
                                       uint32_t op,
@@ -679,12 +783,26 @@ realm_status realm_runtime_add_kernel(realm_runtime *runtime,
                                       void *ctx,
                                       realm_error *error);
 
-/* The number of backends; at least 1. 0 for NULL. */
+/* The number of backends.
+ *
+ * `runtime`: NULL is fine.
+ *
+ * Threads: any, but not while another adds to the runtime.
+ *
+ * Returns at least 1; 0 for NULL.
+ */
 size_t realm_runtime_backend_count(const realm_runtime *runtime);
 
-/* The name of a backend, the preferred first, `"cpu"` and `"reference"` last; NULL past the last.
+/* The name of a backend, the preferred first, `"cpu"` and `"reference"` last.
+ *
+ * `runtime`: NULL is fine.
+ * `index`: from 0, below `realm_runtime_backend_count`.
  *
  * Valid until the runtime is destroyed.
+ *
+ * Threads: any, but not while another adds to the runtime.
+ *
+ * Returns a NUL-terminated text; NULL past the last, and for a NULL.
  */
 const char *realm_runtime_backend_name(const realm_runtime *runtime, size_t index);
 
@@ -739,9 +857,15 @@ typedef struct realm_param {
     const char *value;
 } realm_param;
 
-/* Takes a line of a guest's log: `level` is 0 error, 1 warning, 2 info, 3 debug; `text` is `bytes` of
- * UTF-8, not terminated, valid until the function returns. Called on the thread that opens or polls the
- * session, which it may not use.
+/* Takes a line of a guest's log.
+ *
+ * `ctx`: that of the `realm_session_options`.
+ * `level`: 0 error, 1 warning, 2 information, 3 for debugging.
+ * `text`, `bytes`: UTF-8, not terminated, valid until the function returns.
+ *
+ * It may not use the session.
+ *
+ * Threads: called on the thread that calls the library for the session, or `realm_plan`.
  */
 typedef void (*realm_log_fn)(void *ctx, int32_t level, const char *text, size_t bytes);
 
@@ -755,9 +879,12 @@ typedef struct realm_session_options {
     const void *next;
     /* First argument of `log` and `progress`. */
     void *ctx;
-    /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library. */
+    /* The guest; it may be unloaded afterwards. NULL: the one that comes with the library, `UNSUPPORTED` in a build without.
+     */
     const realm_guest *guest;
-    /* The name of a backend. NULL: the preferred one: that added last, else `"cpu"`, else `"reference"`. */
+    /* The name of a backend, NUL-terminated; not needed afterwards. NULL: the preferred one: that added last, else `"cpu"`,
+     * else `"reference"`.
+     */
     const char *backend;
     /* The guest's parameters, copied: `temp`, `top_k`, `seed`, `n_predict`, `ctx`, … (`guest/README.md`). */
     const realm_param *params;
@@ -888,28 +1015,39 @@ typedef struct realm_memory_plan {
     uint32_t reserved;
 } realm_memory_plan;
 
-/* Takes the next `bytes` bytes of a saved session. Called on the thread that saves; may not use the session.
+/* Takes the next bytes of a saved session. It may not use the session.
+ *
+ * `ctx`: that of `realm_session_save_to`.
+ * `data`, `bytes`: the bytes, valid until the function returns.
+ *
+ * Threads: called on the thread that saves.
+ *
  * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
  */
 typedef int32_t (*realm_write_fn)(void *ctx, const void *data, size_t bytes);
 
-/* Fills `data` with exactly the next `bytes` bytes of a saved session. Called on the thread that loads.
- * Returns 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where
- * there are no more, for instance.
+/* Gives the next bytes of a saved session.
+ *
+ * `ctx`: that of `realm_session_load_from`.
+ * `data`, `bytes`: to be filled with exactly so many bytes.
+ *
+ * Threads: called on the thread that loads.
+ *
+ * Returns 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where there
+ * are no more, for instance.
  */
 typedef int32_t (*realm_read_fn)(void *ctx, void *data, size_t bytes);
 
-/* Opens a session with a model of the runtime's store. The guest reads the model's metadata and
- * records its programs in the call.
+/* Opens a session with a model of the runtime's store. The guest reads the model's metadata and records its
+ * programs in the call.
  *
  * `options`: NULL for the defaults.
  * `out` receives the session. Owns: the caller, until `realm_session_close`.
  *
- * Threads: any; the session may then be used by any one thread at a time.
+ * Threads: any, at any time; the session may then be used by any one thread at a time.
  *
- * Returns `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this
- * build does not know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the
- * guest says.
+ * Returns `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this build does not
+ * know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the guest says.
  */
 realm_status realm_session_open(realm_runtime *runtime,
                                 uint32_t model_id,
@@ -917,18 +1055,23 @@ realm_status realm_session_open(realm_runtime *runtime,
                                 realm_session **out,
                                 realm_error *error);
 
-/* Closes a session at any point; NULL is fine. KV and buffers are zeroed and freed.
+/* Closes a session at any point. KV and buffers are zeroed and freed.
  *
- * Threads: no other thread may be using it, nor cancel it.
+ * `session`: NULL is fine; nothing happens.
+ *
+ * Threads: any; no other thread may be using it, nor cancel it.
  */
 void realm_session_close(realm_session *session);
 
 /* Sets a parameter of the guest, which reads it when the next turn begins.
  *
- * `value`: NULL takes the parameter away.
+ * `key`: NUL-terminated UTF-8 of 1 to 64 bytes.
+ * `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
  *
- * Returns `INVALID_ARGUMENT`, `LIMIT`, `NO_MEMORY`, and the first failure of a session that has
- * failed. Whether the guest knows the parameter shows when the turn begins.
+ * Threads: one at a time for a session.
+ *
+ * Returns `INVALID_ARGUMENT`, `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, and the first
+ * failure of a session that has failed. Whether the guest knows the parameter shows when the turn begins.
  */
 realm_status realm_session_set_param(realm_session *session,
                                      const char *key,
@@ -938,10 +1081,12 @@ realm_status realm_session_set_param(realm_session *session,
 /* Begins a turn; `realm_session_poll` runs it. What earlier turns put into the KV cache stays.
  *
  * `kind`: `REALM_INPUT_...`.
- * `data`, `bytes`: the input, copied. Text must be UTF-8.
+ * `data`, `bytes`: the input, copied; below 2 GiB. Text must be UTF-8.
  *
- * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `LIMIT` for 2 GiB, `NO_MEMORY`, and the
- * first failure of a session that has failed.
+ * Threads: one at a time for a session.
+ *
+ * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `LIMIT` for 2 GiB, `NO_MEMORY`, and the first failure
+ * of a session that has failed.
  */
 realm_status realm_session_prompt(realm_session *session,
                                   uint32_t kind,
@@ -951,40 +1096,46 @@ realm_status realm_session_prompt(realm_session *session,
 
 /* Runs the turn on, and returns with the next event.
  *
- * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always
- * done. 0, or a platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not
- * let it come out as 0.
- * `event`: its `struct_size` and `abi_version` are set.
+ * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done. 0, or a
+ * platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not let it come
+ * out as 0.
+ * `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
  *
- * After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV
- * cache would grow too large, say) leaves the session usable: its next turn begins after the last
- * step that succeeded. After `GUEST` and `INTERNAL` every call returns the same error, and all that is left is to
- * close it.
+ * After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too
+ * large, say) leaves the session usable: its next turn begins after the last step that succeeded. After `GUEST` and
+ * `INTERNAL` every call returns the same error, and all that is left is to close it.
  *
- * Threads: one at a time. The backend and the platform are called from this thread.
+ * Threads: one at a time for a session. The backend and the platform are called from this thread.
  *
- * Returns `STATE` if no turn is running, `LIMIT`, `NO_MEMORY`, `BACKEND`, `GUEST`, `INVALID_ARGUMENT`, and
- * what else the guest says.
+ * Returns `STATE` if no turn is running, `LIMIT`, `NO_MEMORY`, `BACKEND`, `GUEST`, `INVALID_ARGUMENT`, and what else
+ * the guest says.
  */
 realm_status realm_session_poll(realm_session *session,
                                 uint64_t budget_us,
                                 realm_event *event,
                                 realm_error *error);
 
-/* Asks for the running turn to end; NULL is fine. A poll in progress notices within milliseconds,
- * at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE
- * and `REALM_DONE_CANCELLED`, after events that were there already. Without a running turn nothing
- * happens.
+/* Asks for the running turn to end. A poll in progress notices within milliseconds, at the next slice of work (of
+ * several sessions: see `realm_poll_many`); the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events that
+ * were there already. Without a running turn nothing happens.
  *
- * Threads: any, at any time before `realm_session_close`.
+ * `session`: NULL is fine; nothing happens.
+ *
+ * Threads: any, and a signal handler, at any time before `realm_session_close`.
  */
 void realm_session_cancel(realm_session *session);
 
-/* Copies the raw logits of the last evaluated position, one float per token of the vocabulary; zeros
- * before the first. Two calls: `count` always receives how many there are.
+/* Copies the raw logits of the last evaluated position, one float per token of the vocabulary, in two calls. Zeros
+ * before the first.
  *
- * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
- * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ * `values`, `capacity`: where they go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after AGAIN) and after a
+ * rewind until a step has run, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`, and the first failure of a session that has
+ * failed.
  */
 realm_status realm_session_logits(realm_session *session,
                                   float *values,
@@ -992,12 +1143,15 @@ realm_status realm_session_logits(realm_session *session,
                                   size_t *count,
                                   realm_error *error);
 
-/* Copies the embedding of the last turn's input, of a model that makes embeddings instead of text: such a turn ends
- * with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first. Two calls: `count`
- * always receives how many elements there are.
+/* Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
+ * turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
  *
- * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
- * AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+ * `values`, `capacity`: where its elements go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns what `realm_session_logits` does.
  */
 realm_status realm_session_embedding(realm_session *session,
                                      float *values,
@@ -1005,9 +1159,13 @@ realm_status realm_session_embedding(realm_session *session,
                                      size_t *count,
                                      realm_error *error);
 
-/* Writes what the session has cost so far to `stats`, whose `struct_size` and `abi_version` are set.
+/* Writes what the session has cost so far.
  *
- * Returns `INVALID_ARGUMENT`.
+ * `stats`: receives it; its `struct_size` and `abi_version` are set by the caller.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `INVALID_ARGUMENT`. A session that has failed has statistics too.
  */
 realm_status realm_session_get_stats(const realm_session *session,
                                      realm_session_stats *stats);
@@ -1067,9 +1225,13 @@ realm_status realm_plan(realm_runtime *runtime,
                         realm_memory_plan *plan,
                         realm_error *error);
 
-/* Writes how many tokens are in the session's context to `position`: what `realm_session_rewind` takes. While a turn is
- * running, those of the step under way are counted. A token that was shown last and that the next turn begins with (as
- * after `REALM_DONE_LENGTH`) is not.
+/* Says how many tokens are in the session's context: what `realm_session_rewind` takes. While a turn is running, those of
+ * the step under way are counted. A token that was shown last and that the next turn begins with (as after
+ * `REALM_DONE_LENGTH`) is not.
+ *
+ * `position` receives the number.
+ *
+ * Threads: one at a time for a session.
  *
  * Returns `INVALID_ARGUMENT`, and the first failure of a session that has failed.
  */
@@ -1086,6 +1248,8 @@ realm_status realm_session_position(realm_session *session,
  *
  * The guest is told in the call. Until a step has run again there are no logits.
  *
+ * Threads: one at a time for a session.
+ *
  * Returns `STATE` while a turn is running, `INVALID_ARGUMENT`, `UNSUPPORTED` if the guest is older than guest ABI 0.2,
  * and what else the guest says; the context is as it was then. `GUEST` if the guest fails.
  */
@@ -1096,13 +1260,13 @@ realm_status realm_session_rewind(realm_session *session,
 /* Opens a second session that goes on from where this one is, between turns: several answers to one question, several
  * characters after one introduction. From here on neither can notice the other.
  *
- * The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own; the
- * guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both sessions'
- * statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
+ * The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own;
+ * the guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both
+ * sessions' statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
  *
  * `out` receives the session. Owns: the caller, until `realm_session_close`; in any order.
  *
- * Threads: the two may then be used by two threads.
+ * Threads: one at a time for a session; the two may then be used by two threads.
  *
  * Returns `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of its own or has mutable
  * globals that are no numbers, `LIMIT`, `NO_MEMORY`, `BACKEND`.
@@ -1111,19 +1275,24 @@ realm_status realm_session_fork(realm_session *session,
                                 realm_session **out,
                                 realm_error *error);
 
-/* Writes the session's state to the caller's buffer, between turns. In the midst of one a session cannot be saved: poll until
- * DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in the context what had
- * entered it. Two calls: `bytes` always receives the size.
+/* Writes the session's state to the caller's buffer, between turns, in two calls. In the midst of one a session cannot be
+ * saved: poll until DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in
+ * the context what had entered it.
  *
  * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
- * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left
- * out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position may
- * still be in it, as keys and values that nothing reads.
+ * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is
+ * left out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position
+ * may still be in it, as keys and values that nothing reads.
  *
  * The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
  *
- * Returns `BUFFER_TOO_SMALL`, `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of
- * its own or has mutable globals that are no numbers, `BACKEND`, `INVALID_ARGUMENT`.
+ * `data`, `capacity`: where the state goes, and for how many bytes there is room.
+ * `bytes` receives its size, also if it does not fit.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `BUFFER_TOO_SMALL`, `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of its
+ * own or has mutable globals that are no numbers, `BACKEND`, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_session_save(realm_session *session,
                                 void *data,
@@ -1135,7 +1304,9 @@ realm_status realm_session_save(realm_session *session,
  *
  * `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
  *
- * Returns what `write` returns if that is negative, and what `realm_session_save` returns.
+ * Threads: one at a time for a session.
+ *
+ * Returns what `write` returns if that is a status, and what `realm_session_save` returns.
  */
 realm_status realm_session_save_to(realm_session *session,
                                    realm_write_fn write,
@@ -1144,13 +1315,15 @@ realm_status realm_session_save_to(realm_session *session,
 
 /* Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
  *
- * Runtime, model and options are as for `realm_session_open`, with the guest that the state was saved with. Parameters in the
- * options replace those of the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
- * the state asks for. The model may have another id than then. Statistics begin anew.
- *
+ * `options`: as for `realm_session_open`, with the guest that the state was saved with. Parameters in them replace those of
+ * the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what the state asks for.
  * `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
  * session that can do no more than any other.
  * `out` receives the session. Owns: the caller, until `realm_session_close`.
+ *
+ * The model may have another id than when it was saved. Statistics begin anew.
+ *
+ * Threads: any, at any time; the session may then be used by any one thread at a time.
  *
  * Returns `FORMAT` for what is no state, is cut short or damaged; `INVALID_ARGUMENT` for the state of another model or guest;
  * `UNSUPPORTED` for one of another version of the format or another page layout; and what `realm_session_open` returns.
@@ -1163,12 +1336,16 @@ realm_status realm_session_load(realm_runtime *runtime,
                                 realm_session **out,
                                 realm_error *error);
 
-/* As `realm_session_load`, from a callback. What comes behind the state is not asked for. Damage is found at the end, unless it
- * shows before, and may then be called something else than `FORMAT`.
+/* As `realm_session_load`, from a callback. What comes behind the state is not asked for. Damage is found at the end, unless
+ * it shows before, and may then be called something else than `FORMAT`.
  *
+ * `options`: as for `realm_session_load`.
  * `read`, `ctx`: gives the bytes, in order; `ctx` is its first argument.
+ * `out` receives the session. Owns: the caller, until `realm_session_close`.
  *
- * Returns what `read` returns if that is negative, and what `realm_session_load` returns.
+ * Threads: any, at any time; the session may then be used by any one thread at a time.
+ *
+ * Returns what `read` returns if that is a status, and what `realm_session_load` returns.
  */
 realm_status realm_session_load_from(realm_runtime *runtime,
                                      uint32_t model_id,
@@ -1182,19 +1359,23 @@ realm_status realm_session_load_from(realm_runtime *runtime,
  * The CPU port: which instructions it uses.
  * ============================================================================================ */
 
-/* The level of instructions that the backend `"cpu"` uses in programs prepared from now on: `"scalar"`, `"avx2"`,
- * `"avxvnni"`, `"avx512"`, `"neon"`, `"neon-dotprod"` or `"neon-i8mm"`. NULL in a library built without it.
+/* The level of instructions that the backend `"cpu"` uses in programs prepared from now on.
  *
- * Valid until the library is unloaded. Threads: any.
+ * Valid until the library is unloaded.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512"`, `"neon"`, `"neon-dotprod"` or `"neon-i8mm"`, NUL-terminated; NULL
+ * in a library without the CPU port.
  */
 const char *realm_cpu_isa(void);
 
-/* Makes the whole process use another level, for tests and measurements: results do not change, only speed does.
- * Sessions that are open keep what they have until their guest records its next program.
+/* Makes the whole process use another level, for tests and measurements: results do not change, only speed does. Sessions
+ * that are open keep what they have until their guest records its next program.
  *
- * `name`: a level, `name_bytes` long; 0 bytes: the best of this machine again.
+ * `name`, `name_bytes`: a level that `realm_cpu_isa` knows, without a terminating zero; 0 bytes: the best of this machine.
  *
- * Threads: any.
+ * Threads: any, at any time.
  *
  * Returns `NOT_FOUND` for a name that is not a level, `UNSUPPORTED` where the machine does not have it and, for every
  * name, in a library without the CPU port, `INVALID_ARGUMENT` for NULL with a length or what is not UTF-8.
@@ -1286,18 +1467,19 @@ typedef struct realm_wasm_value {
 
 /* A function of the application's that a module imports.
  *
- * `ctx` is that of the `realm_wasm_import`. `args` and `results` are as long as the signature says;
- * `results` holds zeros of the right types, of which only `of` is to be written. Both, and `caller`, are valid
- * until the function returns.
- *
- * `caller` stands for the instance that calls. It, or the instance itself, may be given to the functions for
- * memory and fuel, and the instance also to those for globals. What finds or calls functions, or creates an
+ * `ctx`: that of the `realm_wasm_import`.
+ * `caller`: stands for the instance that calls, until the function returns. It, or the instance itself, may be given to the
+ * functions for memory and fuel, and the instance also to those for globals. What finds or calls functions, or creates an
  * instance that is linked with this one, returns `STATE`. Instances that are not linked with it may be used freely.
+ * `args`: as many values as the signature has parameters; valid until the function returns.
+ * `results`: as many as it has results; zeros of the right types, of which only `of` is to be written.
  *
- * Returns 0, or another number to end the call: a `REALM_STATUS_` is what `realm_wasm_call` then returns;
- * for any other number it returns `GUEST` with the number in its message. It may not unwind or `longjmp`.
+ * It may not unwind or `longjmp`.
  *
- * Called on the thread that calls the module.
+ * Threads: called on the thread that calls the module.
+ *
+ * Returns 0, or another number to end the call: a `REALM_STATUS_` is what `realm_wasm_call` then returns; for any other
+ * number it returns `GUEST` with the number in its message.
  */
 typedef int32_t (*realm_wasm_host_fn)(void *ctx,
                                       realm_wasm_instance *caller,
@@ -1342,11 +1524,13 @@ typedef struct realm_wasm_options {
     const void *next;
     /* Reserved; NULL. */
     void *ctx;
-    /* Host functions; more than the module imports are fine. */
+    /* Host functions; more than the module imports are fine. The array is not needed after the call. */
     const realm_wasm_import *imports;
     /* How many there are. */
     size_t import_count;
-    /* Instances whose exports may be imported; all linked with each other already. Asked after `imports`. */
+    /* Instances whose exports may be imported; all linked with each other already. Asked after `imports`. The array is not
+     * needed after the call.
+     */
     const realm_wasm_peer *peers;
     /* How many there are. */
     size_t peer_count;
@@ -1364,7 +1548,7 @@ typedef struct realm_wasm_options {
  * `options`: NULL is the default.
  * `out` receives the module. Owns: the caller, until `realm_wasm_module_unload`.
  *
- * Threads: any. Takes some milliseconds per 100 KB.
+ * Threads: any, at any time. Takes some milliseconds per 100 KB.
  *
  * Returns `FORMAT` for what is malformed, invalid, or uses what this build or `REALM_WASM_ONLY_1_1` leaves out;
  * `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
@@ -1375,16 +1559,21 @@ realm_status realm_wasm_module_load(const void *wasm,
                                     realm_wasm_module **out,
                                     realm_error *error);
 
-/* Gives a module back; NULL is fine. Its instances go on. */
+/* Gives a module back. Its instances go on.
+ *
+ * `module`: NULL is fine; nothing happens.
+ *
+ * Threads: any; no other thread may be using the handle.
+ */
 void realm_wasm_module_unload(realm_wasm_module *module);
 
 /* Makes an instance of a module: looks up its imports, writes its segments, runs its start function.
  *
+ * `module`: what is instantiated; the handle may be unloaded afterwards.
  * `options`: NULL is the default, for a module that imports nothing.
  * `out` receives the instance. Owns: the caller, until `realm_wasm_instance_destroy`.
  *
- * Threads: a module may be used from several threads at a time; instances that are linked with each other (and
- * this call with their peers) by one thread at a time.
+ * Threads: any, several at a time also for one module; with peers one at a time for all that are linked with them.
  *
  * Returns `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
  * is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
@@ -1395,8 +1584,11 @@ realm_status realm_wasm_instance_create(const realm_wasm_module *module,
                                         realm_wasm_instance **out,
                                         realm_error *error);
 
-/* Destroys an instance; NULL is fine, and the `caller` of a host function is left as it is. Memory is
- * freed with the last of the instances that are linked with each other.
+/* Destroys an instance. Memory is freed with the last of the instances that are linked with each other.
+ *
+ * `instance`: NULL is fine; so is the `caller` of a host function, which is left as it is.
+ *
+ * Threads: one at a time for instances that are linked with each other.
  */
 void realm_wasm_instance_destroy(realm_wasm_instance *instance);
 
@@ -1404,6 +1596,8 @@ void realm_wasm_instance_destroy(realm_wasm_instance *instance);
  *
  * `name`, `name_bytes`: its name in UTF-8, not terminated.
  * `function` receives its number, which is the same in all instances of a module.
+ *
+ * Threads: one at a time for instances that are linked with each other.
  *
  * Returns `NOT_FOUND`; `UNSUPPORTED` if it takes or returns references or vectors; `STATE` from a host
  * function; `INVALID_ARGUMENT`.
@@ -1414,8 +1608,13 @@ realm_status realm_wasm_find(const realm_wasm_instance *instance,
                              uint32_t *function,
                              realm_error *error);
 
-/* The signature of an exported function, as in `realm_wasm_import`. Two calls: with too little room `bytes`
- * receives the size, and nothing else is written. A terminating zero is added where there is room, and not counted.
+/* The signature of an exported function, as in `realm_wasm_import`, in two calls.
+ *
+ * `function`: what `realm_wasm_find` gave.
+ * `dst`, `capacity`: where the text goes, and for how many bytes there is room.
+ * `bytes` receives its length, also if it does not fit; without the terminating zero that is added where there is room.
+ *
+ * Threads: one at a time for instances that are linked with each other.
  *
  * Returns `BUFFER_TOO_SMALL`, `NOT_FOUND`, `INVALID_ARGUMENT`; `STATE` from a host function.
  */
@@ -1431,6 +1630,8 @@ realm_status realm_wasm_signature(const realm_wasm_instance *instance,
  * `function`: what `realm_wasm_find` gave.
  * `args`, `arg_count`: as many as it has parameters, of their types.
  * `results`, `result_count`: receives as many as it has, with their types. It may be the array of `args`.
+ *
+ * Threads: one at a time for instances that are linked with each other. Host functions are called on this thread.
  *
  * Returns `GUEST` for a trap: the message says which. There is no backtrace, as the interpreter keeps none. The
  * instance may be called again, in whatever state the trap left it. `LIMIT` if the fuel is used up: the call is
@@ -1448,6 +1649,11 @@ realm_status realm_wasm_call(const realm_wasm_instance *instance,
 
 /* Reads an exported global.
  *
+ * `name`, `name_bytes`: its name in UTF-8, not terminated.
+ * `value` receives its type and number.
+ *
+ * Threads: one at a time for instances that are linked with each other.
+ *
  * Returns `NOT_FOUND`; `UNSUPPORTED` if it is a reference; `STATE` for a host function's `caller`; `INVALID_ARGUMENT`.
  */
 realm_status realm_wasm_global_get(const realm_wasm_instance *instance,
@@ -1458,6 +1664,11 @@ realm_status realm_wasm_global_get(const realm_wasm_instance *instance,
 
 /* Writes an exported global.
  *
+ * `name`, `name_bytes`: its name in UTF-8, not terminated.
+ * `value`: the number, of the global's type.
+ *
+ * Threads: one at a time for instances that are linked with each other.
+ *
  * Returns `NOT_FOUND`; `INVALID_ARGUMENT` if it is constant or of another type; `STATE` for a host function's
  * `caller`.
  */
@@ -1467,7 +1678,11 @@ realm_status realm_wasm_global_set(const realm_wasm_instance *instance,
                                    const realm_wasm_value *value,
                                    realm_error *error);
 
-/* The size in bytes of an instance's memory: the export `memory`, else the first that is a memory.
+/* The size of an instance's memory: of the export `memory`, else of the first export that is a memory.
+ *
+ * `bytes` receives it.
+ *
+ * Threads: one at a time for instances that are linked with each other.
  *
  * Returns `NOT_FOUND` if it exports none; `INVALID_ARGUMENT`.
  */
@@ -1475,7 +1690,12 @@ realm_status realm_wasm_memory_size(const realm_wasm_instance *instance,
                                     uint64_t *bytes,
                                     realm_error *error);
 
-/* Copies `bytes` bytes at `offset` out of an instance's memory, all or none.
+/* Copies bytes out of an instance's memory (`realm_wasm_memory_size` says which), all or none.
+ *
+ * `offset`: where they begin.
+ * `dst`, `bytes`: where they go, and how many; 0 is fine, within the memory.
+ *
+ * Threads: one at a time for instances that are linked with each other.
  *
  * Returns `INVALID_ARGUMENT` if they are not all inside; `NOT_FOUND` if it exports no memory.
  */
@@ -1485,7 +1705,12 @@ realm_status realm_wasm_memory_read(const realm_wasm_instance *instance,
                                     size_t bytes,
                                     realm_error *error);
 
-/* Copies `bytes` bytes to `offset` in an instance's memory, all or none.
+/* Copies bytes into an instance's memory (`realm_wasm_memory_size` says which), all or none.
+ *
+ * `offset`: where they go.
+ * `src`, `bytes`: the bytes, and how many; 0 is fine, within the memory.
+ *
+ * Threads: one at a time for instances that are linked with each other.
  *
  * Returns `INVALID_ARGUMENT` if they do not all fit; `NOT_FOUND` if it exports no memory.
  */
@@ -1495,10 +1720,12 @@ realm_status realm_wasm_memory_write(const realm_wasm_instance *instance,
                                      size_t bytes,
                                      realm_error *error);
 
-/* Grows an instance's memory.
+/* Grows an instance's memory (`realm_wasm_memory_size` says which). What is added is zero.
  *
  * `pages`: how many pages of 64 KiB are added; 0 is fine.
  * `old_bytes` (optional) receives the size before.
+ *
+ * Threads: one at a time for instances that are linked with each other.
  *
  * Returns `LIMIT` if it would be larger than its own maximum, `max_memory_bytes`, or what the system gives;
  * `NOT_FOUND` if it exports no memory.
@@ -1510,6 +1737,10 @@ realm_status realm_wasm_memory_grow(const realm_wasm_instance *instance,
 
 /* The fuel that an instance, and those linked with it, have left.
  *
+ * `fuel` receives it; about one per instruction.
+ *
+ * Threads: one at a time for instances that are linked with each other.
+ *
  * Returns `INVALID_ARGUMENT` for a NULL, `STATE` while another thread calls one of them.
  */
 realm_status realm_wasm_fuel(const realm_wasm_instance *instance,
@@ -1518,16 +1749,24 @@ realm_status realm_wasm_fuel(const realm_wasm_instance *instance,
 
 /* Gives an instance, and those linked with it, more fuel; the sum ends at `UINT64_MAX`.
  *
- * Returns as `realm_wasm_fuel`.
+ * `more`: about one per instruction; 0 is fine.
+ *
+ * Threads: one at a time for instances that are linked with each other.
+ *
+ * Returns what `realm_wasm_fuel` does.
  */
 realm_status realm_wasm_add_fuel(const realm_wasm_instance *instance,
                                  uint64_t more,
                                  realm_error *error);
 
-/* NAME x = NAME_INIT; everything is zero but the size and the version. */
+/* ============================================================================================
+ * Initialisers: `NAME x = NAME_INIT;`, all zero but the size and the version.
+ * ============================================================================================ */
+
 #ifndef REALM_INIT_
 #ifdef __cplusplus
 extern "C++" {
+/* What REALM_INIT_ stands for in C++. */
 template <class T> inline T realm_init_() {
     T value = T();
     value.struct_size = static_cast<uint32_t>(sizeof(T));
@@ -1535,21 +1774,34 @@ template <class T> inline T realm_init_() {
     return value;
 }
 }
+/* For the macros below. */
 #define REALM_INIT_(type) realm_init_<type>()
 #else
+/* For the macros below. */
 #define REALM_INIT_(type) {.struct_size = (uint32_t)sizeof(type), .abi_version = REALM_ABI_VERSION}
 #endif
 #endif
+/* For a realm_model_limits. */
 #define REALM_MODEL_LIMITS_INIT REALM_INIT_(realm_model_limits)
+/* For a realm_model_source. */
 #define REALM_MODEL_SOURCE_INIT REALM_INIT_(realm_model_source)
+/* For a realm_model_info. */
 #define REALM_MODEL_INFO_INIT REALM_INIT_(realm_model_info)
+/* For a realm_tensor_info. */
 #define REALM_TENSOR_INFO_INIT REALM_INIT_(realm_tensor_info)
+/* For a realm_runtime_options. */
 #define REALM_RUNTIME_OPTIONS_INIT REALM_INIT_(realm_runtime_options)
+/* For a realm_session_options. */
 #define REALM_SESSION_OPTIONS_INIT REALM_INIT_(realm_session_options)
+/* For a realm_event. */
 #define REALM_EVENT_INIT REALM_INIT_(realm_event)
+/* For a realm_session_stats. */
 #define REALM_SESSION_STATS_INIT REALM_INIT_(realm_session_stats)
+/* For a realm_memory_plan. */
 #define REALM_MEMORY_PLAN_INIT REALM_INIT_(realm_memory_plan)
+/* For a realm_wasm_module_options. */
 #define REALM_WASM_MODULE_OPTIONS_INIT REALM_INIT_(realm_wasm_module_options)
+/* For a realm_wasm_options. */
 #define REALM_WASM_OPTIONS_INIT REALM_INIT_(realm_wasm_options)
 
 #ifdef __cplusplus

@@ -28,14 +28,21 @@ extern "C" {
  */
 #define REALM_ABI_VERSION 1
 
-/* One task of a parallel loop: `fn(task, index)`. */
+/* One task of a parallel loop.
+ *
+ * `task`: what `parallel_for` was given.
+ * `index`: the task's number, below the `count` of `parallel_for`.
+ *
+ * Threads: any thread of the port's, or the one that called `parallel_for`; several tasks at the same time.
+ */
 typedef void (*realm_task_fn)(void *task, uint32_t index);
 
 /* What the library needs from the machine.
  *
- * Slots may be called from every thread that calls into the library, at the same time.
- * None of them may call back into the library. The table is copied when a runtime is created;
- * what `ctx` points to must outlive every runtime and session that uses it.
+ * The table is copied when a runtime is created; what `ctx` points to must outlive every runtime and session that
+ * uses it. No slot may call back into the library.
+ *
+ * Threads: slots are called from every thread that calls into the library, at the same time.
  */
 typedef struct realm_platform {
     /* Size of the caller's struct in bytes. Set by `REALM_PLATFORM_INIT`. */
@@ -46,27 +53,45 @@ typedef struct realm_platform {
     const void *next;
     /* First argument of every function below. */
     void *ctx;
-    /* Returns `bytes` bytes at a multiple of `align` (a power of two, at most 4096), or NULL.
-     * The contents are undefined. `bytes` is never 0. Owns: the library, until `free`. Asked for: buffers, KV pages, scratch
-     * and workspaces, which is what grows with models and contexts. Small objects and the memory of guests come from the process's
-     * heap (in firmware, from `realm_firmware_alloc`); where that has nothing left, the interpreter aborts.
+    /* Gives memory, of undefined contents. Asked for: buffers, KV pages, scratch and workspaces, which is what grows with
+     * models and contexts. Small objects and the memory of guests come from the process's heap (in firmware, from
+     * `realm_firmware_alloc`); where that has nothing left, the interpreter aborts.
+     *
+     * `bytes`: how much; never 0.
+     * `align`: a power of two, at most 4096.
+     *
+     * Owns: the library, until `free`.
+     *
+     * Returns the address, a multiple of `align`; NULL if there is no memory.
      */
     void *(*alloc)(void *ctx, size_t bytes, size_t align);
-    /* Takes back what `alloc` returned, with the same `bytes` and `align`. */
+    /* Takes back what `alloc` gave.
+     *
+     * `memory`, `bytes`, `align`: what `alloc` returned, and what it was asked for.
+     */
     void (*free)(void *ctx, void *memory, size_t bytes, size_t align);
-    /* (optional) Monotonic time in nanoseconds. NULL: time budgets are ignored and every poll
-     * runs to the next event.
+    /* (optional) Monotonic time. NULL: time budgets are ignored and every poll runs to the next event.
+     *
+     * Returns nanoseconds, from any beginning.
      */
     uint64_t (*clock_ns)(void *ctx);
-    /* (optional) Takes one line of text, not terminated. `level`: 0 error, 1 warning, 2 info,
-     * 3 debug. NULL: nothing is logged.
+    /* (optional) Takes one line of text. NULL: nothing is logged.
+     *
+     * `level`: 0 error, 1 warning, 2 information, 3 for debugging.
+     * `text`, `bytes`: UTF-8, not terminated, valid until the slot returns.
      */
     void (*log)(void *ctx, int32_t level, const char *text, size_t bytes);
-    /* (optional) Calls `run(task, i)` for every `i` below `count`, on any threads and in any
-     * order, and returns when all calls have returned. NULL: the calling thread does the work.
+    /* (optional) Calls `run(task, i)` for every `i` below `count`, on any threads and in any order, and returns when all
+     * calls have returned. NULL: the calling thread does the work.
+     *
+     * `count`: how many calls.
+     * `run`, `task`: what is called, and its first argument.
      */
     void (*parallel_for)(void *ctx, uint32_t count, realm_task_fn run, void *task);
-    /* (optional) How many tasks of `parallel_for` run at the same time. NULL: 1. */
+    /* (optional) How many tasks of `parallel_for` run at the same time. NULL: 1.
+     *
+     * Returns the number, at least 1.
+     */
     uint32_t (*parallel_width)(void *ctx);
 } realm_platform;
 
@@ -74,7 +99,7 @@ typedef struct realm_platform {
  * The backend table as C sees it: programs, steps, and the functions a port fills in.
  * ============================================================================================ */
 
-/* Operand kinds: the top four bits of an operand. */
+/* No operand. Kinds of operands are the top four bits of an operand, an index the others; here the index is 0. */
 #define REALM_OPERAND_NONE 0
 
 /* A tensor of the model; the index is into `realm_program.weights`. */
@@ -284,9 +309,14 @@ typedef struct realm_cursor {
 
 /* A device or kernel library that runs programs.
  *
- * Functions return 0 or a negative `realm_status`. They may be called from any thread that uses a session, at the same
- * time and also for the same plan, which sessions share; calls for one batch never overlap. None may call
- * into the library. The table is copied at registration; `ctx` and `name` must outlive the runtime and its sessions.
+ * The table is copied at registration; `ctx` and `name` must outlive the runtime and its sessions. No function may call
+ * into the library.
+ *
+ * Threads: functions are called from any thread that uses a session, at the same time and also for the same plan,
+ * which sessions share; calls for one batch never overlap.
+ *
+ * Returns 0 or a negative `realm_status`, from each function that does not say otherwise. The session's call then
+ * returns it; `REALM_STATUS_BACKEND` for a number that is none.
  */
 typedef struct realm_backend {
     /* Size of the caller's struct in bytes. Set by `REALM_BACKEND_INIT`. */
@@ -297,34 +327,65 @@ typedef struct realm_backend {
     const void *next;
     /* First argument of every function below. */
     void *ctx;
-    /* Name for `realm_session_options.backend`, NUL-terminated. */
+    /* Name for `realm_session_options.backend`, NUL-terminated UTF-8 of 1 to 64 bytes. Only the copy of it is shown. */
     const char *name;
     /* `REALM_BACKEND_HOST_MEMORY`, or 0. */
     uint32_t flags;
     /* 0. */
     uint32_t reserved;
-    /* (optional) Makes a zeroed buffer. NULL (only with HOST_MEMORY): the core uses the platform's memory. */
+    /* (optional) Makes a zeroed buffer. NULL (only with HOST_MEMORY): the core uses the platform's memory.
+     *
+     * `bytes`: its size, never 0.
+     * `buffer` receives what the other functions and steps name it by, not NULL; with HOST_MEMORY its address, a multiple
+     * of 64. Owns: the core, until `buffer_destroy`.
+     */
     int32_t (*buffer_create)(void *ctx, uint64_t bytes, void **buffer);
-    /* (optional) Destroys a buffer after overwriting it with zeros. Needed with `buffer_create`. */
+    /* (optional) Destroys a buffer after overwriting it with zeros. Needed with `buffer_create`.
+     *
+     * `buffer`: what `buffer_create` gave. No batch that uses it is running.
+     */
     void (*buffer_destroy)(void *ctx, void *buffer);
-    /* (optional) Copies host bytes into a buffer. Needed without HOST_MEMORY. */
+    /* (optional) Copies host bytes into a buffer. Needed without HOST_MEMORY, not called with it.
+     *
+     * `buffer`, `offset`: where the bytes go; they are all inside.
+     * `data`, `bytes`: the host's bytes, valid until the function returns.
+     */
     int32_t (*buffer_write)(void *ctx,
                             void *buffer,
                             uint64_t offset,
                             const void *data,
                             uint64_t bytes);
-    /* (optional) Copies out of a buffer, after all submitted work on it. Needed without HOST_MEMORY. */
+    /* (optional) Copies out of a buffer, after all submitted work on it. Needed without HOST_MEMORY, not called with it.
+     *
+     * `buffer`, `offset`: where the bytes are; they are all inside.
+     * `data`, `bytes`: where they go in the host's memory, and how many.
+     */
     int32_t (*buffer_read)(void *ctx, void *buffer, uint64_t offset, void *data, uint64_t bytes);
-    /* (optional) Wraps or uploads a weight and sets `weight->handle`. NULL: `data` is used in place. */
+    /* (optional) Wraps or uploads a weight and sets its `handle`. NULL: `data` is used in place.
+     *
+     * `weight`: its bytes are valid until `weight_release`, the struct until the function returns.
+     */
     int32_t (*weight_bind)(void *ctx, realm_weight *weight);
-    /* (optional) Undoes `weight_bind`. */
+    /* (optional) Undoes `weight_bind`.
+     *
+     * `weight`: as `weight_bind` left it. No batch that uses it is running.
+     */
     void (*weight_release)(void *ctx, const realm_weight *weight);
-    /* Returns 1 if operation `op_index` of the program can run here, 0 if the core should run it on the reference
-     * kernels (copying both ways where memory is not shared). `data` and `handle` of the weights may still be unset.
+    /* Whether an operation can run here. The core runs what cannot on the reference kernels, and copies both ways where
+     * memory is not shared.
+     *
+     * `program`: valid until the function returns; `data` and `handle` of its weights may still be unset.
+     * `op_index`: which of its operations.
+     *
+     * Returns 1 if it can, 0 if not.
      */
     int32_t (*supports)(void *ctx, const realm_program *program, uint32_t op_index);
-    /* Prepares operations `op_first .. op_first + op_count` of a program (of which there may be several such runs).
-     * Sets `*plan`, and `*workspace_bytes` to what a step needs besides scratch. The program is valid until `discard`.
+    /* Prepares a run of a program's operations; a program may have several such runs.
+     *
+     * `program`: valid until `discard`.
+     * `op_first`, `op_count`: the first operation, and how many.
+     * `plan` receives what the other functions name it by. Owns: the core, until `discard`.
+     * `workspace_bytes` receives how much memory a step needs besides scratch; it is 0 before.
      */
     int32_t (*prepare)(void *ctx,
                        const realm_program *program,
@@ -332,21 +393,35 @@ typedef struct realm_backend {
                        uint32_t op_count,
                        void **plan,
                        uint64_t *workspace_bytes);
-    /* Forgets a plan. No batch of it is running. */
+    /* Forgets a plan.
+     *
+     * `plan`: what `prepare` gave. No batch of it is running.
+     */
     void (*discard)(void *ctx, void *plan);
-    /* Starts a batch of steps of one plan: 1 to 64 of different sessions, independent of each other. Of several each has a
-     * `repeat` of 1, few rows, and the same `thread_count`; registers differ. A port that takes only one step returns
-     * `REALM_STATUS_UNSUPPORTED` for more, and gets one at a time then. If a batch of several fails, the core runs its
-     * steps again, each by itself. The steps and what they point to are valid until the batch has ended.
-     * A synchronous port only notes where to begin.
+    /* Starts a batch of steps of one plan. A synchronous port only notes where to begin. If a batch of several fails, the
+     * core runs its steps again, each by itself.
+     *
+     * `plan`: what `prepare` gave.
+     * `steps`, `step_count`: 1 to 64 steps of different sessions, independent of each other. Of several each has a `repeat`
+     * of 1, few rows, and the same `thread_count`; registers differ. They and what they point to are valid until the batch
+     * has ended.
+     * `cursor`: the port's notes on this batch, zeroed. The same for the batch's `query` and `cancel`.
+     *
+     * Returns 0 or a negative `realm_status`; `REALM_STATUS_UNSUPPORTED` for more than one step from a port that takes
+     * only one, which gets one at a time then.
      */
     int32_t (*submit)(void *ctx,
                       void *plan,
                       const realm_step *steps,
                       uint32_t step_count,
                       realm_cursor *cursor);
-    /* Works on, or asks after, a batch for about `quantum_ns` (0: until it has ended). Returns 0 when the batch has ended,
-     * `REALM_BACKEND_RUNNING` when it has not, or a negative status when it has failed.
+    /* Works on, or asks after, a batch.
+     *
+     * `plan`, `steps`, `step_count`, `cursor`: as for `submit`.
+     * `quantum_ns`: for about so many nanoseconds; 0: until it has ended.
+     *
+     * Returns 0 when the batch has ended, `REALM_BACKEND_RUNNING` when it has not, a negative `realm_status` when it has
+     * failed.
      */
     int32_t (*query)(void *ctx,
                      void *plan,
@@ -354,20 +429,25 @@ typedef struct realm_backend {
                      uint32_t step_count,
                      realm_cursor *cursor,
                      uint64_t quantum_ns);
-    /* (optional) Abandons a running batch; returns when it touches no memory any more. NULL: not calling `query` again is enough.
+    /* (optional) Abandons a running batch; returns when it touches no memory any more. NULL: not calling `query` again is
+     * enough.
+     *
+     * `plan`, `cursor`: as for `submit`.
      */
     void (*cancel)(void *ctx, void *plan, realm_cursor *cursor);
 } realm_backend;
 
 /* An operand as a host's own kernel sees it. */
 typedef struct realm_operand {
-    /* First element, NULL for an unused operand. Weights may be at any alignment. */
+    /* First element; NULL for an unused operand, and for a KV cache layer. Weights may be at any alignment and may not be
+     * written. Valid until the kernel returns.
+     */
     void *data;
-    /* ggml type id. */
+    /* ggml type id; 0 (f32) for an unused operand. */
     uint32_t type;
-    /* Elements in a row. */
+    /* Elements in a row; 0 for an unused operand. */
     uint32_t cols;
-    /* Rows now. */
+    /* Rows now; 0 for an unused operand. */
     uint64_t rows;
 } realm_operand;
 
@@ -377,27 +457,36 @@ typedef struct realm_kernel_args {
     uint32_t struct_size;
     /* The core's interface version. */
     uint32_t abi_version;
-    /* The operation. */
+    /* The operation, as recorded. */
     const realm_op *op;
     /* The destination. */
     realm_operand dst;
-    /* The sources. */
+    /* The sources, in the order of `op->src`. */
     realm_operand src[10];
-    /* Register values. */
+    /* Register values, as many as the program has; a dim `0x80000000 | i` of `op` stands for the `i`-th. */
     const uint32_t *registers;
 } realm_kernel_args;
 
-/* One kernel for one operation: returns 0 or a negative `realm_status`.
+/* One kernel for one operation, called once per operation with whole operands in host memory. It may not call into the
+ * library.
  *
- * Called on the thread that polls the session, once per operation, with whole operands in host memory.
- * May not call into the library.
+ * `ctx`: that of `realm_runtime_add_kernel`.
+ * `args`: the operation and its operands, valid until the function returns.
+ *
+ * Threads: called on the thread that polls the session; on several at a time for sessions of several.
+ *
+ * Returns 0 or a negative `realm_status`, which the session's call then returns.
  */
 typedef int32_t (*realm_kernel_fn)(void *ctx, const realm_kernel_args *args);
 
-/* NAME x = NAME_INIT; everything is zero but the size and the version. */
+/* ============================================================================================
+ * Initialisers: `NAME x = NAME_INIT;`, all zero but the size and the version.
+ * ============================================================================================ */
+
 #ifndef REALM_INIT_
 #ifdef __cplusplus
 extern "C++" {
+/* What REALM_INIT_ stands for in C++. */
 template <class T> inline T realm_init_() {
     T value = T();
     value.struct_size = static_cast<uint32_t>(sizeof(T));
@@ -405,14 +494,20 @@ template <class T> inline T realm_init_() {
     return value;
 }
 }
+/* For the macros below. */
 #define REALM_INIT_(type) realm_init_<type>()
 #else
+/* For the macros below. */
 #define REALM_INIT_(type) {.struct_size = (uint32_t)sizeof(type), .abi_version = REALM_ABI_VERSION}
 #endif
 #endif
+/* For a realm_platform. */
 #define REALM_PLATFORM_INIT REALM_INIT_(realm_platform)
+/* For a realm_program. */
 #define REALM_PROGRAM_INIT REALM_INIT_(realm_program)
+/* For a realm_backend. */
 #define REALM_BACKEND_INIT REALM_INIT_(realm_backend)
+/* For a realm_kernel_args. */
 #define REALM_KERNEL_ARGS_INIT REALM_INIT_(realm_kernel_args)
 
 #ifdef __cplusplus

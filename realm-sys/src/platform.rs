@@ -16,14 +16,20 @@ use core::ptr::{self, NonNull};
 /// A table or options struct of another major is refused; older minors are accepted.
 pub const REALM_ABI_VERSION: u32 = 1;
 
-/// One task of a parallel loop: `fn(task, index)`.
+/// One task of a parallel loop.
+///
+/// `task`: what `parallel_for` was given.
+/// `index`: the task's number, below the `count` of `parallel_for`.
+///
+/// **Threads**: any thread of the port's, or the one that called `parallel_for`; several tasks at the same time.
 pub type realm_task_fn = Option<unsafe extern "C" fn(task: *mut c_void, index: u32)>;
 
 /// What the library needs from the machine.
 ///
-/// Slots may be called from every thread that calls into the library, at the same time.
-/// None of them may call back into the library. The table is copied when a runtime is created;
-/// what `ctx` points to must outlive every runtime and session that uses it.
+/// The table is copied when a runtime is created; what `ctx` points to must outlive every runtime and session that
+/// uses it. No slot may call back into the library.
+///
+/// **Threads**: slots are called from every thread that calls into the library, at the same time.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct realm_platform {
@@ -35,30 +41,46 @@ pub struct realm_platform {
     pub next: *const c_void,
     /// First argument of every function below.
     pub ctx: *mut c_void,
-    /// Returns `bytes` bytes at a multiple of `align` (a power of two, at most 4096), or NULL.
-    /// The contents are undefined. `bytes` is never 0. **Owns**: the library, until `free`. Asked for: buffers, KV pages, scratch
-    /// and workspaces, which is what grows with models and contexts. Small objects and the memory of guests come from the process's
-    /// heap (in firmware, from `realm_firmware_alloc`); where that has nothing left, the interpreter aborts.
+    /// Gives memory, of undefined contents. Asked for: buffers, KV pages, scratch and workspaces, which is what grows with
+    /// models and contexts. Small objects and the memory of guests come from the process's heap (in firmware, from
+    /// `realm_firmware_alloc`); where that has nothing left, the interpreter aborts.
+    ///
+    /// `bytes`: how much; never 0.
+    /// `align`: a power of two, at most 4096.
+    ///
+    /// **Owns**: the library, until `free`.
+    ///
+    /// **Returns** the address, a multiple of `align`; NULL if there is no memory.
     pub alloc:
         Option<unsafe extern "C" fn(ctx: *mut c_void, bytes: usize, align: usize) -> *mut c_void>,
-    /// Takes back what `alloc` returned, with the same `bytes` and `align`.
+    /// Takes back what `alloc` gave.
+    ///
+    /// `memory`, `bytes`, `align`: what `alloc` returned, and what it was asked for.
     pub free: Option<
         unsafe extern "C" fn(ctx: *mut c_void, memory: *mut c_void, bytes: usize, align: usize),
     >,
-    /// (optional) Monotonic time in nanoseconds. NULL: time budgets are ignored and every poll
-    /// runs to the next event.
+    /// (optional) Monotonic time. NULL: time budgets are ignored and every poll runs to the next event.
+    ///
+    /// **Returns** nanoseconds, from any beginning.
     pub clock_ns: Option<unsafe extern "C" fn(ctx: *mut c_void) -> u64>,
-    /// (optional) Takes one line of text, not terminated. `level`: 0 error, 1 warning, 2 info,
-    /// 3 debug. NULL: nothing is logged.
+    /// (optional) Takes one line of text. NULL: nothing is logged.
+    ///
+    /// `level`: 0 error, 1 warning, 2 information, 3 for debugging.
+    /// `text`, `bytes`: UTF-8, not terminated, valid until the slot returns.
     pub log: Option<
         unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize),
     >,
-    /// (optional) Calls `run(task, i)` for every `i` below `count`, on any threads and in any
-    /// order, and returns when all calls have returned. NULL: the calling thread does the work.
+    /// (optional) Calls `run(task, i)` for every `i` below `count`, on any threads and in any order, and returns when all
+    /// calls have returned. NULL: the calling thread does the work.
+    ///
+    /// `count`: how many calls.
+    /// `run`, `task`: what is called, and its first argument.
     pub parallel_for: Option<
         unsafe extern "C" fn(ctx: *mut c_void, count: u32, run: realm_task_fn, task: *mut c_void),
     >,
     /// (optional) How many tasks of `parallel_for` run at the same time. NULL: 1.
+    ///
+    /// **Returns** the number, at least 1.
     pub parallel_width: Option<unsafe extern "C" fn(ctx: *mut c_void) -> u32>,
 }
 

@@ -103,11 +103,13 @@ fn section(here: &Path, sources: &[PathBuf]) -> Result<String> {
     if raw.trim().is_empty() {
         return Ok(String::new());
     }
+    Ok(format!("{}{}\n", heading(&title), text::tidy(raw.trim())))
+}
+
+/// What a section opens with.
+fn heading(title: &str) -> String {
     let rule = "=".repeat(92);
-    Ok(format!(
-        "/* {rule}\n * {title}\n * {rule} */\n\n{}\n",
-        text::tidy(raw.trim())
-    ))
+    format!("/* {rule}\n * {title}\n * {rule} */\n\n")
 }
 
 fn generate(root: &Path, header: &Header) -> Result<String> {
@@ -120,15 +122,20 @@ fn generate(root: &Path, header: &Header) -> Result<String> {
     }
     let inits: String = text::sized_structs(&sections)
         .iter()
-        .map(|name| format!("#define {}_INIT REALM_INIT_({name})\n", name.to_uppercase()))
+        .map(|name| {
+            let init = name.to_uppercase();
+            format!("/* For a {name}. */\n#define {init}_INIT REALM_INIT_({name})\n")
+        })
         .collect();
     Ok(format!(
         "{intro}#ifndef {guard}\n#define {guard}\n\n\
          /* Generated from documented Rust by tests/headers/generate: edit it there. */\n\n\
          {includes}\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n\
-         {sections}{macro_}{inits}\n\
+         {sections}{inits_title}{macro_}{inits}\n\
          #ifdef __cplusplus\n}}\n#endif\n\n#endif /* {guard} */\n",
         includes = header.includes,
+        inits_title =
+            heading("Initialisers: `NAME x = NAME_INIT;`, all zero but the size and the version."),
         macro_ = text::INIT_MACRO,
     ))
 }

@@ -13,10 +13,17 @@
  * exception is a model's bytes, which are borrowed until the model's last user is gone, and then
  * given back through the release callback (or are copied, with REALM_MODEL_COPY). Ownership never
  * depends on whether a call succeeds. Pointers that the library hands out say how long they are
- * valid. Outputs are written only on success, unless a function says otherwise.
+ * valid. Outputs are written only on success, unless a function says otherwise; a caller's array may
+ * have been overwritten after a failure.
  *
- * Where a function fills a caller's array, it may be called twice: with too small a capacity (0 and
- * NULL are allowed) it stores the needed size and returns REALM_STATUS_BUFFER_TOO_SMALL.
+ * Where a function fills a caller's array "in two calls", it may be called twice: with too small a
+ * capacity (0 and NULL are allowed) it stores the needed size and returns
+ * REALM_STATUS_BUFFER_TOO_SMALL.
+ *
+ * Arguments of these names mean the same everywhere, unless a function says otherwise. `session`,
+ * `runtime`, `instance`: the object that the call is for; not NULL. `store`: NULL is the process-wide
+ * store. `id`: a model registered there; `model_id`: one registered in the runtime's store. `error`: as
+ * in the chapter on errors. What is "(optional)" may be NULL.
  *
  *
  * Threads
@@ -34,7 +41,12 @@
  * Errors
  *
  * Functions that can fail return a realm_status: 0 is success, errors are negative, and numbers
- * are never reused. The last argument of all but the simplest is a realm_error of the caller's. It
+ * are never reused. Functions list those that say something of the call, without the prefix:
+ * `NOT_FOUND` is REALM_STATUS_NOT_FOUND. Besides, any may return `INVALID_ARGUMENT` for a pointer that
+ * is NULL or misaligned, `UNSUPPORTED` for a struct of another major version or with a `next`,
+ * `NO_MEMORY` and `INTERNAL`.
+ *
+ * The last argument of all but the simplest is a realm_error of the caller's. It
  * may be NULL; on failure it gets the status and one line of text. Nothing is thread-local and
  * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
  * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,

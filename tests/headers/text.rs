@@ -1,10 +1,10 @@
 //! From what cbindgen writes to what a person would: comments, tags, signs, initialisers.
 
 /// The initialisers, in the form each language can check without a warning.
-pub const INIT_MACRO: &str = r#"/* NAME x = NAME_INIT; everything is zero but the size and the version. */
-#ifndef REALM_INIT_
+pub const INIT_MACRO: &str = r#"#ifndef REALM_INIT_
 #ifdef __cplusplus
 extern "C++" {
+/* What REALM_INIT_ stands for in C++. */
 template <class T> inline T realm_init_() {
     T value = T();
     value.struct_size = static_cast<uint32_t>(sizeof(T));
@@ -12,8 +12,10 @@ template <class T> inline T realm_init_() {
     return value;
 }
 }
+/* For the macros below. */
 #define REALM_INIT_(type) realm_init_<type>()
 #else
+/* For the macros below. */
 #define REALM_INIT_(type) {.struct_size = (uint32_t)sizeof(type), .abi_version = REALM_ABI_VERSION}
 #endif
 #endif

@@ -5,7 +5,7 @@
 
 use core::ffi::{c_char, c_void};
 
-/// Operand kinds: the top four bits of an operand.
+/// No operand. Kinds of operands are the top four bits of an operand, an index the others; here the index is 0.
 pub const REALM_OPERAND_NONE: u32 = 0;
 /// A tensor of the model; the index is into `realm_program.weights`.
 pub const REALM_OPERAND_WEIGHT: u32 = 1;
@@ -225,9 +225,14 @@ pub const REALM_BACKEND_HOST_MEMORY: u32 = 1;
 
 /// A device or kernel library that runs programs.
 ///
-/// Functions return 0 or a negative `realm_status`. They may be called from any thread that uses a session, at the same
-/// time and also for the same plan, which sessions share; calls for one batch never overlap. None may call
-/// into the library. The table is copied at registration; `ctx` and `name` must outlive the runtime and its sessions.
+/// The table is copied at registration; `ctx` and `name` must outlive the runtime and its sessions. No function may call
+/// into the library.
+///
+/// **Threads**: functions are called from any thread that uses a session, at the same time and also for the same plan,
+/// which sessions share; calls for one batch never overlap.
+///
+/// **Returns** 0 or a negative `realm_status`, from each function that does not say otherwise. The session's call then
+/// returns it; `REALM_STATUS_BACKEND` for a number that is none.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct realm_backend {
@@ -239,18 +244,27 @@ pub struct realm_backend {
     pub next: *const c_void,
     /// First argument of every function below.
     pub ctx: *mut c_void,
-    /// Name for `realm_session_options.backend`, NUL-terminated.
+    /// Name for `realm_session_options.backend`, NUL-terminated UTF-8 of 1 to 64 bytes. Only the copy of it is shown.
     pub name: *const c_char,
     /// `REALM_BACKEND_HOST_MEMORY`, or 0.
     pub flags: u32,
     /// 0.
     pub reserved: u32,
     /// (optional) Makes a zeroed buffer. NULL (only with HOST_MEMORY): the core uses the platform's memory.
+    ///
+    /// `bytes`: its size, never 0.
+    /// `buffer` receives what the other functions and steps name it by, not NULL; with HOST_MEMORY its address, a multiple
+    /// of 64. **Owns**: the core, until `buffer_destroy`.
     pub buffer_create:
         Option<unsafe extern "C" fn(ctx: *mut c_void, bytes: u64, buffer: *mut *mut c_void) -> i32>,
     /// (optional) Destroys a buffer after overwriting it with zeros. Needed with `buffer_create`.
+    ///
+    /// `buffer`: what `buffer_create` gave. No batch that uses it is running.
     pub buffer_destroy: Option<unsafe extern "C" fn(ctx: *mut c_void, buffer: *mut c_void)>,
-    /// (optional) Copies host bytes into a buffer. Needed without HOST_MEMORY.
+    /// (optional) Copies host bytes into a buffer. Needed without HOST_MEMORY, not called with it.
+    ///
+    /// `buffer`, `offset`: where the bytes go; they are all inside.
+    /// `data`, `bytes`: the host's bytes, valid until the function returns.
     pub buffer_write: Option<
         unsafe extern "C" fn(
             ctx: *mut c_void,
@@ -260,7 +274,10 @@ pub struct realm_backend {
             bytes: u64,
         ) -> i32,
     >,
-    /// (optional) Copies out of a buffer, after all submitted work on it. Needed without HOST_MEMORY.
+    /// (optional) Copies out of a buffer, after all submitted work on it. Needed without HOST_MEMORY, not called with it.
+    ///
+    /// `buffer`, `offset`: where the bytes are; they are all inside.
+    /// `data`, `bytes`: where they go in the host's memory, and how many.
     pub buffer_read: Option<
         unsafe extern "C" fn(
             ctx: *mut c_void,
@@ -270,18 +287,31 @@ pub struct realm_backend {
             bytes: u64,
         ) -> i32,
     >,
-    /// (optional) Wraps or uploads a weight and sets `weight->handle`. NULL: `data` is used in place.
+    /// (optional) Wraps or uploads a weight and sets its `handle`. NULL: `data` is used in place.
+    ///
+    /// `weight`: its bytes are valid until `weight_release`, the struct until the function returns.
     pub weight_bind:
         Option<unsafe extern "C" fn(ctx: *mut c_void, weight: *mut realm_weight) -> i32>,
     /// (optional) Undoes `weight_bind`.
+    ///
+    /// `weight`: as `weight_bind` left it. No batch that uses it is running.
     pub weight_release: Option<unsafe extern "C" fn(ctx: *mut c_void, weight: *const realm_weight)>,
-    /// Returns 1 if operation `op_index` of the program can run here, 0 if the core should run it on the reference
-    /// kernels (copying both ways where memory is not shared). `data` and `handle` of the weights may still be unset.
+    /// Whether an operation can run here. The core runs what cannot on the reference kernels, and copies both ways where
+    /// memory is not shared.
+    ///
+    /// `program`: valid until the function returns; `data` and `handle` of its weights may still be unset.
+    /// `op_index`: which of its operations.
+    ///
+    /// **Returns** 1 if it can, 0 if not.
     pub supports: Option<
         unsafe extern "C" fn(ctx: *mut c_void, program: *const realm_program, op_index: u32) -> i32,
     >,
-    /// Prepares operations `op_first .. op_first + op_count` of a program (of which there may be several such runs).
-    /// Sets `*plan`, and `*workspace_bytes` to what a step needs besides scratch. The program is **valid until** `discard`.
+    /// Prepares a run of a program's operations; a program may have several such runs.
+    ///
+    /// `program`: valid until `discard`.
+    /// `op_first`, `op_count`: the first operation, and how many.
+    /// `plan` receives what the other functions name it by. **Owns**: the core, until `discard`.
+    /// `workspace_bytes` receives how much memory a step needs besides scratch; it is 0 before.
     pub prepare: Option<
         unsafe extern "C" fn(
             ctx: *mut c_void,
@@ -292,13 +322,21 @@ pub struct realm_backend {
             workspace_bytes: *mut u64,
         ) -> i32,
     >,
-    /// Forgets a plan. No batch of it is running.
+    /// Forgets a plan.
+    ///
+    /// `plan`: what `prepare` gave. No batch of it is running.
     pub discard: Option<unsafe extern "C" fn(ctx: *mut c_void, plan: *mut c_void)>,
-    /// Starts a batch of steps of one plan: 1 to 64 of different sessions, independent of each other. Of several each has a
-    /// `repeat` of 1, few rows, and the same `thread_count`; registers differ. A port that takes only one step returns
-    /// `REALM_STATUS_UNSUPPORTED` for more, and gets one at a time then. If a batch of several fails, the core runs its
-    /// steps again, each by itself. The steps and what they point to are **valid until** the batch has ended.
-    /// A synchronous port only notes where to begin.
+    /// Starts a batch of steps of one plan. A synchronous port only notes where to begin. If a batch of several fails, the
+    /// core runs its steps again, each by itself.
+    ///
+    /// `plan`: what `prepare` gave.
+    /// `steps`, `step_count`: 1 to 64 steps of different sessions, independent of each other. Of several each has a `repeat`
+    /// of 1, few rows, and the same `thread_count`; registers differ. They and what they point to are valid until the batch
+    /// has ended.
+    /// `cursor`: the port's notes on this batch, zeroed. The same for the batch's `query` and `cancel`.
+    ///
+    /// **Returns** 0 or a negative `realm_status`; `REALM_STATUS_UNSUPPORTED` for more than one step from a port that takes
+    /// only one, which gets one at a time then.
     pub submit: Option<
         unsafe extern "C" fn(
             ctx: *mut c_void,
@@ -308,8 +346,13 @@ pub struct realm_backend {
             cursor: *mut realm_cursor,
         ) -> i32,
     >,
-    /// Works on, or asks after, a batch for about `quantum_ns` (0: until it has ended). Returns 0 when the batch has ended,
-    /// `REALM_BACKEND_RUNNING` when it has not, or a negative status when it has failed.
+    /// Works on, or asks after, a batch.
+    ///
+    /// `plan`, `steps`, `step_count`, `cursor`: as for `submit`.
+    /// `quantum_ns`: for about so many nanoseconds; 0: until it has ended.
+    ///
+    /// **Returns** 0 when the batch has ended, `REALM_BACKEND_RUNNING` when it has not, a negative `realm_status` when it has
+    /// failed.
     pub query: Option<
         unsafe extern "C" fn(
             ctx: *mut c_void,
@@ -320,7 +363,10 @@ pub struct realm_backend {
             quantum_ns: u64,
         ) -> i32,
     >,
-    /// (optional) Abandons a running batch; returns when it touches no memory any more. NULL: not calling `query` again is enough.
+    /// (optional) Abandons a running batch; returns when it touches no memory any more. NULL: not calling `query` again is
+    /// enough.
+    ///
+    /// `plan`, `cursor`: as for `submit`.
     pub cancel: Option<
         unsafe extern "C" fn(ctx: *mut c_void, plan: *mut c_void, cursor: *mut realm_cursor),
     >,
@@ -330,13 +376,14 @@ pub struct realm_backend {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct realm_operand {
-    /// First element, NULL for an unused operand. Weights may be at any alignment.
+    /// First element; NULL for an unused operand, and for a KV cache layer. Weights may be at any alignment and may not be
+    /// written. Valid until the kernel returns.
     pub data: *mut c_void,
-    /// ggml type id.
+    /// ggml type id; 0 (f32) for an unused operand.
     pub r#type: u32,
-    /// Elements in a row.
+    /// Elements in a row; 0 for an unused operand.
     pub cols: u32,
-    /// Rows now.
+    /// Rows now; 0 for an unused operand.
     pub rows: u64,
 }
 
@@ -348,19 +395,24 @@ pub struct realm_kernel_args {
     pub struct_size: u32,
     /// The core's interface version.
     pub abi_version: u32,
-    /// The operation.
+    /// The operation, as recorded.
     pub op: *const realm_op,
     /// The destination.
     pub dst: realm_operand,
-    /// The sources.
+    /// The sources, in the order of `op->src`.
     pub src: [realm_operand; 10],
-    /// Register values.
+    /// Register values, as many as the program has; a dim `0x80000000 | i` of `op` stands for the `i`-th.
     pub registers: *const u32,
 }
 
-/// One kernel for one operation: returns 0 or a negative `realm_status`.
+/// One kernel for one operation, called once per operation with whole operands in host memory. It may not call into the
+/// library.
 ///
-/// Called on the thread that polls the session, once per operation, with whole operands in host memory.
-/// May not call into the library.
+/// `ctx`: that of `realm_runtime_add_kernel`.
+/// `args`: the operation and its operands, valid until the function returns.
+///
+/// **Threads**: called on the thread that polls the session; on several at a time for sessions of several.
+///
+/// **Returns** 0 or a negative `realm_status`, which the session's call then returns.
 pub type realm_kernel_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, args: *const realm_kernel_args) -> i32>;

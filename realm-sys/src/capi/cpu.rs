@@ -7,10 +7,14 @@ use crate::err;
 use crate::error::List;
 use core::ffi::c_char;
 
-/// The level of instructions that the backend `"cpu"` uses in programs prepared from now on: `"scalar"`, `"avx2"`,
-/// `"avxvnni"`, `"avx512"`, `"neon"`, `"neon-dotprod"` or `"neon-i8mm"`. NULL in a library built without it.
+/// The level of instructions that the backend `"cpu"` uses in programs prepared from now on.
 ///
-/// **Valid until** the library is unloaded. **Threads**: any.
+/// **Valid until** the library is unloaded.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** `"scalar"`, `"avx2"`, `"avxvnni"`, `"avx512"`, `"neon"`, `"neon-dotprod"` or `"neon-i8mm"`, NUL-terminated; NULL
+/// in a library without the CPU port.
 #[unsafe(no_mangle)]
 pub extern "C" fn realm_cpu_isa() -> *const c_char {
     #[cfg(feature = "cpu")]
@@ -19,12 +23,12 @@ pub extern "C" fn realm_cpu_isa() -> *const c_char {
     return core::ptr::null();
 }
 
-/// Makes the whole process use another level, for tests and measurements: results do not change, only speed does.
-/// Sessions that are open keep what they have until their guest records its next program.
+/// Makes the whole process use another level, for tests and measurements: results do not change, only speed does. Sessions
+/// that are open keep what they have until their guest records its next program.
 ///
-/// `name`: a level, `name_bytes` long; 0 bytes: the best of this machine again.
+/// `name`, `name_bytes`: a level that `realm_cpu_isa` knows, without a terminating zero; 0 bytes: the best of this machine.
 ///
-/// **Threads**: any.
+/// **Threads**: any, at any time.
 ///
 /// **Returns** `NOT_FOUND` for a name that is not a level, `UNSUPPORTED` where the machine does not have it and, for every
 /// name, in a library without the CPU port, `INVALID_ARGUMENT` for NULL with a length or what is not UTF-8.

@@ -83,9 +83,15 @@ impl realm_error {
     }
 }
 
-/// The name of a status: `"REALM_STATUS_NO_MEMORY"`; `"REALM_STATUS_UNKNOWN"` for other numbers.
+/// The name of a status: `"REALM_STATUS_NO_MEMORY"`.
+///
+/// `status`: any number.
 ///
 /// **Valid until** the library is unloaded.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** a NUL-terminated text, never NULL; `"REALM_STATUS_UNKNOWN"` for a number that is no status.
 #[unsafe(no_mangle)]
 pub extern "C" fn realm_status_name(status: realm_status) -> *const c_char {
     let name = match Status::from_code(status) {

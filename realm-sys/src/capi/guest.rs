@@ -17,10 +17,10 @@ pub struct realm_guest {
 /// `wasm`, `bytes`: the module, at most 4 MiB; not needed afterwards.
 /// `out` receives the guest. **Owns**: the caller, until `realm_guest_unload`.
 ///
-/// **Threads**: any. Takes some milliseconds per 100 KB.
+/// **Threads**: any, at any time. Takes some milliseconds per 100 KB.
 ///
-/// **Returns** `FORMAT` for what is no module or cannot be a guest (the message names an unknown
-/// import or missing export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// **Returns** `FORMAT` for what is no module or cannot be a guest (the message names an unknown import or missing
+/// export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `wasm` points to `bytes` bytes, `out` to a pointer; `error` is NULL or points to a `realm_error`.
@@ -41,8 +41,11 @@ pub unsafe extern "C" fn realm_guest_load(
     })
 }
 
-/// Gives a guest back; NULL is fine. Sessions opened with it go on; its memory is freed with the
-/// last of them.
+/// Gives a guest back. Sessions opened with it go on; its memory is freed with the last of them.
+///
+/// `guest`: NULL is fine; nothing happens.
+///
+/// **Threads**: any; no other thread may be using the handle.
 ///
 /// # Safety
 /// `guest` is NULL or came from `realm_guest_load`, and is not used again.

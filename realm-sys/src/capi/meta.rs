@@ -24,13 +24,18 @@ fn index_of(index: i64) -> Result<Option<u64>> {
     }
 }
 
-/// The key and type of metadata entry `index`, in the order of the file. Two calls: `bytes` always
-/// receives the key's length, without the terminating zero that is added where there is room.
+/// The key and type of a metadata entry, in two calls.
 ///
-/// `type` (optional) receives the GGUF value type: 0 u8, 1 i8, 2 u16, 3 i16, 4 u32, 5 i32, 6 f32,
+/// `index`: from 0, in the order of the file, below `realm_model_info.kv_count`.
+/// `key`, `capacity`: where the key goes, and for how many bytes there is room.
+/// `bytes` receives the key's length, also if it does not fit; without the terminating zero that is added where
+/// there is room.
+/// `type` (optional) receives, with the key, the GGUF value type: 0 u8, 1 i8, 2 u16, 3 i16, 4 u32, 5 i32, 6 f32,
 /// 7 bool, 8 string, 9 array, 10 u64, 11 i64, 12 f64.
 ///
-/// **Returns** `NOT_FOUND` past the last, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+/// **Threads**: any, at any time.
+///
+/// **Returns** `NOT_FOUND` for the model or past the last entry, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `store` is NULL or live; `key` points to `capacity` bytes (NULL with 0), `bytes` to a `size_t`;
@@ -67,15 +72,19 @@ pub unsafe extern "C" fn realm_model_meta_key(
     })
 }
 
-/// A string, or a string of an array. Two calls: `bytes` always receives its length, without the
-/// terminating zero that is added where there is room. May hold any bytes, zeros included.
+/// A string, or a string of an array, in two calls. It may hold any bytes, zeros included.
 ///
 /// `key`, `key_bytes`: the key and its length; no terminating zero is needed.
-/// `index`: -1 for an entry that is no array, else the element, from 0. An element takes time in
-/// proportion to its index.
+/// `index`: -1 for an entry that is no array, else the element, from 0. An element takes time in proportion to its
+/// index.
+/// `text`, `capacity`: where the string goes, and for how many bytes there is room.
+/// `bytes` receives its length, also if it does not fit; without the terminating zero that is added where there is
+/// room.
 ///
-/// **Returns** `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no string,
-/// `BUFFER_TOO_SMALL`.
+/// **Threads**: any, at any time.
+///
+/// **Returns** `NOT_FOUND` for the model, the key or the index, `INVALID_ARGUMENT` for what is no string, for an index
+/// into what is no array and for none into what is one, `BUFFER_TOO_SMALL`.
 ///
 /// # Safety
 /// `store` is NULL or live; `key` points to `key_bytes` bytes, `text` to `capacity` bytes (NULL with
@@ -106,11 +115,14 @@ pub unsafe extern "C" fn realm_model_meta_string(
     })
 }
 
-/// An integer of any type, a float without a fraction, or a boolean (0 or 1). `key`, `key_bytes` and
-/// `index` are as for `realm_model_meta_string`.
+/// An integer of any type, a float without a fraction, or a boolean (0 or 1).
 ///
-/// **Returns** `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no integer or does
-/// not fit.
+/// `key`, `key_bytes`, `index`: as for `realm_model_meta_string`.
+/// `value` receives the number.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** `NOT_FOUND` for the model, the key or the index, `INVALID_ARGUMENT` for what is no integer or does not fit.
 ///
 /// # Safety
 /// `store` is NULL or live; `key` points to `key_bytes` bytes, `value` to an `int64_t`; `error` is NULL
@@ -144,10 +156,14 @@ pub unsafe extern "C" fn realm_model_meta_int(
     })
 }
 
-/// A float of either type, or an integer that a double holds exactly. `key`, `key_bytes` and `index` are
-/// as for `realm_model_meta_string`.
+/// A float of either type, or an integer that a double holds exactly.
 ///
-/// **Returns** `NOT_FOUND` for the key or the index, `INVALID_ARGUMENT` for what is no number.
+/// `key`, `key_bytes`, `index`: as for `realm_model_meta_string`.
+/// `value` receives the number.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** `NOT_FOUND` for the model, the key or the index, `INVALID_ARGUMENT` for what is no such number.
 ///
 /// # Safety
 /// `store` is NULL or live; `key` points to `key_bytes` bytes, `value` to a `double`; `error` is NULL or
@@ -178,7 +194,12 @@ pub unsafe extern "C" fn realm_model_meta_float(
 
 /// The number of elements of an array.
 ///
-/// **Returns** `NOT_FOUND`, `INVALID_ARGUMENT` for what is no array.
+/// `key`, `key_bytes`: the key and its length; no terminating zero is needed.
+/// `count` receives the number.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** `NOT_FOUND` for the model or the key, `INVALID_ARGUMENT` for what is no array.
 ///
 /// # Safety
 /// `store` is NULL or live; `key` points to `key_bytes` bytes, `count` to a `uint64_t`; `error` is NULL

@@ -4,7 +4,7 @@
 //! modules they call. Every one passes through [`guard`], so that a status comes back whatever
 //! happens.
 //!
-//! The header's four chapters, which cbindgen puts before everything else:
+//! The header's four chapters (`tests/headers/realm_intro.h`) in short:
 //!
 //! **Ownership.** What a `_create`, `_open`, `_load` or `_register` function gives is taken back
 //! by its `_destroy`, `_close`, `_unload` or `_remove`; those that take a handle accept NULL.

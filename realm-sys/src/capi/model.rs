@@ -16,16 +16,26 @@ use core::ptr;
 
 /// Tells the application that the library is finished with a part of a model.
 ///
-/// `ctx` is that of the `realm_model_source`; `data` and `bytes` are the part's. May be called on
-/// any thread that uses the library, from `realm_model_register`, `realm_model_remove`, and what closes
-/// or destroys a session, runtime or store. Unlike other callbacks it may call the library back; it may
-/// not unwind.
+/// `ctx`: that of the `realm_model_source`.
+/// `data`, `bytes`: the part, as it was given.
+///
+/// It may call the library, unlike other callbacks. It may not unwind.
+///
+/// **Threads**: called on any thread that uses the library, from `realm_model_register`, `realm_model_remove`, and
+/// what closes or destroys a session, runtime or store.
 pub type realm_release_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *const c_void, bytes: usize)>;
 
-/// Told how far a long call is: `done` of `total`, in bytes or tokens, as whoever takes it says. Called on the thread of
-/// that call, every few milliseconds while bytes are hashed. It may not use the object that the call is for.
-/// **Returns** 0 to go on; else the work is given up.
+/// Told how far a long call is; may end it.
+///
+/// `ctx`: that of the options or of the call that it was given with.
+/// `done`, `total`: bytes or tokens, as whoever takes it says.
+///
+/// It may not use the object that the call is for.
+///
+/// **Threads**: called on the thread of that call, every few milliseconds while bytes are hashed.
+///
+/// **Returns** 0 to go on, another number to give the work up.
 pub type realm_progress_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, done: u64, total: u64) -> i32>;
 
@@ -35,7 +45,7 @@ pub type realm_progress_fn =
 pub struct realm_bytes {
     /// The first byte. Any alignment; 64 lets every backend use weights in place.
     pub data: *const c_void,
-    /// Their number.
+    /// How many there are.
     pub bytes: usize,
 }
 
@@ -84,7 +94,7 @@ pub struct realm_model_source {
     /// The bytes of a GGUF file, or of all files of a split one in order. The array itself is not
     /// needed after the call; the bytes are **valid until** `release` has been called for them.
     pub parts: *const realm_bytes,
-    /// How many parts there are, at least 1.
+    /// How many parts there are, 1 to 65535.
     pub part_count: usize,
     /// The id to register the model under. 0: derived from the SHA-256 of all bytes, which reads
     /// them all; with an id nothing but the metadata is read.
@@ -94,9 +104,9 @@ pub struct realm_model_source {
     /// (optional) Called exactly once for each part when the library is finished with it, also if
     /// the registration fails. NULL: the bytes live as long as the process, or their owner knows.
     pub release: realm_release_fn,
-    /// (optional) Bounds for the parser.
+    /// (optional) Bounds for the parser, not needed after the call. NULL: the defaults.
     pub limits: *const realm_model_limits,
-    /// (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`.
+    /// (optional) Told how many bytes have been hashed, if `id` is 0. Giving up is `CANCELLED`. NULL: nobody is told.
     pub progress: realm_progress_fn,
 }
 
@@ -179,20 +189,19 @@ unsafe fn limits(p: *const realm_model_limits) -> Result<Limits> {
 
 /// Registers a model: its bytes are borrowed, not copied, and shared by everything that opens it.
 ///
-/// Registering the same bytes under the same id again counts one registration more; the new parts
-/// are then released at once.
+/// Registering the same bytes under the same id again counts one registration more; the new parts are then
+/// released at once.
 ///
-/// `store`: NULL is the process-wide store.
+/// `source`: the parts and what is wanted; the struct is not needed after the call.
 /// `id` (optional) receives the id.
 ///
-/// **Owns**: each part goes to the library, whatever the result, and comes back by `release`
-/// exactly once. (Only if `source` itself is NULL, too short or of another interface major, or `parts` is
-/// NULL, is nothing called.)
+/// **Owns**: each part goes to the library, whatever the result, and comes back by `release` exactly once. (Only if
+/// `source` itself is NULL, too short or of another interface major, or `parts` is NULL, is nothing called.)
 ///
-/// **Threads**: any.
+/// **Threads**: any, at any time.
 ///
-/// **Returns** `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id
-/// names other bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// **Returns** `FORMAT`, `UNSUPPORTED` or `LIMIT` for what the parser refuses, `ID_CONFLICT` if the id names other
+/// bytes, `CANCELLED` if `progress` says so, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `source` is a struct as described; `store` is NULL or live; `id` is NULL or points to a `uint32_t`;
@@ -286,10 +295,10 @@ fn prepare(
     Ok((list, limits, mode))
 }
 
-/// Takes back one registration. With the last one the id is free at once; the bytes are released
-/// when the last session that uses them is closed, or in this call.
+/// Takes back one registration. With the last one the id is free at once; the bytes are released when the last
+/// session that uses them is closed, or in this call.
 ///
-/// **Threads**: any.
+/// **Threads**: any, at any time.
 ///
 /// **Returns** `NOT_FOUND`.
 ///
@@ -305,12 +314,14 @@ pub unsafe extern "C" fn realm_model_remove(
     guard(error, || unsafe { store_ref(store) }.remove(id))
 }
 
-/// Lists the ids of a store in ascending order. Two calls: with too little room `count` receives
-/// the number there are, and nothing else is written.
+/// Lists the ids of a store in ascending order, in two calls.
 ///
-/// **Threads**: any; others may change the store in between.
+/// `ids`, `capacity`: where they go, and for how many there is room.
+/// `count` receives how many there are, also if they do not fit.
 ///
-/// **Returns** `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+/// **Threads**: any, at any time; others may change the store between two calls.
+///
+/// **Returns** `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`, `NO_MEMORY`.
 ///
 /// # Safety
 /// `store` is NULL or live; `ids` points to `capacity` items (NULL with 0), `count` to a `size_t`.
@@ -333,9 +344,11 @@ pub unsafe extern "C" fn realm_model_list(
     })
 }
 
-/// Writes what is known of a model to `info`, whose `struct_size` and `abi_version` are set.
+/// Writes what is known of a model.
 ///
-/// **Threads**: any.
+/// `info`: receives it; its `struct_size` and `abi_version` are set by the caller.
+///
+/// **Threads**: any, at any time.
 ///
 /// **Returns** `NOT_FOUND`, `INVALID_ARGUMENT`.
 ///
@@ -376,10 +389,12 @@ pub unsafe extern "C" fn realm_model_get_info(
     })
 }
 
-/// Computes the SHA-256 of all of a model's bytes in order. The first call reads them all; later
-/// ones, and `realm_model_get_info`, know it.
+/// Computes the SHA-256 of all of a model's bytes in order. The first call reads them all; later ones, and
+/// `realm_model_get_info`, know it.
 ///
-/// **Threads**: any.
+/// `sha256` receives 32 bytes.
+///
+/// **Threads**: any, at any time.
 ///
 /// **Returns** `NOT_FOUND`, `INVALID_ARGUMENT`.
 ///
@@ -398,10 +413,11 @@ pub unsafe extern "C" fn realm_model_digest(
 
 /// As `realm_model_digest`, with a way to see how far it is and to give up.
 ///
-/// `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if the digest
-/// is known. What was hashed when it gives up is hashed again the next time.
+/// `progress`, `ctx`: (optional) told how many bytes have been hashed; `ctx` is its first argument. Not called if
+/// the digest is known. What was hashed when it gives up is hashed again the next time.
+/// `sha256` receives 32 bytes.
 ///
-/// **Threads**: any. Two calls for the same model at a time both hash.
+/// **Threads**: any, at any time. Two calls for the same model at a time both hash.
 ///
 /// **Returns** `CANCELLED` if `progress` says so, `NOT_FOUND`, `INVALID_ARGUMENT`.
 ///

@@ -77,6 +77,8 @@ impl realm_runtime {
 /// `options`: NULL for the defaults.
 /// `out` receives the runtime. **Owns**: the caller, until `realm_runtime_destroy`.
 ///
+/// **Threads**: any, at any time.
+///
 /// **Returns** `INVALID_ARGUMENT`, `UNSUPPORTED` for another interface major, `NO_MEMORY`.
 ///
 /// # Safety
@@ -119,8 +121,12 @@ pub unsafe extern "C" fn realm_runtime_create(
     })
 }
 
-/// Destroys a runtime; NULL is fine. Sessions keep what they need and may be closed later. What the
-/// platform and the backends point to must live until the last of them is closed.
+/// Destroys a runtime. Sessions keep what they need and may be closed later. What the platform and the backends
+/// point to must live until the last of them is closed.
+///
+/// `runtime`: NULL is fine; nothing happens.
+///
+/// **Threads**: any; no other thread may be using the handle.
 ///
 /// # Safety
 /// `runtime` is NULL or came from `realm_runtime_create`, and is not used again.
@@ -144,13 +150,14 @@ pub(crate) unsafe fn runtime_ref<'a>(runtime: *const realm_runtime) -> Result<&'
     unsafe { runtime.as_ref() }.ok_or_else(|| null("runtime"))
 }
 
-/// Adds a backend. The table is copied; its `ctx` must outlive the runtime and its sessions. Of
-/// several the one added last is preferred by sessions that name none.
+/// Adds a backend. Of several the one added last is preferred by sessions that name none.
 ///
-/// **Threads**: not while another thread uses the runtime.
+/// `backend`: the table, which is copied; its `ctx` must outlive the runtime and its sessions.
 ///
-/// **Returns** `INVALID_ARGUMENT` for a table that lacks what it needs, `UNSUPPORTED` for another
-/// interface major.
+/// **Threads**: any, but not while another uses the runtime.
+///
+/// **Returns** `INVALID_ARGUMENT` for a table that lacks what it needs or has the name of one that is there,
+/// `UNSUPPORTED` for another interface major.
 ///
 /// # Safety
 /// `runtime` is a live runtime, `backend` a table that keeps the contract of `realm_backend`;
@@ -180,15 +187,16 @@ pub unsafe extern "C" fn realm_runtime_add_backend(
     })
 }
 
-/// Adds one kernel of the host's own, for one operation on one weight type: used instead of the
-/// backend's by sessions that are opened later.
+/// Adds one kernel of the host's own, for one operation on one weight type: used instead of the backend's by
+/// sessions that are opened later. Of several for the same the one added last is used.
 ///
-/// `op`: the operation's code in `guest/ABI.md`. `type`: the ggml type of its first source.
-/// `ctx`: the first argument of `kernel`; must outlive the runtime and its sessions.
+/// `op`: the operation's code in `guest/ABI.md`.
+/// `type`: the ggml type of its first source, `UINT32_MAX` for any. For a type that never comes up it is never called.
+/// `kernel`, `ctx`: the function and its first argument, which must outlive the runtime and its sessions.
 ///
-/// **Threads**: not while another thread uses the runtime.
+/// **Threads**: any, but not while another uses the runtime.
 ///
-/// **Returns** `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation or type.
+/// **Returns** `INVALID_ARGUMENT`, `UNSUPPORTED` for an unknown operation.
 ///
 /// # Safety
 /// `runtime` is a live runtime, `kernel` keeps the contract of `realm_kernel_fn`; `error` is NULL or
@@ -217,7 +225,13 @@ pub unsafe extern "C" fn realm_runtime_add_kernel(
     })
 }
 
-/// The number of backends; at least 1. 0 for NULL.
+/// The number of backends.
+///
+/// `runtime`: NULL is fine.
+///
+/// **Threads**: any, but not while another adds to the runtime.
+///
+/// **Returns** at least 1; 0 for NULL.
 ///
 /// # Safety
 /// `runtime` is NULL or a live runtime.
@@ -227,9 +241,16 @@ pub unsafe extern "C" fn realm_runtime_backend_count(runtime: *const realm_runti
     unsafe { runtime.as_ref() }.map_or(0, |r| r.backends.count())
 }
 
-/// The name of a backend, the preferred first, `"cpu"` and `"reference"` last; NULL past the last.
+/// The name of a backend, the preferred first, `"cpu"` and `"reference"` last.
+///
+/// `runtime`: NULL is fine.
+/// `index`: from 0, below `realm_runtime_backend_count`.
 ///
 /// **Valid until** the runtime is destroyed.
+///
+/// **Threads**: any, but not while another adds to the runtime.
+///
+/// **Returns** a NUL-terminated text; NULL past the last, and for a NULL.
 ///
 /// # Safety
 /// `runtime` is NULL or a live runtime.

@@ -46,9 +46,15 @@ pub struct realm_param {
     pub value: *const c_char,
 }
 
-/// Takes a line of a guest's log: `level` is 0 error, 1 warning, 2 info, 3 debug; `text` is `bytes` of
-/// UTF-8, not terminated, **valid until** the function returns. Called on the thread that opens or polls the
-/// session, which it may not use.
+/// Takes a line of a guest's log.
+///
+/// `ctx`: that of the `realm_session_options`.
+/// `level`: 0 error, 1 warning, 2 information, 3 for debugging.
+/// `text`, `bytes`: UTF-8, not terminated, valid until the function returns.
+///
+/// It may not use the session.
+///
+/// **Threads**: called on the thread that calls the library for the session, or `realm_plan`.
 pub type realm_log_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, level: i32, text: *const c_char, bytes: usize)>;
 
@@ -67,9 +73,10 @@ pub struct realm_session_options {
     pub next: *const c_void,
     /// First argument of `log` and `progress`.
     pub ctx: *mut c_void,
-    /// The guest; it may be unloaded afterwards. NULL: the one that comes with the library.
+    /// The guest; it may be unloaded afterwards. NULL: the one that comes with the library, `UNSUPPORTED` in a build without.
     pub guest: *const realm_guest,
-    /// The name of a backend. NULL: the preferred one: that added last, else `"cpu"`, else `"reference"`.
+    /// The name of a backend, NUL-terminated; not needed afterwards. NULL: the preferred one: that added last, else `"cpu"`,
+    /// else `"reference"`.
     pub backend: *const c_char,
     /// The guest's parameters, copied: `temp`, `top_k`, `seed`, `n_predict`, `ctx`, … (`guest/README.md`).
     pub params: *const realm_param,
@@ -238,17 +245,16 @@ unsafe fn with(
     })
 }
 
-/// Opens a session with a model of the runtime's store. The guest reads the model's metadata and
-/// records its programs in the call.
+/// Opens a session with a model of the runtime's store. The guest reads the model's metadata and records its
+/// programs in the call.
 ///
 /// `options`: NULL for the defaults.
 /// `out` receives the session. **Owns**: the caller, until `realm_session_close`.
 ///
-/// **Threads**: any; the session may then be used by any one thread at a time.
+/// **Threads**: any, at any time; the session may then be used by any one thread at a time.
 ///
-/// **Returns** `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this
-/// build does not know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the
-/// guest says.
+/// **Returns** `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this build does not
+/// know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the guest says.
 ///
 /// # Safety
 /// `runtime` is live; `options` is NULL or a struct as described; `out` points to a pointer; `error` is
@@ -406,9 +412,11 @@ unsafe fn convert(
     Ok(options)
 }
 
-/// Closes a session at any point; NULL is fine. KV and buffers are zeroed and freed.
+/// Closes a session at any point. KV and buffers are zeroed and freed.
 ///
-/// **Threads**: no other thread may be using it, nor cancel it.
+/// `session`: NULL is fine; nothing happens.
+///
+/// **Threads**: any; no other thread may be using it, nor cancel it.
 ///
 /// # Safety
 /// `session` is NULL or came from `realm_session_open`, and is not used again.
@@ -425,10 +433,13 @@ pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
 
 /// Sets a parameter of the guest, which reads it when the next turn begins.
 ///
-/// `value`: NULL takes the parameter away.
+/// `key`: NUL-terminated UTF-8 of 1 to 64 bytes.
+/// `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
 ///
-/// **Returns** `INVALID_ARGUMENT`, `LIMIT`, `NO_MEMORY`, and the first failure of a session that has
-/// failed. Whether the guest knows the parameter shows when the turn begins.
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `INVALID_ARGUMENT`, `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, and the first
+/// failure of a session that has failed. Whether the guest knows the parameter shows when the turn begins.
 ///
 /// # Safety
 /// `session` is live; `key` is NUL-terminated, `value` NULL or NUL-terminated; `error` is NULL or points
@@ -458,10 +469,12 @@ pub unsafe extern "C" fn realm_session_set_param(
 /// Begins a turn; `realm_session_poll` runs it. What earlier turns put into the KV cache stays.
 ///
 /// `kind`: `REALM_INPUT_...`.
-/// `data`, `bytes`: the input, copied. Text must be UTF-8.
+/// `data`, `bytes`: the input, copied; below 2 GiB. Text must be UTF-8.
 ///
-/// **Returns** `STATE` while a turn is running, `INVALID_ARGUMENT`, `LIMIT` for 2 GiB, `NO_MEMORY`, and the
-/// first failure of a session that has failed.
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `STATE` while a turn is running, `INVALID_ARGUMENT`, `LIMIT` for 2 GiB, `NO_MEMORY`, and the first failure
+/// of a session that has failed.
 ///
 /// # Safety
 /// `session` is live; `data` points to `bytes` bytes (NULL with 0); `error` is NULL or points to a
@@ -508,20 +521,19 @@ fn prompt_ids(session: &mut Session, data: &[u8]) -> Result<()> {
 
 /// Runs the turn on, and returns with the next event.
 ///
-/// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always
-/// done. 0, or a platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not
-/// let it come out as 0.
-/// `event`: its `struct_size` and `abi_version` are set.
+/// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done. 0, or a
+/// platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not let it come
+/// out as 0.
+/// `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
 ///
-/// After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV
-/// cache would grow too large, say) leaves the session usable: its next turn begins after the last
-/// step that succeeded. After `GUEST` and `INTERNAL` every call returns the same error, and all that is left is to
-/// close it.
+/// After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too
+/// large, say) leaves the session usable: its next turn begins after the last step that succeeded. After `GUEST` and
+/// `INTERNAL` every call returns the same error, and all that is left is to close it.
 ///
-/// **Threads**: one at a time. The backend and the platform are called from this thread.
+/// **Threads**: one at a time for a session. The backend and the platform are called from this thread.
 ///
-/// **Returns** `STATE` if no turn is running, `LIMIT`, `NO_MEMORY`, `BACKEND`, `GUEST`, `INVALID_ARGUMENT`, and
-/// what else the guest says.
+/// **Returns** `STATE` if no turn is running, `LIMIT`, `NO_MEMORY`, `BACKEND`, `GUEST`, `INVALID_ARGUMENT`, and what else
+/// the guest says.
 ///
 /// # Safety
 /// `session` is live; `event` is a struct as described; `error` is NULL or points to a `realm_error`.
@@ -587,12 +599,13 @@ unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) ->
     unsafe { write_struct(event, "realm_event", EVENT_MIN, &value) }
 }
 
-/// Asks for the running turn to end; NULL is fine. A poll in progress notices within milliseconds,
-/// at the next slice of work (of several sessions: see `realm_poll_many`); the turn then ends with DONE
-/// and `REALM_DONE_CANCELLED`, after events that were there already. Without a running turn nothing
-/// happens.
+/// Asks for the running turn to end. A poll in progress notices within milliseconds, at the next slice of work (of
+/// several sessions: see `realm_poll_many`); the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events that
+/// were there already. Without a running turn nothing happens.
 ///
-/// **Threads**: any, at any time before `realm_session_close`.
+/// `session`: NULL is fine; nothing happens.
+///
+/// **Threads**: any, and a signal handler, at any time before `realm_session_close`.
 ///
 /// # Safety
 /// `session` is NULL or live.
@@ -605,11 +618,17 @@ pub unsafe extern "C" fn realm_session_cancel(session: *mut realm_session) {
     }
 }
 
-/// Copies the raw logits of the last evaluated position, one float per token of the vocabulary; zeros
-/// before the first. Two calls: `count` always receives how many there are.
+/// Copies the raw logits of the last evaluated position, one float per token of the vocabulary, in two calls. Zeros
+/// before the first.
 ///
-/// **Returns** `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
-/// AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+/// `values`, `capacity`: where they go, and for how many there is room.
+/// `count` receives how many there are, also if they do not fit.
+///
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after AGAIN) and after a
+/// rewind until a step has run, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`, and the first failure of a session that has
+/// failed.
 ///
 /// # Safety
 /// `session` is live; `values` points to `capacity` floats (NULL with 0), `count` to a `size_t`; `error`
@@ -659,12 +678,15 @@ unsafe fn floats<'a>(
     }
 }
 
-/// Copies the embedding of the last turn's input, of a model that makes embeddings instead of text: such a turn ends
-/// with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first. Two calls: `count`
-/// always receives how many elements there are.
+/// Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
+/// turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
 ///
-/// **Returns** `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after
-/// AGAIN), `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`.
+/// `values`, `capacity`: where its elements go, and for how many there is room.
+/// `count` receives how many there are, also if they do not fit.
+///
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** what `realm_session_logits` does.
 ///
 /// # Safety
 /// As `realm_session_logits`.
@@ -686,9 +708,13 @@ pub unsafe extern "C" fn realm_session_embedding(
     unsafe { with(session, error, body) }
 }
 
-/// Writes what the session has cost so far to `stats`, whose `struct_size` and `abi_version` are set.
+/// Writes what the session has cost so far.
 ///
-/// **Returns** `INVALID_ARGUMENT`.
+/// `stats`: receives it; its `struct_size` and `abi_version` are set by the caller.
+///
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `INVALID_ARGUMENT`. A session that has failed has statistics too.
 ///
 /// # Safety
 /// `session` is live and not being polled; `stats` is a struct as described.

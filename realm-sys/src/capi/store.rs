@@ -29,7 +29,9 @@ pub(crate) unsafe fn store_ref(store: *const realm_store) -> StoreRef {
 ///
 /// `out` receives the store. **Owns**: the caller, until `realm_store_destroy`.
 ///
-/// **Returns** `INVALID_ARGUMENT` for a NULL.
+/// **Threads**: any, at any time.
+///
+/// **Returns** `INVALID_ARGUMENT`, `NO_MEMORY`.
 ///
 /// # Safety
 /// `out` points to a pointer; `error` is NULL or points to a `realm_error`.
@@ -48,10 +50,12 @@ pub unsafe extern "C" fn realm_store_create(
     })
 }
 
-/// Destroys a store; NULL is fine. Runtimes made with it keep its models alive until they are
-/// destroyed, and sessions theirs.
+/// Destroys a store. Runtimes made with it keep its models alive until they are destroyed, and sessions theirs;
+/// the others are released in the call.
 ///
-/// **Threads**: no other thread may be using the handle.
+/// `store`: NULL is fine; nothing happens.
+///
+/// **Threads**: any; no other thread may be using the handle.
 ///
 /// # Safety
 /// `store` is NULL or came from `realm_store_create`, and is not used again.

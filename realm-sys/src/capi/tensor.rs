@@ -33,9 +33,14 @@ pub struct realm_tensor_info {
 
 const INFO_MIN: usize = offset_of!(realm_tensor_info, type_name) + size_of::<[c_char; 16]>();
 
-/// Finds a tensor by name. `tensor` receives its index, which counts from 0 through all parts.
+/// Finds a tensor by name.
 ///
-/// **Returns** `NOT_FOUND`, `INVALID_ARGUMENT`.
+/// `name`, `name_bytes`: the name in UTF-8 and its length; no terminating zero is needed.
+/// `tensor` receives its index, which counts from 0 through all parts.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** `NOT_FOUND` for the model or the name, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `store` is NULL or live; `name` points to `name_bytes` bytes, `tensor` to a `uint32_t`; `error` is
@@ -62,7 +67,12 @@ pub unsafe extern "C" fn realm_model_tensor_find(
     })
 }
 
-/// Writes what is known of tensor `tensor` to `info`, whose `struct_size` and `abi_version` are set.
+/// Writes what is known of a tensor.
+///
+/// `tensor`: its index, below `realm_model_info.tensor_count`.
+/// `info`: receives it; its `struct_size` and `abi_version` are set by the caller.
+///
+/// **Threads**: any, at any time.
 ///
 /// **Returns** `NOT_FOUND` for the model or past the last tensor, `INVALID_ARGUMENT`.
 ///
@@ -101,13 +111,17 @@ pub unsafe extern "C" fn realm_model_tensor_info(
     })
 }
 
-/// Dequantizes rows of a tensor to floats; a row has `ne[0]` of them.
+/// Dequantizes rows of a tensor to floats, in two calls. A row has `ne[0]` of them.
 ///
+/// `tensor`: its index, below `realm_model_info.tensor_count`.
 /// `row_first`, `row_count`: which rows, of `ne[1]·ne[2]·ne[3]`. A count of 0: all from the first on.
-/// Two calls: `count` always receives how many floats that is.
+/// `values`, `capacity`: where the floats go, and for how many there is room.
+/// `count` receives how many floats that is, also if they do not fit.
 ///
-/// **Returns** `NOT_FOUND`, `INVALID_ARGUMENT` for rows past the end, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for
-/// a type that cannot be dequantized.
+/// **Threads**: any, at any time.
+///
+/// **Returns** `NOT_FOUND` for the model or the tensor, `INVALID_ARGUMENT` for rows past the end, `BUFFER_TOO_SMALL`,
+/// `UNSUPPORTED` for a type that cannot be dequantized, `LIMIT` for more floats than can be addressed.
 ///
 /// # Safety
 /// `store` is NULL or live; `values` points to `capacity` floats (NULL with 0), `count` to a `size_t`;

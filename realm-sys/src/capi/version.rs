@@ -10,8 +10,12 @@ pub const REALM_VERSION_MINOR: u32 = 1;
 /// Patch version of the library that this header belongs to. It changes no interface.
 pub const REALM_VERSION_PATCH: u32 = 0;
 
-/// The interface version of the library that is running, `major << 16 | minor`. Programs made for
-/// the same major and a minor not above it work with it.
+/// The interface version of the library that is running. Programs made for the same major and a minor not above
+/// it work with it.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** `major << 16 | minor`. It does not fail.
 #[unsafe(no_mangle)]
 pub extern "C" fn realm_abi_version() -> u32 {
     REALM_ABI_VERSION
@@ -20,6 +24,10 @@ pub extern "C" fn realm_abi_version() -> u32 {
 /// The release, such as `"0.1.0"`.
 ///
 /// **Valid until** the library is unloaded.
+///
+/// **Threads**: any, at any time.
+///
+/// **Returns** a NUL-terminated text, never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn realm_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()

@@ -20,13 +20,18 @@ pub const REALM_TOKENIZE_PARSE_SPECIAL: u32 = 2;
 /// Control tokens appear as they are written in the vocabulary; without, they yield nothing.
 pub const REALM_DETOKENIZE_SPECIAL: u32 = 1;
 
-/// Turns text into token ids. Two calls: `count` always receives how many there are.
+/// Turns text into token ids, in two calls.
 ///
 /// `text`, `text_bytes`: any bytes; those that are not UTF-8 become the tokens of single bytes.
-/// `flags`: `REALM_TOKENIZE_...`.
+/// `flags`: `REALM_TOKENIZE_...`, or 0.
+/// `tokens`, `capacity`: where the ids go, and for how many there is room.
+/// `count` receives how many there are, also if they do not fit.
 ///
-/// **Returns** `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know,
-/// `FORMAT` for a broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// **Threads**: any, at any time. The first call for a model builds tables, for some tens of milliseconds and megabytes
+/// with a large vocabulary; all that use the model share them.
+///
+/// **Returns** `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know, `FORMAT` for a
+/// broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `store` is NULL or live; `text` points to `text_bytes` bytes, `tokens` to `capacity` items (NULL with
@@ -66,13 +71,18 @@ pub unsafe extern "C" fn realm_model_tokenize(
     })
 }
 
-/// Turns token ids into text, always valid UTF-8. Two calls: `bytes` always receives the length,
-/// without the terminating zero that is added where there is room.
+/// Turns token ids into text, always valid UTF-8, in two calls.
 ///
+/// `tokens`, `count`: the ids, and how many there are.
 /// `flags`: `REALM_DETOKENIZE_SPECIAL`, or 0.
+/// `text`, `capacity`: where the text goes, and for how many bytes there is room.
+/// `bytes` receives its length, also if it does not fit; without the terminating zero that is added where there is
+/// room.
 ///
-/// **Returns** `NOT_FOUND` for the model or an id that is none, `BUFFER_TOO_SMALL`, `UNSUPPORTED`, `FORMAT`,
-/// `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// **Threads**: any, at any time; the first call for a model as with `realm_model_tokenize`.
+///
+/// **Returns** `NOT_FOUND` for the model or an id that is none, `BUFFER_TOO_SMALL`, `UNSUPPORTED`, `FORMAT`, `NO_MEMORY`,
+/// `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `store` is NULL or live; `tokens` points to `count` items, `text` to `capacity` bytes (NULL with 0),

@@ -85,18 +85,19 @@ pub struct realm_wasm_value {
 
 /// A function of the application's that a module imports.
 ///
-/// `ctx` is that of the `realm_wasm_import`. `args` and `results` are as long as the signature says;
-/// `results` holds zeros of the right types, of which only `of` is to be written. Both, and `caller`, are **valid
-/// until** the function returns.
-///
-/// `caller` stands for the instance that calls. It, or the instance itself, may be given to the functions for
-/// memory and fuel, and the instance also to those for globals. What finds or calls functions, or creates an
+/// `ctx`: that of the `realm_wasm_import`.
+/// `caller`: stands for the instance that calls, until the function returns. It, or the instance itself, may be given to the
+/// functions for memory and fuel, and the instance also to those for globals. What finds or calls functions, or creates an
 /// instance that is linked with this one, returns `STATE`. Instances that are not linked with it may be used freely.
+/// `args`: as many values as the signature has parameters; valid until the function returns.
+/// `results`: as many as it has results; zeros of the right types, of which only `of` is to be written.
 ///
-/// Returns 0, or another number to end the call: a `REALM_STATUS_` is what `realm_wasm_call` then returns;
-/// for any other number it returns `GUEST` with the number in its message. It may not unwind or `longjmp`.
+/// It may not unwind or `longjmp`.
 ///
-/// Called on the thread that calls the module.
+/// **Threads**: called on the thread that calls the module.
+///
+/// **Returns** 0, or another number to end the call: a `REALM_STATUS_` is what `realm_wasm_call` then returns; for any other
+/// number it returns `GUEST` with the number in its message.
 pub type realm_wasm_host_fn = Option<
     unsafe extern "C" fn(
         ctx: *mut c_void,
@@ -175,11 +176,12 @@ pub struct realm_wasm_options {
     pub next: *const c_void,
     /// Reserved; NULL.
     pub ctx: *mut c_void,
-    /// Host functions; more than the module imports are fine.
+    /// Host functions; more than the module imports are fine. The array is not needed after the call.
     pub imports: *const realm_wasm_import,
     /// How many there are.
     pub import_count: usize,
-    /// Instances whose exports may be imported; all linked with each other already. Asked after `imports`.
+    /// Instances whose exports may be imported; all linked with each other already. Asked after `imports`. The array is not
+    /// needed after the call.
     pub peers: *const realm_wasm_peer,
     /// How many there are.
     pub peer_count: usize,
@@ -358,7 +360,7 @@ unsafe fn instance_ref<'a>(instance: *const realm_wasm_instance) -> Result<&'a I
 /// `options`: NULL is the default.
 /// `out` receives the module. **Owns**: the caller, until `realm_wasm_module_unload`.
 ///
-/// **Threads**: any. Takes some milliseconds per 100 KB.
+/// **Threads**: any, at any time. Takes some milliseconds per 100 KB.
 ///
 /// **Returns** `FORMAT` for what is malformed, invalid, or uses what this build or `REALM_WASM_ONLY_1_1` leaves out;
 /// `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
@@ -412,7 +414,11 @@ pub unsafe extern "C" fn realm_wasm_module_load(
     })
 }
 
-/// Gives a module back; NULL is fine. Its instances go on.
+/// Gives a module back. Its instances go on.
+///
+/// `module`: NULL is fine; nothing happens.
+///
+/// **Threads**: any; no other thread may be using the handle.
 ///
 /// # Safety
 /// `module` is NULL or came from `realm_wasm_module_load`, and is not used again.
@@ -429,11 +435,11 @@ pub unsafe extern "C" fn realm_wasm_module_unload(module: *mut realm_wasm_module
 
 /// Makes an instance of a module: looks up its imports, writes its segments, runs its start function.
 ///
+/// `module`: what is instantiated; the handle may be unloaded afterwards.
 /// `options`: NULL is the default, for a module that imports nothing.
 /// `out` receives the instance. **Owns**: the caller, until `realm_wasm_instance_destroy`.
 ///
-/// **Threads**: a module may be used from several threads at a time; instances that are linked with each other (and
-/// this call with their peers) by one thread at a time.
+/// **Threads**: any, several at a time also for one module; with peers one at a time for all that are linked with them.
 ///
 /// **Returns** `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
 /// is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
@@ -502,8 +508,11 @@ pub unsafe extern "C" fn realm_wasm_instance_create(
     })
 }
 
-/// Destroys an instance; NULL is fine, and the `caller` of a host function is left as it is. Memory is
-/// freed with the last of the instances that are linked with each other.
+/// Destroys an instance. Memory is freed with the last of the instances that are linked with each other.
+///
+/// `instance`: NULL is fine; so is the `caller` of a host function, which is left as it is.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
 ///
 /// # Safety
 /// `instance` is NULL or came from `realm_wasm_instance_create`, and is not used again.
@@ -524,6 +533,8 @@ pub unsafe extern "C" fn realm_wasm_instance_destroy(instance: *mut realm_wasm_i
 ///
 /// `name`, `name_bytes`: its name in UTF-8, not terminated.
 /// `function` receives its number, which is the same in all instances of a module.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
 ///
 /// **Returns** `NOT_FOUND`; `UNSUPPORTED` if it takes or returns references or vectors; `STATE` from a host
 /// function; `INVALID_ARGUMENT`.
@@ -548,8 +559,13 @@ pub unsafe extern "C" fn realm_wasm_find(
     })
 }
 
-/// The signature of an exported function, as in `realm_wasm_import`. Two calls: with too little room `bytes`
-/// receives the size, and nothing else is written. A terminating zero is added where there is room, and not counted.
+/// The signature of an exported function, as in `realm_wasm_import`, in two calls.
+///
+/// `function`: what `realm_wasm_find` gave.
+/// `dst`, `capacity`: where the text goes, and for how many bytes there is room.
+/// `bytes` receives its length, also if it does not fit; without the terminating zero that is added where there is room.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
 ///
 /// **Returns** `BUFFER_TOO_SMALL`, `NOT_FOUND`, `INVALID_ARGUMENT`; `STATE` from a host function.
 ///
@@ -583,6 +599,8 @@ pub unsafe extern "C" fn realm_wasm_signature(
 /// `function`: what `realm_wasm_find` gave.
 /// `args`, `arg_count`: as many as it has parameters, of their types.
 /// `results`, `result_count`: receives as many as it has, with their types. It may be the array of `args`.
+///
+/// **Threads**: one at a time for instances that are linked with each other. Host functions are called on this thread.
 ///
 /// **Returns** `GUEST` for a trap: the message says which. There is no backtrace, as the interpreter keeps none. The
 /// instance may be called again, in whatever state the trap left it. `LIMIT` if the fuel is used up: the call is

@@ -9,20 +9,36 @@ use crate::error::{Error, Result, Status};
 use crate::session::Session;
 use core::ffi::c_void;
 
-/// Takes the next `bytes` bytes of a saved session. Called on the thread that saves; may not use the session.
+/// Takes the next bytes of a saved session. It may not use the session.
+///
+/// `ctx`: that of `realm_session_save_to`.
+/// `data`, `bytes`: the bytes, valid until the function returns.
+///
+/// **Threads**: called on the thread that saves.
+///
 /// **Returns** 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
 pub type realm_write_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *const c_void, bytes: usize) -> i32>;
 
-/// Fills `data` with exactly the next `bytes` bytes of a saved session. Called on the thread that loads.
-/// **Returns** 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where
-/// there are no more, for instance.
+/// Gives the next bytes of a saved session.
+///
+/// `ctx`: that of `realm_session_load_from`.
+/// `data`, `bytes`: to be filled with exactly so many bytes.
+///
+/// **Threads**: called on the thread that loads.
+///
+/// **Returns** 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where there
+/// are no more, for instance.
 pub type realm_read_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *mut c_void, bytes: usize) -> i32>;
 
-/// Writes how many tokens are in the session's context to `position`: what `realm_session_rewind` takes. While a turn is
-/// running, those of the step under way are counted. A token that was shown last and that the next turn begins with (as
-/// after `REALM_DONE_LENGTH`) is not.
+/// Says how many tokens are in the session's context: what `realm_session_rewind` takes. While a turn is running, those of
+/// the step under way are counted. A token that was shown last and that the next turn begins with (as after
+/// `REALM_DONE_LENGTH`) is not.
+///
+/// `position` receives the number.
+///
+/// **Threads**: one at a time for a session.
 ///
 /// **Returns** `INVALID_ARGUMENT`, and the first failure of a session that has failed.
 ///
@@ -52,6 +68,8 @@ pub unsafe extern "C" fn realm_session_position(
 ///
 /// The guest is told in the call. Until a step has run again there are no logits.
 ///
+/// **Threads**: one at a time for a session.
+///
 /// **Returns** `STATE` while a turn is running, `INVALID_ARGUMENT`, `UNSUPPORTED` if the guest is older than guest ABI 0.2,
 /// and what else the guest says; the context is as it was then. `GUEST` if the guest fails.
 ///
@@ -70,13 +88,13 @@ pub unsafe extern "C" fn realm_session_rewind(
 /// Opens a second session that goes on from where this one is, between turns: several answers to one question, several
 /// characters after one introduction. From here on neither can notice the other.
 ///
-/// The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own; the
-/// guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both sessions'
-/// statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
+/// The KV cache is shared, page by page, until one of the two writes to a page (64 positions) and gets a copy of its own;
+/// the guest's memory and the session buffers are copied. Shared pages count against both sessions' limits and in both
+/// sessions' statistics. Limits, parameters, callbacks, clock and threads are the first one's, statistics begin anew.
 ///
 /// `out` receives the session. **Owns**: the caller, until `realm_session_close`; in any order.
 ///
-/// **Threads**: the two may then be used by two threads.
+/// **Threads**: one at a time for a session; the two may then be used by two threads.
 ///
 /// **Returns** `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of its own or has mutable
 /// globals that are no numbers, `LIMIT`, `NO_MEMORY`, `BACKEND`.
@@ -95,19 +113,24 @@ pub unsafe extern "C" fn realm_session_fork(
     unsafe { with(session, error, body) }
 }
 
-/// Writes the session's state to the caller's buffer, between turns. In the midst of one a session cannot be saved: poll until
-/// DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in the context what had
-/// entered it. Two calls: `bytes` always receives the size.
+/// Writes the session's state to the caller's buffer, between turns, in two calls. In the midst of one a session cannot be
+/// saved: poll until DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in
+/// the context what had entered it.
 ///
 /// It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
-/// memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is left
-/// out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position may
-/// still be in it, as keys and values that nothing reads.
+/// memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is
+/// left out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position
+/// may still be in it, as keys and values that nothing reads.
 ///
 /// The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
 ///
-/// **Returns** `BUFFER_TOO_SMALL`, `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of
-/// its own or has mutable globals that are no numbers, `BACKEND`, `INVALID_ARGUMENT`.
+/// `data`, `capacity`: where the state goes, and for how many bytes there is room.
+/// `bytes` receives its size, also if it does not fit.
+///
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `BUFFER_TOO_SMALL`, `STATE` while a turn is running, `UNSUPPORTED` for a guest that has registered models of its
+/// own or has mutable globals that are no numbers, `BACKEND`, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `session` is live; `data` points to `capacity` bytes (NULL with 0), `bytes` to a `size_t`; `error` is NULL or points to a
@@ -154,7 +177,9 @@ pub unsafe extern "C" fn realm_session_save(
 ///
 /// `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
 ///
-/// **Returns** what `write` returns if that is negative, and what `realm_session_save` returns.
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** what `write` returns if that is a status, and what `realm_session_save` returns.
 ///
 /// # Safety
 /// `session` is live; `write` keeps its contract; `error` is NULL or points to a `realm_error`.
@@ -181,13 +206,15 @@ pub unsafe extern "C" fn realm_session_save_to(
 
 /// Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
 ///
-/// Runtime, model and options are as for `realm_session_open`, with the guest that the state was saved with. Parameters in the
-/// options replace those of the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
-/// the state asks for. The model may have another id than then. Statistics begin anew.
-///
+/// `options`: as for `realm_session_open`, with the guest that the state was saved with. Parameters in them replace those of
+/// the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what the state asks for.
 /// `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
 /// session that can do no more than any other.
 /// `out` receives the session. **Owns**: the caller, until `realm_session_close`.
+///
+/// The model may have another id than when it was saved. Statistics begin anew.
+///
+/// **Threads**: any, at any time; the session may then be used by any one thread at a time.
 ///
 /// **Returns** `FORMAT` for what is no state, is cut short or damaged; `INVALID_ARGUMENT` for the state of another model or guest;
 /// `UNSUPPORTED` for one of another version of the format or another page layout; and what `realm_session_open` returns.
@@ -213,12 +240,16 @@ pub unsafe extern "C" fn realm_session_load(
     }
 }
 
-/// As `realm_session_load`, from a callback. What comes behind the state is not asked for. Damage is found at the end, unless it
-/// shows before, and may then be called something else than `FORMAT`.
+/// As `realm_session_load`, from a callback. What comes behind the state is not asked for. Damage is found at the end, unless
+/// it shows before, and may then be called something else than `FORMAT`.
 ///
+/// `options`: as for `realm_session_load`.
 /// `read`, `ctx`: gives the bytes, in order; `ctx` is its first argument.
+/// `out` receives the session. **Owns**: the caller, until `realm_session_close`.
 ///
-/// **Returns** what `read` returns if that is negative, and what `realm_session_load` returns.
+/// **Threads**: any, at any time; the session may then be used by any one thread at a time.
+///
+/// **Returns** what `read` returns if that is a status, and what `realm_session_load` returns.
 ///
 /// # Safety
 /// As for `realm_session_open`; `read` keeps its contract.

@@ -9,6 +9,11 @@ use core::ptr;
 
 /// Reads an exported global.
 ///
+/// `name`, `name_bytes`: its name in UTF-8, not terminated.
+/// `value` receives its type and number.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
+///
 /// **Returns** `NOT_FOUND`; `UNSUPPORTED` if it is a reference; `STATE` for a host function's `caller`; `INVALID_ARGUMENT`.
 ///
 /// # Safety
@@ -38,6 +43,11 @@ pub unsafe extern "C" fn realm_wasm_global_get(
 
 /// Writes an exported global.
 ///
+/// `name`, `name_bytes`: its name in UTF-8, not terminated.
+/// `value`: the number, of the global's type.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
+///
 /// **Returns** `NOT_FOUND`; `INVALID_ARGUMENT` if it is constant or of another type; `STATE` for a host function's
 /// `caller`.
 ///
@@ -63,7 +73,11 @@ pub unsafe extern "C" fn realm_wasm_global_set(
     })
 }
 
-/// The size in bytes of an instance's memory: the export `memory`, else the first that is a memory.
+/// The size of an instance's memory: of the export `memory`, else of the first export that is a memory.
+///
+/// `bytes` receives it.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
 ///
 /// **Returns** `NOT_FOUND` if it exports none; `INVALID_ARGUMENT`.
 ///
@@ -85,7 +99,12 @@ pub unsafe extern "C" fn realm_wasm_memory_size(
     })
 }
 
-/// Copies `bytes` bytes at `offset` out of an instance's memory, all or none.
+/// Copies bytes out of an instance's memory (`realm_wasm_memory_size` says which), all or none.
+///
+/// `offset`: where they begin.
+/// `dst`, `bytes`: where they go, and how many; 0 is fine, within the memory.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
 ///
 /// **Returns** `INVALID_ARGUMENT` if they are not all inside; `NOT_FOUND` if it exports no memory.
 ///
@@ -113,7 +132,12 @@ pub unsafe extern "C" fn realm_wasm_memory_read(
     })
 }
 
-/// Copies `bytes` bytes to `offset` in an instance's memory, all or none.
+/// Copies bytes into an instance's memory (`realm_wasm_memory_size` says which), all or none.
+///
+/// `offset`: where they go.
+/// `src`, `bytes`: the bytes, and how many; 0 is fine, within the memory.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
 ///
 /// **Returns** `INVALID_ARGUMENT` if they do not all fit; `NOT_FOUND` if it exports no memory.
 ///
@@ -136,10 +160,12 @@ pub unsafe extern "C" fn realm_wasm_memory_write(
     })
 }
 
-/// Grows an instance's memory.
+/// Grows an instance's memory (`realm_wasm_memory_size` says which). What is added is zero.
 ///
 /// `pages`: how many pages of 64 KiB are added; 0 is fine.
 /// `old_bytes` (optional) receives the size before.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
 ///
 /// **Returns** `LIMIT` if it would be larger than its own maximum, `max_memory_bytes`, or what the system gives;
 /// `NOT_FOUND` if it exports no memory.
@@ -167,6 +193,10 @@ pub unsafe extern "C" fn realm_wasm_memory_grow(
 
 /// The fuel that an instance, and those linked with it, have left.
 ///
+/// `fuel` receives it; about one per instruction.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
+///
 /// **Returns** `INVALID_ARGUMENT` for a NULL, `STATE` while another thread calls one of them.
 ///
 /// # Safety
@@ -189,7 +219,11 @@ pub unsafe extern "C" fn realm_wasm_fuel(
 
 /// Gives an instance, and those linked with it, more fuel; the sum ends at `UINT64_MAX`.
 ///
-/// **Returns** as `realm_wasm_fuel`.
+/// `more`: about one per instruction; 0 is fine.
+///
+/// **Threads**: one at a time for instances that are linked with each other.
+///
+/// **Returns** what `realm_wasm_fuel` does.
 ///
 /// # Safety
 /// `instance` is live, or the `caller` of the host function that runs; `error` is NULL or points to a `realm_error`.

@@ -3,7 +3,7 @@
 use super::super::host::HostState;
 use super::super::memory::{GuestMemory, length};
 use super::{call, small};
-use crate::error::Result;
+use crate::error::{Result, try_vec};
 use crate::gguf::{ValueType, convert};
 use crate::{bail, err};
 use alloc::vec::Vec;
@@ -189,7 +189,7 @@ fn tensor_info(
     let Some(t) = model.tensor(handle) else {
         bail!(NotFound, "no tensor has the handle {handle}");
     };
-    let mut info = Vec::with_capacity(40);
+    let mut info = try_vec::<u8>(40, "bytes of a tensor's description")?;
     info.extend_from_slice(&t.type_id.to_le_bytes());
     info.extend_from_slice(&t.n_dims.to_le_bytes());
     for n in t.dims {
@@ -209,7 +209,7 @@ fn vocab_info(
     let v = h.vocab(id)?;
     let token = |t: Option<u32>| t.and_then(|t| i32::try_from(t).ok()).unwrap_or(-1) as u32;
     let flags = u32::from(v.add_bos()) | u32::from(v.add_eos()) << 1;
-    let mut info = Vec::with_capacity(28);
+    let mut info = try_vec::<u8>(28, "bytes of a vocabulary's description")?;
     for word in [
         v.len(),
         token(v.bos()),

@@ -77,7 +77,7 @@ fn model_info(
     m.check(dst, len)?;
     let model = h.models.get(id)?;
     let digest = model.known_digest();
-    let mut info = alloc::vec::Vec::with_capacity(INFO_BYTES);
+    let mut info = try_vec::<u8>(INFO_BYTES, "bytes of a model's description")?;
     info.extend_from_slice(&model.file_bytes().to_le_bytes());
     info.extend_from_slice(&model.parameter_count().to_le_bytes());
     info.extend_from_slice(&model.tensor_count().to_le_bytes());
