@@ -4,6 +4,7 @@
 //! realm_session_open → realm_session_prompt → realm_session_poll … DONE → prompt → … → close
 //! ```
 
+pub mod budget;
 pub mod many;
 pub mod plan;
 pub mod state;
@@ -509,8 +510,8 @@ fn prompt_ids(session: &mut Session, data: &[u8]) -> Result<()> {
 /// Runs the turn on, and returns with the next event.
 ///
 /// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always
-/// done. 0, or a platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not
-/// let it come out as 0.
+/// done. `REALM_BUDGET_UNLIMITED`, or a platform without a clock: run to the next TOKEN or DONE. What is left of a frame:
+/// `realm_budget_left`.
 /// `event`: its `struct_size` and `abi_version` are set.
 ///
 /// After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV

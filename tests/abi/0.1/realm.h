@@ -728,6 +728,11 @@ const char *realm_runtime_backend_name(const realm_runtime *runtime, size_t inde
 /* The turn was cancelled. */
 #define REALM_DONE_CANCELLED 5
 
+/* A budget for `realm_session_poll` and `realm_poll_many`: none, run to the next TOKEN or DONE however long that takes. It is 0,
+ * so what is left of a frame is computed by `realm_budget_left`.
+ */
+#define REALM_BUDGET_UNLIMITED 0
+
 /* A conversation. */
 typedef struct realm_session realm_session;
 
@@ -952,8 +957,8 @@ realm_status realm_session_prompt(realm_session *session,
 /* Runs the turn on, and returns with the next event.
  *
  * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always
- * done. 0, or a platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not
- * let it come out as 0.
+ * done. `REALM_BUDGET_UNLIMITED`, or a platform without a clock: run to the next TOKEN or DONE. What is left of a frame:
+ * `realm_budget_left`.
  * `event`: its `struct_size` and `abi_version` are set.
  *
  * After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV
@@ -1012,6 +1017,15 @@ realm_status realm_session_embedding(realm_session *session,
 realm_status realm_session_get_stats(const realm_session *session,
                                      realm_session_stats *stats);
 
+/* What is left of a budget: `total_us` - `spent_us`, and 1 where that would be 0 or less. So a frame that has used up its time
+ * polls for one slice of work more, and not without limit, which `REALM_BUDGET_UNLIMITED`, or a difference that wraps round,
+ * would be.
+ *
+ * Threads: any.
+ */
+uint64_t realm_budget_left(uint64_t total_us,
+                           uint64_t spent_us);
+
 /* Runs the turns of several sessions on, until each has an event or the budget is spent. Where sessions have
  * come to steps of the same program (the same guest, model, backend and kind of sampling, the same `ctx`, `n_batch`,
  * `kv_type` and `thread_count`) and the steps are small, as those that make a token are, the backend gets them as one
@@ -1020,7 +1034,7 @@ realm_status realm_session_get_stats(const realm_session *session,
  * `sessions`, `session_count`: the sessions, each at most once; those of different runtimes take turns, but share no batch. 0: nothing happens.
  * `budget_us`: as for `realm_session_poll`, for all sessions together, by the clock of the first that has one.
  * Sessions take turns within it and from call to call. The call may return before it is spent, with AGAIN for a session
- * whose step can run together with others' in the next. 0: until every session has a TOKEN or DONE, however long
+ * whose step can run together with others' in the next. `REALM_BUDGET_UNLIMITED`: until every session has a TOKEN or DONE, however long
  * the slowest takes.
  * `events`: one for each session, as an array whose elements are `struct_size` of the first apart; `struct_size` and
  * `abi_version` of all are set and the same. Written where the session's status is 0.
