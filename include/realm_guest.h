@@ -58,7 +58,8 @@ enum {
     REALM_GUEST_EVENT_PROMPT = 2, /* a: kind of input, b: its length. Read it, submit a step */
     REALM_GUEST_EVENT_STEP = 3,   /* a: status of the step that ended. Read results, emit, go on */
     REALM_GUEST_EVENT_CANCEL = 4, /* forget the turn; completed positions stay */
-    REALM_GUEST_EVENT_REWIND = 5  /* a: tokens that the context keeps. Forget the others */
+    REALM_GUEST_EVENT_REWIND = 5, /* a: tokens that the context keeps. Forget the others */
+    REALM_GUEST_EVENT_PARAMS = 6  /* between turns: refuse parameters that the next turn would; change nothing */
 };
 
 /* Kinds of input. */

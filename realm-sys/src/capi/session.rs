@@ -428,8 +428,12 @@ pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
 ///
 /// `value`: NULL takes the parameter away.
 ///
-/// **Returns** `INVALID_ARGUMENT`, `LIMIT`, `NO_MEMORY`, and the first failure of a session that has
-/// failed. Whether the guest knows the parameter shows when the turn begins.
+/// Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
+/// is running the guest cannot be asked: it says so when the next turn begins.
+///
+/// **Returns** `INVALID_ARGUMENT` for a name that the guest does not know or a value that it does not take (the message has the
+/// nearest name or what is expected), `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, what else the guest says, and the first
+/// failure of a session that has failed.
 ///
 /// # Safety
 /// `session` is live; `key` is NUL-terminated, `value` NULL or NUL-terminated; `error` is NULL or points

@@ -932,8 +932,12 @@ void realm_session_close(realm_session *session);
  *
  * `value`: NULL takes the parameter away.
  *
- * Returns `INVALID_ARGUMENT`, `LIMIT`, `NO_MEMORY`, and the first failure of a session that has
- * failed. Whether the guest knows the parameter shows when the turn begins.
+ * Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
+ * is running the guest cannot be asked: it says so when the next turn begins.
+ *
+ * Returns `INVALID_ARGUMENT` for a name that the guest does not know or a value that it does not take (the message has the
+ * nearest name or what is expected), `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, what else the guest says, and the first
+ * failure of a session that has failed.
  */
 realm_status realm_session_set_param(realm_session *session,
                                      const char *key,
@@ -1159,8 +1163,8 @@ realm_status realm_session_save_to(realm_session *session,
 /* Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
  *
  * Runtime, model and options are as for `realm_session_open`, with the guest that the state was saved with. Parameters in the
- * options replace those of the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
- * the state asks for. The model may have another id than then. Statistics begin anew.
+ * options replace those of the state, if the guest takes them; those that are fixed when a session opens (`ctx`, …) may not
+ * differ. Limits hold for what the state asks for. The model may have another id than then. Statistics begin anew.
  *
  * `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
  * session that can do no more than any other.

@@ -182,8 +182,8 @@ pub unsafe extern "C" fn realm_session_save_to(
 /// Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
 ///
 /// Runtime, model and options are as for `realm_session_open`, with the guest that the state was saved with. Parameters in the
-/// options replace those of the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
-/// the state asks for. The model may have another id than then. Statistics begin anew.
+/// options replace those of the state, if the guest takes them; those that are fixed when a session opens (`ctx`, …) may not
+/// differ. Limits hold for what the state asks for. The model may have another id than then. Statistics begin anew.
 ///
 /// `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
 /// session that can do no more than any other.
