@@ -350,7 +350,7 @@ impl Session {
         if self.chats.try_reserve(1).is_err() {
             return Err(fail!(
                 NO_MEMORY,
-                "the guest's memory limit is too small for another turn"
+                "the guest's memory limit (max_guest_memory_bytes) is too small for another turn"
             ));
         }
         self.stops.set(&self.params.stop);

@@ -96,6 +96,17 @@ int main(void) {
     CHECK(in_memory == 42);
     CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 1, &result, 1, &error) ==
           REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "the function is i(ii), called with (i) and room for 1 result") == 0);
+    CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 2, NULL, 0, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "the function is i(ii), called with (ii) and room for 0 results") == 0);
+    args[1].type = REALM_WASM_F64;
+    CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 2, &result, 1, &error) ==
+          REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "the function is i(ii), called with (iF) and room for 1 result") == 0);
+    args[1].type = 9;
+    CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 2, &result, 1, &error) ==
+          REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strstr(error.message, "argument 1 has the unknown type 9, expected REALM_WASM_I32") != NULL);
     args[0] = i32_of(REALM_STATUS_CANCELLED);
     CHECK(realm_wasm_call(instance, find(instance, "stop"), args, 1, NULL, 0, &error) == REALM_STATUS_CANCELLED);
     args[0] = i32_of(99);
@@ -121,7 +132,7 @@ int main(void) {
     CHECK(realm_wasm_call(instance, find(instance, "trap"), NULL, 0, NULL, 0, &error) == REALM_STATUS_GUEST);
     CHECK(strstr(error.message, "unreachable") != NULL);
     CHECK(realm_wasm_call(instance, find(instance, "spin"), NULL, 0, NULL, 0, &error) == REALM_STATUS_LIMIT);
-    CHECK(strstr(error.message, "fuel") != NULL);
+    CHECK(strstr(error.message, "the fuel is used up: 100000 in all") != NULL);
     CHECK_OK(realm_wasm_add_fuel(instance, 1000, &error));
     CHECK_OK(realm_wasm_fuel(instance, &number, &error));
     CHECK(number >= 1000 && number < 1100);

@@ -372,7 +372,16 @@ fn foreign_cut_and_damaged_states_are_refused() {
             &mut l.kv_bytes,
             &mut l.scratch_bytes,
         ][limit] = 1000;
-        assert_eq!(status(o, &bytes), Some(Status::Limit), "limit {limit}");
+        let e = Session::load_bytes(o, &bytes).err().unwrap();
+        assert_eq!(e.status(), Status::Limit, "limit {limit}");
+        // Which field was too small is said.
+        let field = [
+            "max_guest_memory_bytes",
+            "max_buffer_bytes",
+            "max_kv_bytes",
+            "max_scratch_bytes",
+        ][limit];
+        assert!(e.message().contains(field), "{e}");
     }
 }
 
@@ -492,6 +501,7 @@ fn a_plan_is_what_is_used_then() {
     o.limits.scratch_bytes = 1000;
     let e = Session::plan(o, 1).unwrap_err();
     assert_eq!(e.status(), Status::Limit);
+    assert!(e.message().contains("max_scratch_bytes"), "{e}");
 }
 
 #[test]
