@@ -420,11 +420,23 @@ static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t
     return 0;
 }
 
+static int all_zero(const tool_counts *counts) {
+    for (size_t i = 0; i < counts->count; i++) {
+        if (counts->value[i] != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 int main(int argc, char **argv) {
     int first = 1;
     tool_parse(argc, argv, "realm-bench", help, options, sizeof options / sizeof options[0]);
     if (model_path == NULL) {
         tool_misuse("no model: give -m");
+    }
+    if (all_zero(&prompts) && all_zero(&gens)) {
+        tool_misuse("nothing to measure: -p and -n are both 0");
     }
     if (strcmp(output, "md") != 0 && strcmp(output, "json") != 0) {
         tool_misuse("--output: '%s' is not a format, 'md' and 'json' are", output);
