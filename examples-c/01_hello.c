@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
     if (realm_session_prompt(session, REALM_INPUT_CHAT, question, strlen(question), &error) < 0)
         return failed(&error);
     while (event.kind != REALM_EVENT_DONE) {
-        if (realm_session_poll(session, 0, &event, &error) < 0) return failed(&error);
+        if (realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error) < 0) return failed(&error);
         if (event.kind == REALM_EVENT_TOKEN) fwrite(event.text, 1, event.text_bytes, stdout);
         fflush(stdout);
     }

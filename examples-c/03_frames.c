@@ -40,17 +40,17 @@ static void take(dialogue *d, const realm_event *event) {
 
 /* The model's part of a frame: poll until the budget is spent. A token may come long before that, so poll again. */
 static void think(dialogue *d) {
-    const uint64_t end = now_us() + BUDGET_US;
+    const uint64_t begun = now_us();
     realm_event event = REALM_EVENT_INIT;
     realm_error error = {0, ""};
-    for (uint64_t now; (now = now_us()) < end && (d->running || d->next < QUESTIONS);) {
+    for (uint64_t spent; (spent = now_us() - begun) < BUDGET_US && (d->running || d->next < QUESTIONS);) {
         if (!d->running) {
             const char *question = questions[d->next++];
             must(realm_session_prompt(d->session, REALM_INPUT_CHAT, question, strlen(question), &error), &error);
             d->text[0] = '\0';
             d->running = 1;
         }
-        must(realm_session_poll(d->session, end - now, &event, &error), &error);
+        must(realm_session_poll(d->session, realm_budget_left(BUDGET_US, spent), &event, &error), &error);
         take(d, &event);
     }
 }

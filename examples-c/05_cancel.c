@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
     must(realm_session_position(session, &before, &error), &error);
     must(realm_session_prompt(session, REALM_INPUT_CHAT, question, sizeof question - 1, &error), &error);
     while (event.kind != REALM_EVENT_DONE) {
-        must(realm_session_poll(session, 0, &event, &error), &error);
+        must(realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error), &error);
         if (event.kind == REALM_EVENT_TOKEN) {
             fwrite(event.text, 1, event.text_bytes, stdout);
             fflush(stdout);

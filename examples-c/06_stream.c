@@ -38,7 +38,7 @@ static uint32_t stream(realm_session *session, uint32_t model, char *text, size_
     *held = 0;
     must(realm_session_prompt(session, REALM_INPUT_CHAT, question, sizeof question - 1, &error), &error);
     for (;;) {
-        must(realm_session_poll(session, 0, &event, &error), &error);
+        must(realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error), &error);
         if (event.kind == REALM_EVENT_DONE) break;
         /* Text that was held at the end of a turn comes with token -1. */
         if (event.token >= 0)

@@ -77,7 +77,7 @@ int main(int argc, char **argv) {
         realm_event event = REALM_EVENT_INIT;
         must(realm_session_prompt(session, REALM_INPUT_CHAT, "Hello", 5, &error), &error);
         while (status == REALM_STATUS_OK && event.kind != REALM_EVENT_DONE)
-            status = realm_session_poll(session, 0, &event, &error);
+            status = realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error);
         realm_session_close(session);
         session = NULL;
     }

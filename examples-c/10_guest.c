@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
     /* What an input means is the guest's affair: to this one a text is a word. */
     must(realm_session_prompt(session, REALM_INPUT_TEXT, word, strlen(word), &error), &error);
     while (event.kind != REALM_EVENT_DONE) {
-        must(realm_session_poll(session, 0, &event, &error), &error);
+        must(realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error), &error);
         if (event.kind != REALM_EVENT_TOKEN) continue;
         printf("%.*s\n", (int)event.text_bytes, event.text);
         if (found++ == 0)
@@ -54,7 +54,7 @@ int main(int argc, char **argv) {
 
     /* What the guest refuses is an error of the turn, with the guest's own words. */
     must(realm_session_prompt(session, REALM_INPUT_TEXT, "Norwayish", 9, &error), &error);
-    const realm_status status = realm_session_poll(session, 0, &event, &error);
+    const realm_status status = realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error);
     printf("%s: %s\n", realm_status_name(status), error.message);
     expect(status == REALM_STATUS_NOT_FOUND, "it is not a token");
 

@@ -74,7 +74,7 @@ static inline uint32_t ask(realm_session *session, const char *question, char *t
     text[0] = '\0';
     must(realm_session_prompt(session, REALM_INPUT_CHAT, question, strlen(question), &error), &error);
     do {
-        must(realm_session_poll(session, 0, &event, &error), &error);
+        must(realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error), &error);
         append(text, room, &event);
     } while (event.kind != REALM_EVENT_DONE);
     return event.reason;

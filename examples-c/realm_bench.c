@@ -189,7 +189,7 @@ static int next_token(realm_session *session) {
     realm_event event = REALM_EVENT_INIT;
     realm_error error = {0, ""};
     while (event.kind != REALM_EVENT_DONE) {
-        tool_check(realm_session_poll(session, 0, &event, &error), &error);
+        tool_check(realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error), &error);
         if (event.kind == REALM_EVENT_TOKEN && event.token >= 0) {
             return 1;
         }
@@ -258,7 +258,7 @@ static uint64_t run_together(realm_runtime *runtime, const test *t) {
     }
     while (n > 0) {
         size_t left = 0;
-        tool_check(realm_poll_many(running, n, 0, events, errors, &error), &error);
+        tool_check(realm_poll_many(running, n, REALM_BUDGET_UNLIMITED, events, errors, &error), &error);
         for (size_t i = 0; i < n; i++) {
             tool_check(errors[i].status, &errors[i]);
             made += events[i].kind == REALM_EVENT_TOKEN && events[i].token >= 0;
@@ -420,11 +420,23 @@ static int run_and_print(realm_runtime *runtime, uint32_t thread_count, uint32_t
     return 0;
 }
 
+static int all_zero(const tool_counts *counts) {
+    for (size_t i = 0; i < counts->count; i++) {
+        if (counts->value[i] != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 int main(int argc, char **argv) {
     int first = 1;
     tool_parse(argc, argv, "realm-bench", help, options, sizeof options / sizeof options[0]);
     if (model_path == NULL) {
         tool_misuse("no model: give -m");
+    }
+    if (all_zero(&prompts) && all_zero(&gens)) {
+        tool_misuse("nothing to measure: -p and -n are both 0");
     }
     if (strcmp(output, "md") != 0 && strcmp(output, "json") != 0) {
         tool_misuse("--output: '%s' is not a format, 'md' and 'json' are", output);

@@ -1,6 +1,6 @@
 /* realm_run.c - realm-run: a model answers a prompt.
  *
- * The text goes to stdout as it is made, and nothing else does. Every session needs the same six
+ * The text goes to stdout as it is made, with a line end behind it if it has none, and nothing else does. Every session needs the same six
  * calls as in 01_hello.c; the rest of this file is options, measurements and manners.
  */
 #ifndef _POSIX_C_SOURCE
@@ -37,7 +37,11 @@ static const char help[] =
     "      --chat               the prompt is a user's message in the model's chat format\n"
     "                           (the default where the model has a chat template, else --raw)\n"
     "  -n, --n-predict N        at most N tokens (0: only read the prompt, -1: no limit)\n"
-    "  -c, --ctx N              room for N tokens, prompt included (default: the guest's)\n"
+    "  -c, --ctx N              room for N tokens, prompt included (default 0: the guest's, which is\n"
+    "                           what the model was trained for, at most 4096)\n"
+    "      --stop STR           end the answer before STR, which is not shown; \\n in it is a line end;\n"
+    "                           may be repeated\n"
+    "      --system TEXT        system message of the chat\n"
     "  -t, --threads N          threads to use (default 1)\n"
     "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
     "      --top-k K  --top-p P  --min-p P  --repeat-penalty R\n"
@@ -82,7 +86,9 @@ static const tool_option options[] = {
     {"--raw", NULL, TOOL_FLAG, &raw, 0, 0},
     {"--chat", NULL, TOOL_FLAG, &chat, 0, 0},
     {"--n-predict", "-n", TOOL_WHOLE_PARAM, "n_predict", -1, 2147483647},
-    {"--ctx", "-c", TOOL_WHOLE_PARAM, "ctx", 1, 2147483647},
+    {"--ctx", "-c", TOOL_WHOLE_PARAM, "ctx", 0, 16777216},
+    {"--stop", NULL, TOOL_LINES_PARAM, "stop", 0, 0},
+    {"--system", NULL, TOOL_TEXT_PARAM, "system", 0, 0},
     {"--threads", "-t", TOOL_COUNT, &thread_count, 1, 1024},
     {"--temp", NULL, TOOL_PARAM, "temp", 0, 1000},
     {"--top-k", NULL, TOOL_WHOLE_PARAM, "top_k", 0, 2147483647},
@@ -126,6 +132,7 @@ static const tool_option options[] = {
 static struct {
     double load_ms, hash_ms;
     uint64_t tokens; /* events that carried a token */
+    char last_byte;  /* of the text; 0 as long as there is none */
 } measured;
 
 /* Takes the guest's log with --verbose. */
@@ -363,6 +370,7 @@ static void print_token(const realm_event *event) {
     }
     if (!ids_out && event->text_bytes > 0) {
         (void)fwrite(event->text, 1, event->text_bytes, stdout);
+        measured.last_byte = event->text[event->text_bytes - 1];
     }
     if (fflush(stdout) != 0) {
         tool_die("cannot write to stdout: %s", strerror(errno));
@@ -427,14 +435,10 @@ static void print_stats(const realm_session *session) {
             stats.guest_events, stats.fallback_ops);
 }
 
-/* Text rarely ends with a line feed. On a terminal the shell's prompt should start a new line all
- * the same; a file or pipe gets the text and nothing else. */
+/* A model's text rarely ends with a line end, and a text file or a shell wants one. No text stays none. */
 static void end_output(void) {
-    if (ids_out) {
+    if (ids_out || (measured.last_byte != '\0' && measured.last_byte != '\n')) {
         putchar('\n');
-    } else if (isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)) {
-        (void)fflush(stdout);
-        fputc('\n', stderr);
     }
     if (fflush(stdout) != 0) {
         tool_die("cannot write to stdout: %s", strerror(errno));
@@ -465,6 +469,16 @@ int main(int argc, char **argv) {
         p.kind = REALM_INPUT_CHAT;
         if (p.bytes == 0) {
             tool_misuse("the prompt is empty, and a chat begins with a message (--raw begins with nothing)");
+        }
+    }
+    if (p.kind != REALM_INPUT_CHAT) {
+        for (size_t i = 0; i < tool_param_count; i++) {
+            if (strcmp(tool_params[i].key, "system") == 0) {
+                tool_misuse("a system message belongs to a chat, and this prompt is %s",
+                            p.kind == REALM_INPUT_IDS ? "token ids"
+                            : raw                     ? "raw text"
+                                                      : "raw text (the model has no chat template; --chat makes it a message)");
+            }
         }
     }
     draw_seed();

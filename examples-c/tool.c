@@ -129,6 +129,33 @@ static void set_counts(const tool_option *o, const char *text) {
     }
 }
 
+/* Adds a line to a parameter that is a list of them. A line end in the text is written as the escape that means one. */
+static void add_line(const tool_option *o, const char *text) {
+    const char *key = (const char *)o->target, *before = "";
+    char *lines, *to;
+    if (text[0] == '\0') {
+        tool_misuse("%s: the value is empty", o->name);
+    }
+    for (size_t i = 0; i < tool_param_count; i++) {
+        if (strcmp(tool_params[i].key, key) == 0) {
+            before = tool_params[i].value;
+        }
+    }
+    lines = (char *)malloc(strlen(before) + 2 * strlen(text) + 2);
+    if (lines == NULL) {
+        tool_die("no memory for %s", o->name);
+    }
+    to = lines + sprintf(lines, before[0] != '\0' ? "%s\n" : "%s", before);
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            *to++ = '\\';
+        }
+        *to++ = *text == '\n' ? 'n' : *text;
+    }
+    *to = '\0';
+    tool_param_set(key, lines);
+}
+
 static void set_pair(const tool_option *o, const char *text) {
     const char *equals = strchr(text, '=');
     char *key;
@@ -165,6 +192,12 @@ static void set_option(const tool_option *o, const char *text) {
     case TOOL_PAIR:
         set_pair(o, text);
         return;
+    case TOOL_TEXT_PARAM:
+        tool_param_set((const char *)o->target, text);
+        return;
+    case TOOL_LINES_PARAM:
+        add_line(o, text);
+        return;
     default:
         break;
     }
@@ -192,6 +225,19 @@ static const tool_option *find_option(const char *arg, size_t name_bytes,
     return NULL;
 }
 
+/* The option of one letter or two, like -n or -np, that the value is attached to; of several the longest. */
+static const tool_option *find_attached(const char *arg, const tool_option *options, size_t option_count) {
+    const tool_option *found = NULL;
+    for (size_t i = 0; i < option_count; i++) {
+        const tool_option *o = &options[i];
+        if (o->alias != NULL && o->kind != TOOL_FLAG && strncmp(o->alias, arg, strlen(o->alias)) == 0 &&
+            (found == NULL || strlen(o->alias) > strlen(found->alias))) {
+            found = o;
+        }
+    }
+    return found;
+}
+
 void tool_parse(int argc, char **argv, const char *name, const char *help,
                 const tool_option *options, size_t option_count) {
     tool_name = name;
@@ -209,6 +255,10 @@ void tool_parse(int argc, char **argv, const char *name, const char *help,
             exit(0);
         }
         o = find_option(arg, name_bytes, options, option_count);
+        if (o == NULL && arg[0] == '-' && arg[1] != '-' && (o = find_attached(arg, options, option_count)) != NULL) {
+            set_option(o, arg + strlen(o->alias));
+            continue;
+        }
         if (o == NULL) {
             tool_misuse(arg[0] == '-' ? "unknown option '%s' (see --help)"
                                       : "unexpected argument '%s' (see --help)",

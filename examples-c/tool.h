@@ -42,6 +42,8 @@ typedef enum tool_kind {
     TOOL_COUNTS, /* target: tool_counts, numbers as TOOL_COUNT, separated by commas */
     TOOL_PARAM,  /* a number from `low` to `high`, kept as text; `target` is the parameter's name */
     TOOL_WHOLE_PARAM, /* the same for whole numbers */
+    TOOL_TEXT_PARAM,  /* any text; `target` is the parameter's name */
+    TOOL_LINES_PARAM, /* the same for one text of several, which the parameter has one per line; may be repeated */
     TOOL_PAIR    /* KEY=VALUE, a parameter of any name; may be repeated */
 } tool_kind;
 
@@ -65,7 +67,7 @@ extern size_t tool_param_count;
 void tool_param_set(const char *key, const char *value);
 
 /* Reads the arguments. --help and --version print and end the program; `help` follows the line
- * "usage: NAME". The last of several equal options counts. */
+ * "usage: NAME". The last of several equal options counts. Values may be attached: --top-k=5, -n5. */
 void tool_parse(int argc, char **argv, const char *name, const char *help,
                 const tool_option *options, size_t option_count);
 

@@ -2,24 +2,31 @@
 //
 // Header-only: every function here is an inline call of one in realm.h, where units, limits, threads and
 // the reasons for failing are described. Nothing is hidden: each object gives its C pointer by c(), and C
-// structs are filled in as in C (realm_session_options options = REALM_SESSION_OPTIONS_INIT;). Left to C are modules of
-// your own (realm_wasm_*), saving and loading through callbacks, progress, digests and the listing of models and metadata.
+// structs are filled in as in C (realm_session_options options = REALM_SESSION_OPTIONS_INIT;). Modules of your own are in
+// realm_wasm.hpp, files and threads in realm_posix.hpp. Left to C is the listing of models and metadata.
 //
 // Objects own what they stand for, can be moved and not copied, and are empty (c() is NULL) when
 // default-constructed or moved from. They may be ended in any order; the exceptions are a model in a store
 // of one's own, which must end before the store, and a turn, which must end before its session.
 //
+// It is one long file, because one include is what a header-only interface is for.
+//
 // Nothing throws and nothing needs RTTI. What can fail returns a result<T>, which holds the value
 // or one line of text and tests true on success; only functions that fill a container of yours allocate, by its
 // resize(). Callbacks may not throw.
-//
-// Files in memory and threads are in realm_posix.hpp.
 #ifndef REALM_HPP
 #define REALM_HPP
 
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 201703L : __cplusplus < 201703L
+#error "realm.hpp needs C++17 or later: compile with -std=c++17 (MSVC: /std:c++17), or use realm.h"
+#endif
+
+#include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <new>
@@ -191,6 +198,40 @@ inline result<void> status_of(realm_status status, const realm::error &error) no
     return status == REALM_STATUS_OK ? result<void>() : result<void>(error);
 }
 
+// A failure that is found here, in so many words.
+inline realm::error failure(realm_status status, std::initializer_list<std::string_view> words) noexcept {
+    realm_error c = {};
+    std::size_t used = 0;
+    c.status = status;
+    for (const std::string_view word : words) {
+        const std::size_t room = sizeof c.message - 1 - used;
+        const std::size_t bytes = word.size() < room ? word.size() : room;
+        std::memcpy(c.message + used, word.data(), bytes);
+        used += bytes;
+    }
+    return realm::error(c);
+}
+
+// Which of the functions below an observer has.
+template <class T, class = void> constexpr bool has_log = false;
+template <class T>
+constexpr bool has_log<
+    T, std::void_t<decltype(std::declval<T &>().log(std::int32_t(), std::string_view()))>> = true;
+template <class T, class = void> constexpr bool has_progress = false;
+template <class T>
+constexpr bool has_progress<
+    T, std::void_t<decltype(std::declval<T &>().progress(std::uint64_t(), std::uint64_t()))>> = true;
+template <class T, class = void> constexpr bool has_release = false;
+template <class T>
+constexpr bool has_release<
+    T, std::void_t<decltype(std::declval<T &>().release(static_cast<const void *>(nullptr), std::size_t()))>> = true;
+
+// In C++ true is to go on, in C 0.
+template <class R> constexpr std::int32_t go_on(R answer) noexcept {
+    static_assert(std::is_same_v<R, bool>, "progress returns a bool: whether to go on");
+    return answer ? 0 : 1;
+}
+
 } // namespace detail
 
 // ---- Callbacks and options ----------------------------------------------------------------------
@@ -201,6 +242,7 @@ inline result<void> status_of(realm_status status, const realm::error &error) no
 // Has `f(const void *data, std::size_t bytes)` called when the library is finished with a part.
 template <class F> void on_release(realm_model_source &source, F &&f) noexcept {
     source.ctx = detail::callback<F>::pack(f);
+    source.progress = nullptr;
     source.release = [](void *ctx, const void *data, std::size_t bytes) {
         (void)detail::callback<F>::call(ctx, data, bytes);
     };
@@ -210,9 +252,56 @@ template <class F> void on_release(realm_model_source &source, F &&f) noexcept {
 // 1 a warning, 2 information, 3 for debugging.
 template <class F> void on_log(realm_session_options &options, F &&f) noexcept {
     options.ctx = detail::callback<F>::pack(f);
+    options.progress = nullptr;
     options.log = [](void *ctx, std::int32_t level, const char *text, std::size_t bytes) {
         (void)detail::callback<F>::call(ctx, level, std::string_view(text, bytes));
     };
+}
+
+// Has `f(std::uint64_t done, std::uint64_t total)` told how many tokens of a prompt are in; it returns whether to go on. The C
+// struct has one ctx: of on_log, on_progress and observe the last counts, and what the others set is taken back.
+template <class F> void on_progress(realm_session_options &options, F &&f) noexcept {
+    options.ctx = detail::callback<F>::pack(f);
+    options.log = nullptr;
+    options.progress = [](void *ctx, std::uint64_t done, std::uint64_t total) -> std::int32_t {
+        return detail::go_on(detail::callback<F>::call(ctx, done, total));
+    };
+}
+
+// Both in one object, which must live as long as it may be called: `void log(std::int32_t level, std::string_view line)`,
+// `bool progress(std::uint64_t done, std::uint64_t total)`, or one of them.
+template <class T> void observe(realm_session_options &options, T &observer) noexcept {
+    static_assert(detail::has_log<T> || detail::has_progress<T>, "an observer has log() or progress()");
+    options.ctx = static_cast<void *>(std::addressof(observer));
+    options.log = nullptr;
+    options.progress = nullptr;
+    if constexpr (detail::has_log<T>) {
+        options.log = [](void *ctx, std::int32_t level, const char *text, std::size_t bytes) {
+            static_cast<T *>(ctx)->log(level, std::string_view(text, bytes));
+        };
+    }
+    if constexpr (detail::has_progress<T>) {
+        options.progress = [](void *ctx, std::uint64_t done, std::uint64_t total) -> std::int32_t {
+            return detail::go_on(static_cast<T *>(ctx)->progress(done, total));
+        };
+    }
+}
+
+// Of a model that is registered: `void release(const void *data, std::size_t bytes)`, `bool progress(std::uint64_t done,
+// std::uint64_t total)` while its bytes are hashed, or one of them.
+template <class T> void observe(realm_model_source &source, T &observer) noexcept {
+    static_assert(detail::has_release<T> || detail::has_progress<T>, "an observer has release() or progress()");
+    source.ctx = static_cast<void *>(std::addressof(observer));
+    source.release = nullptr;
+    source.progress = nullptr;
+    if constexpr (detail::has_release<T>) {
+        source.release = [](void *ctx, const void *data, std::size_t bytes) { static_cast<T *>(ctx)->release(data, bytes); };
+    }
+    if constexpr (detail::has_progress<T>) {
+        source.progress = [](void *ctx, std::uint64_t done, std::uint64_t total) -> std::int32_t {
+            return detail::go_on(static_cast<T *>(ctx)->progress(done, total));
+        };
+    }
 }
 
 // An array of {key, value}, needed until the session is open.
@@ -309,6 +398,24 @@ public:
             return error;
         }
         return info;
+    }
+
+    // SHA-256 of all its bytes, which are read for it the first time; `progress` as in observe(), needed for the call only.
+    result<std::array<std::uint8_t, 32>> digest() const noexcept {
+        return digest([](std::uint64_t, std::uint64_t) { return true; });
+    }
+    template <class F> result<std::array<std::uint8_t, 32>> digest(F &&progress) const noexcept {
+        realm::error error;
+        std::array<std::uint8_t, 32> sha256 = {};
+        using by_address = detail::callback<std::remove_reference_t<F> &>;
+        const realm_progress_fn call = [](void *ctx, std::uint64_t done, std::uint64_t total) -> std::int32_t {
+            return detail::go_on(by_address::call(ctx, done, total));
+        };
+        if (realm_model_digest_watched(store_, id_, call, by_address::pack(progress), sha256.data(), error.c()) !=
+            REALM_STATUS_OK) {
+            return error;
+        }
+        return sha256;
     }
 
     // Metadata; `index` -1 is an entry that is no array.
@@ -488,7 +595,7 @@ public:
 private:
     void next() noexcept {
         while (running_) {
-            running_ = realm_session_poll(session_, 0, &event_, error_.c()) == REALM_STATUS_OK && !event_.is_done();
+            running_ = realm_session_poll(session_, REALM_BUDGET_UNLIMITED, &event_, error_.c()) == REALM_STATUS_OK && !event_.is_done();
             if (event_.is_token()) {
                 return;
             }
@@ -520,14 +627,20 @@ public:
     // A user's message.
     result<void> chat(std::string_view text) noexcept { return prompt(REALM_INPUT_CHAT, text.data(), text.size()); }
 
-    // Works on for about so many microseconds (0: without limit) or to the next token, and says what came.
-    result<event> poll(std::uint64_t budget_us = 0) noexcept {
+    // Works on to the next token, without limit or for about so many microseconds, and says what came. 0 is no limit: what
+    // is left of a frame is given as a duration, of which none is the shortest slice, or by budget_left().
+    result<event> poll(std::uint64_t budget_us = REALM_BUDGET_UNLIMITED) noexcept {
         realm::error error;
         event event;
         if (realm_session_poll(c(), budget_us, &event, error.c()) != REALM_STATUS_OK) {
             return error;
         }
         return event;
+    }
+
+    template <class Rep, class Period> result<event> poll(std::chrono::duration<Rep, Period> budget) noexcept {
+        const auto us = std::chrono::duration_cast<std::chrono::microseconds>(budget).count();
+        return poll(us > 0 ? static_cast<std::uint64_t>(us) : std::uint64_t(1));
     }
 
     // A turn to loop over: a user's message, or text to be continued.
@@ -584,6 +697,16 @@ public:
                 return realm_session_save(c(), data, room, size, error);
             });
     }
+    // The same, piece by piece: `f(const void *data, std::size_t bytes)` returns 0 or a negative status, as realm_write_fn
+    // does, and is needed for the call only.
+    template <class F> result<void> save_to(F &&write) {
+        realm::error error;
+        using by_address = detail::callback<std::remove_reference_t<F> &>;
+        const realm_write_fn call = [](void *ctx, const void *data, std::size_t bytes) -> std::int32_t {
+            return by_address::call(ctx, data, bytes);
+        };
+        return detail::status_of(realm_session_save_to(c(), call, by_address::pack(write), error.c()), error);
+    }
     result<realm_session_stats> stats() const noexcept {
         realm_session_stats stats = REALM_SESSION_STATS_INIT;
         const realm_status status = realm_session_get_stats(c(), &stats);
@@ -593,6 +716,11 @@ public:
         return stats;
     }
 };
+
+// What is left of a budget, and at least 1: for poll and poll_many, to which 0 would be no limit.
+inline std::uint64_t budget_left(std::uint64_t total_us, std::uint64_t spent_us) noexcept {
+    return realm_budget_left(total_us, spent_us);
+}
 
 // Works on for several sessions at once; see realm_poll_many for what each array holds. An event may be read where
 // its session's error has status 0.
@@ -675,6 +803,23 @@ public:
         realm::error error;
         realm_session *opened = nullptr;
         if (realm_session_load(c(), of.id(), &options, state, bytes, &opened, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return session(opened);
+    }
+    // The same, piece by piece: `f(void *data, std::size_t bytes)` fills all of it and returns 0 or a negative status, as
+    // realm_read_fn does, and is needed for the call only.
+    template <class F>
+    result<session> load_from(const model &of, F &&read,
+                              const realm_session_options &options = REALM_SESSION_OPTIONS_INIT) {
+        realm::error error;
+        realm_session *opened = nullptr;
+        using by_address = detail::callback<std::remove_reference_t<F> &>;
+        const realm_read_fn call = [](void *ctx, void *data, std::size_t bytes) -> std::int32_t {
+            return by_address::call(ctx, data, bytes);
+        };
+        if (realm_session_load_from(c(), of.id(), &options, call, by_address::pack(read), &opened, error.c()) !=
+            REALM_STATUS_OK) {
             return error;
         }
         return session(opened);

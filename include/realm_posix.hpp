@@ -94,6 +94,23 @@ inline result<model> add_model(file &&from, std::uint32_t id = 0, realm_store *s
     source.release = realm_posix_release;
     return model::add(source, store);
 }
+// The same, watched: `progress` as in realm::observe, needed for the call only.
+template <class F>
+result<model> add_model(file &&from, std::uint32_t id, realm_store *store, F &&progress) noexcept {
+    const realm_posix_map c = from.release();
+    const realm_bytes part = {c.data, c.bytes};
+    realm_model_source source = REALM_MODEL_SOURCE_INIT;
+    using by_address = realm::detail::callback<std::remove_reference_t<F> &>;
+    source.parts = &part;
+    source.part_count = 1;
+    source.id = id;
+    source.release = realm_posix_release; // which has no use for the ctx
+    source.ctx = by_address::pack(progress);
+    source.progress = [](void *ctx, std::uint64_t done, std::uint64_t total) -> std::int32_t {
+        return realm::detail::go_on(by_address::call(ctx, done, total));
+    };
+    return model::add(source, store);
+}
 
 } // namespace posix
 } // namespace realm

@@ -382,6 +382,14 @@ def messages(tools, demo):
     for tool, code, want, *args in [
         (tools.run, 2, "--n-predict: 'abc' is not a whole number from -1 to 2147483647", "-n", "abc"),
         (tools.run, 2, "--n-predict: '-5' is not a whole number from -1 to 2147483647", "-n", "-5"),
+        (tools.run, 2, "--n-predict: '5x' is not a whole number from -1 to 2147483647", "-n5x"),
+        (tools.run, 2, "--ctx: '16777217' is not a whole number from 0 to 16777216", "-c", "16777217"),
+        (tools.run, 2, "--stop: the value is empty", "--stop", ""),
+        (tools.run, 2, "a system message belongs to a chat, and this prompt is raw text", "--raw", "-p", "x", "--system", "y"),
+        (tools.run, 2, "a system message belongs to a chat, and this prompt is token ids", "--ids", "1", "--system", "y"),
+        (tools.run, 1, "unknown parameter 'tmep'; did you mean 'temp'?", "--param", "tmep=1"),
+        (tools.run, 1, "parameter min_p is '-1', expected a number from 0 to 1", "--param", "min_p=-1"),
+        (tools.bench, 2, "nothing to measure: -p and -n are both 0", "-m", demo, "-p", "0", "-n", "0,0"),
         (tools.run, 2, "--temp: 'hot' is not a number from 0 to 1000", "--temp", "hot"),
         (tools.run, 2, "--seed: '-2' is not a whole number from -1 to 4294967295", "--seed", "-2"),
         (tools.run, 2, "--raw and --chat exclude each other", "--raw", "--chat"),
@@ -399,6 +407,34 @@ def messages(tools, demo):
         check(f"{tool.name} tells: {want}", tells, tool, code, want, *args)
     done = run(tools.run, "-m", cut, "-p", "x")
     check("a file cut short", must, b"it is cut short or damaged" in done.stderr, done.stderr)
+
+
+def conveniences(tools, demo):
+    """What a hand types: values attached to flags, several stop strings, a system message; and what it gets to see."""
+    said = lambda *args: succeed(tools.run, *args).stdout
+    france = b"The capital of France is Paris.\n"
+    must(said() == france, "no line end, or more than one")
+    must(said("-n5") == said("-n", 5) != france and said("-n-1", "-c0", "-t2") == france, "attached values")
+    must(said("-n0") == b"", "a line end without a line")
+    must(said("--stop", " of France") == b"The capital\n", "a stop string")
+    must(said("--stop", "Paris", "--stop=is", "--stop", "capital") == b"The \n", "several stop strings")
+    must(said("--param", "stop=France", "--stop", " of") == b"The capital\n", "a stop string and the parameter")
+    # A line end, as the shell or as the escape writes it.
+    found = succeed(tools.tokenize, "-m", demo, "-p", "\n", "--ids", "--no-bos").stdout.decode().strip()
+    ragged = ["-n", 40, "--ignore-eos", "--temp", 2, "--min-p", 0, "--top-k", 0, "--param", f"logit_bias={found}:12"]
+    first, *others = said(*ragged).split(b"\n")
+    must(first and len(others) > 1, "the text has one line")
+    for written in ["\\n", "\n"]:
+        must(said(*ragged, "--stop", written) == first + b"\n", f"not the first line, {first!r}")
+    # The system message is read: more tokens, and other logits.
+    tokens = lambda *args: json.loads(succeed(tools.run, "--stats", "json", *args).stderr.decode().splitlines()[-1])["prompt_tokens"]
+    must(tokens("--system", "You know the capitals of the world.") > tokens() + 5, "no system message")
+    # Bytes that are no characters.
+    text = succeed(tools.tokenize, "-m", demo, "-p", "\u00e9\u20ac").stdout.decode()
+    shown = [line.split("\t")[1] for line in text.splitlines()]
+    must(shown == ['"\u00e9"', '"<0xE2>"', '"<0x82>"', '"<0xAC>"'], f"{shown}")
+    done = succeed(tools.bench, "-m", demo, "-p0", "-n4", "-np2", "-r1").stdout.decode()
+    must("tg4 np2" in done and " pp" not in done, done)
 
 
 def drawn_seed(tools):
@@ -505,6 +541,7 @@ def main():
             check("a seed that is drawn", drawn_seed, tools)
             messages(tools, demo)
             check("every sampler acts", samplers_act, tools)
+            check("conveniences", conveniences, tools, demo)
             damaged_files(tools, demo)
         else:
             report("failed", "demo model", f"there is no {demo}")

@@ -208,7 +208,7 @@ pub fn try_vec<T>(count: usize) -> Result<Vec<T>> {
         Ok(()) => Ok(v),
         Err(_) => Err(fail!(
             NO_MEMORY,
-            "the guest's memory limit is too small for {count} elements"
+            "the guest's memory limit (max_guest_memory_bytes) is too small for {count} elements"
         )),
     }
 }
@@ -399,7 +399,7 @@ pub fn tokenize(id: u32, text: &str, flags: u32, out: &mut Vec<u32>) -> Result<(
         if out.try_reserve_exact(room).is_err() {
             return Err(fail!(
                 NO_MEMORY,
-                "the guest's memory limit is too small for this prompt"
+                "the guest's memory limit (max_guest_memory_bytes) is too small for this prompt"
             ));
         }
         // SAFETY: `out` has room for `room` more elements behind its length; the text is live.

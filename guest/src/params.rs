@@ -3,12 +3,13 @@
 //! Unknown names and malformed values are refused by name: a typing error that silently falls back
 //! to a default costs its author an evening.
 
-use crate::abi::{self, Result};
+use crate::abi::{self, Fail, Result};
 use crate::chat::Template;
 use crate::num;
 use crate::sample::{Settings, mirostat};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// Type of the key/value cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +174,57 @@ const MAX_BATCH: i64 = 4096;
 /// More would make every token slow without making any text better.
 const MAX_BIASES: usize = 4096;
 const MAX_STRINGS: usize = 64;
+/// Characters of a refused value that are shown.
+const MAX_SHOWN: usize = 40;
+
+/// Types of the cache, by name.
+const KV_TYPES: [(&str, KvType); 4] = [
+    ("auto", KvType::Auto),
+    ("f32", KvType::Fixed(abi::kind::F32)),
+    ("f16", KvType::Fixed(abi::kind::F16)),
+    ("q8_0", KvType::Fixed(abi::kind::Q8_0)),
+];
+
+/// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
+const NAMES: [&str; 35] = [
+    "ctx",
+    "n_batch",
+    "kv_type",
+    "n_predict",
+    "temp",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "top_n_sigma",
+    "xtc_probability",
+    "xtc_threshold",
+    "dynatemp_range",
+    "dynatemp_exponent",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "repeat_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "repeat_last_n",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+    "samplers",
+    "logit_bias",
+    "seed",
+    "ignore_eos",
+    "logprobs",
+    "stop",
+    "system",
+    "chat_special",
+    "chat_template",
+];
+/// More in one name are no slips.
+const MAX_SLIPS: usize = 3;
 
 impl Params {
     /// Reads all parameters that are set; the others have their defaults.
@@ -187,57 +239,76 @@ impl Params {
         Ok(params)
     }
 
-    /// Whether what is fixed at OPEN is the same in both.
-    pub fn same_session(&self, other: &Self) -> bool {
-        self.ctx == other.ctx && self.n_batch == other.n_batch && self.kv_type == other.kv_type
+    /// Refuses another value than at OPEN for what is fixed there; `ctx` and `n_batch` are what came of these.
+    pub fn same_session(&self, open: &Self, ctx: u32, n_batch: u32) -> Result<()> {
+        let fixed = |key: &str, value: &dyn fmt::Display| {
+            Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter {key} is fixed when a session opens, here at {value}"
+            ))
+        };
+        if self.ctx != open.ctx {
+            return fixed("ctx", &ctx);
+        }
+        if self.n_batch != open.n_batch {
+            return fixed("n_batch", &n_batch);
+        }
+        if self.kv_type != open.kv_type {
+            let (name, _) = KV_TYPES
+                .iter()
+                .find(|(_, kind)| *kind == open.kv_type)
+                .unwrap_or(&KV_TYPES[0]);
+            return fixed("kv_type", name);
+        }
+        Ok(())
+    }
+
+    /// Refuses biases of tokens that a vocabulary of so many does not have.
+    pub fn biases_below(&self, tokens: u32) -> Result<()> {
+        match self.logit_bias.iter().find(|(id, _)| *id >= tokens) {
+            None => Ok(()),
+            Some((id, _)) => Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter logit_bias has token {id}, expected one from 0 to {}",
+                tokens.saturating_sub(1)
+            )),
+        }
     }
 
     /// Sets one parameter from text; refuses unknown names and malformed or senseless values.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let int = |min, max| integer(key, value, min, max);
         let float = |ok: fn(f32) -> bool, what: &str| number(key, value, ok, what);
-        let any = |_| true;
+        let any = || float(|_| true, "a number");
+        let positive = || float(|v| v >= 0.0, "a number from 0");
+        let share = || float(|v| (0.0..=1.0).contains(&v), "a number from 0 to 1");
         match key {
             "n_predict" => self.n_predict = int(-1, i64::from(i32::MAX))? as i32,
             "ctx" => self.ctx = int(0, MAX_CTX)? as u32,
             "n_batch" => self.n_batch = int(1, MAX_BATCH)? as u32,
-            "kv_type" => {
-                self.kv_type = match value {
-                    "auto" => KvType::Auto,
-                    "f32" => KvType::Fixed(abi::kind::F32),
-                    "f16" => KvType::Fixed(abi::kind::F16),
-                    "q8_0" => KvType::Fixed(abi::kind::Q8_0),
-                    _ => {
-                        return Err(fail!(
-                            INVALID_ARGUMENT,
-                            "parameter kv_type is '{value}', expected auto, f32, f16 or q8_0"
-                        ));
-                    }
-                }
-            }
-            "temp" => self.sampling.temp = float(|v| v >= 0.0, "a number from 0")?,
+            "kv_type" => match KV_TYPES.iter().find(|(name, _)| *name == value) {
+                Some((_, kind)) => self.kv_type = *kind,
+                None => return Err(refused(key, value, &"auto, f32, f16 or q8_0")),
+            },
+            "temp" => self.sampling.temp = positive()?,
             // A k below 1 means all, as people are used to.
             "top_k" => {
                 self.sampling.top_k = int(i64::from(i32::MIN), i64::from(i32::MAX))?.max(0) as u32
             }
-            "top_p" => self.sampling.top_p = float(any, "a number")?,
-            "min_p" => self.sampling.min_p = float(any, "a number")?,
+            "top_p" => self.sampling.top_p = share()?,
+            "min_p" => self.sampling.min_p = share()?,
             "repeat_penalty" => self.repeat_penalty = float(|v| v > 0.0, "a number above 0")?,
             "repeat_last_n" => self.repeat_last_n = int(-1, MAX_CTX)? as i32,
-            "frequency_penalty" => self.frequency_penalty = float(any, "a number")?,
-            "presence_penalty" => self.presence_penalty = float(any, "a number")?,
-            "typical_p" => self.sampling.typical_p = float(any, "a number")?,
-            "top_n_sigma" => self.sampling.top_n_sigma = float(any, "a number")?,
-            "xtc_probability" => self.sampling.xtc_probability = float(any, "a number")?,
-            "xtc_threshold" => self.sampling.xtc_threshold = float(any, "a number")?,
-            "dynatemp_range" => {
-                self.sampling.dynatemp_range = float(|v| v >= 0.0, "a number from 0")?
-            }
-            "dynatemp_exponent" => {
-                self.sampling.dynatemp_exponent = float(|v| v >= 0.0, "a number from 0")?
-            }
-            "dry_multiplier" => self.dry.multiplier = float(any, "a number")?,
-            "dry_base" => self.dry.base = float(any, "a number")?,
+            "frequency_penalty" => self.frequency_penalty = any()?,
+            "presence_penalty" => self.presence_penalty = any()?,
+            "typical_p" => self.sampling.typical_p = share()?,
+            "top_n_sigma" => self.sampling.top_n_sigma = any()?,
+            "xtc_probability" => self.sampling.xtc_probability = share()?,
+            "xtc_threshold" => self.sampling.xtc_threshold = share()?,
+            "dynatemp_range" => self.sampling.dynatemp_range = positive()?,
+            "dynatemp_exponent" => self.sampling.dynatemp_exponent = positive()?,
+            "dry_multiplier" => self.dry.multiplier = positive()?,
+            "dry_base" => self.dry.base = positive()?,
             "dry_allowed_length" => self.dry.allowed_length = int(1, MAX_CTX)? as u32,
             "dry_penalty_last_n" => self.dry.last_n = int(-1, MAX_CTX)? as i32,
             "dry_sequence_breakers" => {
@@ -245,8 +316,8 @@ impl Params {
                 self.dry.breakers = lines.into_iter().map(String::into_bytes).collect();
             }
             "mirostat" => self.sampling.mirostat.version = int(0, 2)? as u32,
-            "mirostat_tau" => self.sampling.mirostat.tau = float(|v| v >= 0.0, "a number from 0")?,
-            "mirostat_eta" => self.sampling.mirostat.eta = float(any, "a number")?,
+            "mirostat_tau" => self.sampling.mirostat.tau = positive()?,
+            "mirostat_eta" => self.sampling.mirostat.eta = positive()?,
             "samplers" => self.sampling.samplers = chain(value)?,
             "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,
             "logit_bias" => self.logit_bias = biases(value)?,
@@ -256,9 +327,72 @@ impl Params {
             "chat_special" => self.chat_special = switch(key, value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
-            _ => return Err(fail!(INVALID_ARGUMENT, "unknown parameter '{key}'")),
+            _ => return Err(unknown(key)),
         }
         Ok(())
+    }
+}
+
+/// A value that will not do, and one that would.
+#[cold]
+#[inline(never)]
+fn refused(key: &str, value: &str, expected: &dyn fmt::Display) -> Fail {
+    let value = start(value);
+    fail!(
+        INVALID_ARGUMENT,
+        "parameter {key} is '{value}', expected {expected}"
+    )
+}
+
+/// As much of a text as leaves room for what else is to be said.
+fn start(text: &str) -> &str {
+    let end = text
+        .char_indices()
+        .nth(MAX_SHOWN)
+        .map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text)
+}
+
+#[cold]
+fn unknown(key: &str) -> Fail {
+    match nearest(key) {
+        Some(known) => fail!(
+            INVALID_ARGUMENT,
+            "unknown parameter '{key}'; did you mean '{known}'?"
+        ),
+        None => fail!(
+            INVALID_ARGUMENT,
+            "unknown parameter '{key}'; guest/README.md has a table of them"
+        ),
+    }
+}
+
+/// The known name that a name is most likely a slip for.
+#[cold]
+fn nearest(key: &str) -> Option<&'static str> {
+    let most = (1 + key.len() / 4).min(MAX_SLIPS);
+    let slip = (1..=most).find_map(|slips| {
+        let near = |name: &&&str| within(slips, key.as_bytes(), name.as_bytes());
+        NAMES.iter().find(near).copied()
+    });
+    // Some are known elsewhere by their full names.
+    slip.or_else(|| NAMES.iter().find(|name| key.starts_with(**name)).copied())
+}
+
+/// Whether so many bytes added, dropped, replaced or swapped with their neighbours make one name of the other.
+fn within(slips: usize, a: &[u8], b: &[u8]) -> bool {
+    match (a, b) {
+        ([x, a @ ..], [y, b @ ..]) if x == y => within(slips, a, b),
+        ([], []) => true,
+        _ if slips == 0 => false,
+        ([x, y, a @ ..], [z, w, b @ ..]) if x == w && y == z && within(slips - 1, a, b) => true,
+        _ => {
+            let a_less = a.get(1..).unwrap_or_default();
+            let b_less = b.get(1..).unwrap_or_default();
+            within(slips - 1, a_less, b_less)
+                || within(slips - 1, a_less, b)
+                || within(slips - 1, a, b_less)
+        }
     }
 }
 
@@ -267,9 +401,10 @@ impl Params {
 fn integer(key: &str, value: &str, min: i64, max: i64) -> Result<i64> {
     match num::parse_int(value) {
         Some(n) if n >= min && n <= max => Ok(n),
-        _ => Err(fail!(
-            INVALID_ARGUMENT,
-            "parameter {key} is '{value}', expected an integer from {min} to {max}"
+        _ => Err(refused(
+            key,
+            value,
+            &format_args!("an integer from {min} to {max}"),
         )),
     }
 }
@@ -279,10 +414,7 @@ fn integer(key: &str, value: &str, min: i64, max: i64) -> Result<i64> {
 fn number(key: &str, value: &str, ok: fn(f32) -> bool, what: &str) -> Result<f32> {
     match num::parse_float(value) {
         Some(v) if v.is_finite() && ok(v) => Ok(v),
-        _ => Err(fail!(
-            INVALID_ARGUMENT,
-            "parameter {key} is '{value}', expected {what}"
-        )),
+        _ => Err(refused(key, value, &what)),
     }
 }
 
@@ -291,10 +423,7 @@ fn switch(key: &str, value: &str) -> Result<bool> {
     match value {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
-        _ => Err(fail!(
-            INVALID_ARGUMENT,
-            "parameter {key} is '{value}', expected 0 or 1"
-        )),
+        _ => Err(refused(key, value, &"0 or 1")),
     }
 }
 
@@ -306,12 +435,13 @@ fn biases(value: &str) -> Result<Vec<(u32, f32)>> {
             let id = u32::try_from(num::parse_int(id)?)
                 .ok()
                 .filter(|id| *id < 1 << 31)?;
-            Some((id, num::parse_float(bias)?))
+            Some((id, num::parse_float(bias).filter(|b| *b < f32::INFINITY)?))
         });
         let Some(pair) = pair else {
+            let item = start(item);
             return Err(fail!(
                 INVALID_ARGUMENT,
-                "parameter logit_bias has '{item}', expected token:bias"
+                "parameter logit_bias has '{item}', expected token:bias, with a finite number or -inf, and ',' between them"
             ));
         };
         if out.len() == MAX_BIASES {
@@ -335,6 +465,7 @@ fn chain(value: &str) -> Result<Vec<Step>> {
     {
         let Some((_, step)) = CHAIN.iter().find(|(known, _)| *known == name) else {
             let mut known = String::new();
+            let name = start(name);
             for (i, (name, _)) in CHAIN.iter().enumerate() {
                 known.push_str(if i > 0 { ", " } else { "" });
                 known.push_str(name);
@@ -355,9 +486,16 @@ fn chain(value: &str) -> Result<Vec<Step>> {
     Ok(out)
 }
 
-/// One string per line; `\n`, `\r`, `\t` and `\\` are escapes, empty lines are ignored.
+/// One string per line; `\n`, `\r`, `\t` and `\\` are escapes, empty lines are ignored, but not if there is nothing else: who
+/// writes a line end means one.
 fn lines(key: &str, value: &str) -> Result<Vec<String>> {
     let mut out = Vec::new();
+    if !value.is_empty() && value.bytes().all(|c| c == b'\n') {
+        return Err(fail!(
+            INVALID_ARGUMENT,
+            "parameter {key} has line ends and no text between them; the text of a line end is written \\n"
+        ));
+    }
     for line in value.split('\n').filter(|line| !line.is_empty()) {
         if out.len() == MAX_STRINGS {
             return Err(fail!(
@@ -388,6 +526,7 @@ fn lines(key: &str, value: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::abi::{Fail, status};
+    use crate::fake::{Host, host};
 
     #[test]
     fn values_are_read_and_refused() {
@@ -428,6 +567,18 @@ mod tests {
             ("samplers", "top_k;top_k"),
             ("mirostat", "3"),
             ("dry_allowed_length", "0"),
+            ("min_p", "-1"),
+            ("top_p", "2"),
+            ("typical_p", "1.01"),
+            ("xtc_probability", "-0.1"),
+            ("dry_multiplier", "-1"),
+            ("mirostat_eta", "-1"),
+            ("logit_bias", "5:inf"),
+            ("logit_bias", "5:nan"),
+            ("logit_bias", "5:1;6:1"),
+            ("logit_bias", "-5:1"),
+            ("stop", "\n"),
+            ("stop", "\n\n"),
         ] {
             assert_eq!(
                 p.set(key, value),
@@ -435,5 +586,101 @@ mod tests {
                 "{key} {value}"
             );
         }
+    }
+
+    /// The names in the table of `README.md`, with what is said of each.
+    fn documented() -> Vec<(&'static str, &'static str)> {
+        let text = include_str!("../README.md");
+        let (_, table) = text.split_once("## Parameters").unwrap();
+        let (table, _) = table.split_once("Samplers run").unwrap();
+        let row = |line: &'static str| line.strip_prefix("| `")?.split_once("` | ");
+        table.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn what_is_known_is_what_is_documented() {
+        let names: Vec<_> = documented().iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, NAMES);
+        for name in NAMES {
+            host(|h| *h = Host::tiny("llama"));
+            let _ = Params::default().set(name, "no value \u{0}");
+            assert!(!host(|h| h.message.contains("unknown parameter")), "{name}");
+        }
+    }
+
+    fn message(key: &str, value: &str) -> String {
+        host(|h| *h = Host::tiny("llama"));
+        assert!(Params::default().set(key, value).is_err(), "{key} {value}");
+        host(|h| h.message.clone())
+    }
+
+    #[test]
+    fn refusals_say_what_would_do() {
+        let long = "9".repeat(1000);
+        for (key, value, said) in [
+            (
+                "tmep",
+                "1",
+                "unknown parameter 'tmep'; did you mean 'temp'?",
+            ),
+            (
+                "top-k",
+                "1",
+                "unknown parameter 'top-k'; did you mean 'top_k'?",
+            ),
+            (
+                "temperature",
+                "1",
+                "unknown parameter 'temperature'; did you mean 'temp'?",
+            ),
+            (
+                "max_new_tokens",
+                "1",
+                "unknown parameter 'max_new_tokens'; guest/README.md has a table of them",
+            ),
+            (
+                "npredict",
+                "1",
+                "unknown parameter 'npredict'; did you mean 'n_predict'?",
+            ),
+            (
+                "repeatpenalty",
+                "1",
+                "unknown parameter 'repeatpenalty'; did you mean 'repeat_penalty'?",
+            ),
+            (
+                "min_p",
+                "-1",
+                "parameter min_p is '-1', expected a number from 0 to 1",
+            ),
+            (
+                "temp",
+                "-0.5",
+                "parameter temp is '-0.5', expected a number from 0",
+            ),
+            (
+                "n_predict",
+                "x",
+                "parameter n_predict is 'x', expected an integer from -1 to 2147483647",
+            ),
+            (
+                "kv_type",
+                "q4",
+                "parameter kv_type is 'q4', expected auto, f32, f16 or q8_0",
+            ),
+        ] {
+            assert_eq!(message(key, value), said);
+        }
+        let said = message("top_p", &long);
+        assert!(
+            said.ends_with("9', expected a number from 0 to 1") && said.len() < 120,
+            "{said}"
+        );
+        assert!(message("stop", "\n").ends_with("is written \\n"));
+        assert!(message("logit_bias", "1:inf").contains("or -inf"));
+        // Nothing is near to what is far from everything.
+        assert!(
+            message("", "1").contains("''") && !message("zzzzzzzz", "1").contains("did you mean")
+        );
     }
 }

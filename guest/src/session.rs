@@ -45,6 +45,7 @@ const PROMPT: i32 = 2;
 const STEP: i32 = 3;
 const CANCEL: i32 = 4;
 const REWIND: i32 = 5;
+const PARAMS: i32 = 6;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -125,6 +126,7 @@ fn rare(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> Result<Outcome
         (PROMPT, Some(session)) => session.prompt(a, b as u32),
         (CANCEL, Some(session)) => session.cancel(),
         (REWIND, Some(session)) => session.rewind(a as u32),
+        (PARAMS, Some(session)) => session.read_params().map(|_| Outcome::Continue),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }
@@ -167,6 +169,7 @@ impl Session {
                 facts.n_vocab
             ));
         }
+        params.biases_below(facts.n_vocab)?;
         let ctx = match params.ctx {
             0 => facts.n_ctx_train.min(DEFAULT_CTX),
             n => n,
@@ -175,7 +178,7 @@ impl Session {
             let most = facts.n_ctx_max;
             return Err(fail!(
                 INVALID_ARGUMENT,
-                "context {ctx} is more than the {most} positions that the model has"
+                "parameter ctx is '{ctx}', more than the {most} positions that the model has"
             ));
         }
         if ctx > facts.n_ctx_train {
@@ -249,6 +252,15 @@ impl Session {
         Ok(session)
     }
 
+    /// The parameters as the host has them now, if they will do.
+    fn read_params(&self) -> Result<Params> {
+        let params = Params::read()?;
+        let (ctx, n_batch, tokens) = (self.ctx, self.n_batch, self.family.facts().n_vocab);
+        params.same_session(&self.params, ctx, n_batch)?;
+        params.biases_below(tokens)?;
+        Ok(params)
+    }
+
     /// Applies the parameters and records the program if they ask for another one.
     fn ready(&mut self) -> Result<()> {
         let key = self
@@ -315,14 +327,7 @@ impl Session {
         if self.turn.is_some() {
             return Err(fail!(STATE, "a turn is in progress"));
         }
-        let params = Params::read()?;
-        if !params.same_session(&self.params) {
-            return Err(fail!(
-                INVALID_ARGUMENT,
-                "ctx, n_batch and kv_type are fixed when a session opens"
-            ));
-        }
-        self.params = params;
+        self.params = self.read_params()?;
         self.ready()?;
         if self.embedder.is_some() {
             // Every input stands alone.
@@ -345,7 +350,7 @@ impl Session {
         if self.chats.try_reserve(1).is_err() {
             return Err(fail!(
                 NO_MEMORY,
-                "the guest's memory limit is too small for another turn"
+                "the guest's memory limit (max_guest_memory_bytes) is too small for another turn"
             ));
         }
         self.stops.set(&self.params.stop);

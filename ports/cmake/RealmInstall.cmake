@@ -91,6 +91,9 @@ if(MINGW)
 endif()
 configure_file(${CMAKE_CURRENT_LIST_DIR}/realm.pc.in ${realm_generated}/realm.pc @ONLY)
 install(FILES ${realm_generated}/realm.pc DESTINATION ${realm_pkgconfig_dir} COMPONENT devel)
+# Linkers prefer a shared library where both are found by -lrealm. This one names the file, and comes with it.
+configure_file(${CMAKE_CURRENT_LIST_DIR}/realm-static.pc.in ${realm_generated}/realm-static.pc @ONLY)
+install(FILES ${realm_generated}/realm-static.pc DESTINATION ${realm_pkgconfig_dir} COMPONENT static)
 
 # ---- the rest -----------------------------------------------------------------------------------
 
@@ -111,6 +114,13 @@ foreach(folder IN ITEMS guest ports ports/arena ports/baremetal examples-c realm
       REGEX "/ports/baremetal/build$"
       REGEX "/(src|target|cpu|posix|cmake|cargo|realm_run\\.c|realm_bench\\.c|realm_tokenize\\.c|tool\\.[ch]|demo_model\\.c)$" EXCLUDE)
 endforeach()
+
+# The installed examples are a project of their own.
+set(realm_examples_dir ${CMAKE_INSTALL_DATADIR}/doc/realm/examples-c)
+file(RELATIVE_PATH realm_prefix_from_examples
+  ${CMAKE_INSTALL_PREFIX}/${realm_examples_dir} ${CMAKE_INSTALL_PREFIX})
+configure_file(${CMAKE_CURRENT_LIST_DIR}/examples.cmake.in ${realm_generated}/CMakeLists.txt @ONLY)
+install(FILES ${realm_generated}/CMakeLists.txt DESTINATION ${realm_examples_dir} COMPONENT doc)
 
 # ---- the archive --------------------------------------------------------------------------------
 

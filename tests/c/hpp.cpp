@@ -1,7 +1,10 @@
-// hpp.cpp - realm.hpp and realm_posix.hpp: who owns what, what a failure looks like, callbacks, ranges.
+// hpp.cpp - realm.hpp, realm_posix.hpp and realm_wasm.hpp: who owns what, what a failure looks like, callbacks, ranges,
+// modules of one's own.
 #include "realm_posix.hpp"
+#include "realm_wasm.hpp"
 
 #include "check.h"
+#include "wasm_module.h"
 
 #include <string>
 #include <thread>
@@ -17,7 +20,9 @@ constexpr bool owns = !std::is_copy_constructible_v<T> && !std::is_copy_assignab
                       std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
                       std::is_nothrow_default_constructible_v<T>;
 static_assert(owns<realm::store> && owns<realm::model> && owns<realm::guest> && owns<realm::runtime> &&
-              owns<realm::session> && owns<realm::posix::pool> && owns<realm::posix::file>);
+              owns<realm::session> && owns<realm::posix::pool> && owns<realm::posix::file> &&
+              owns<realm::wasm::module> && owns<realm::wasm::instance>);
+static_assert(sizeof(realm::wasm::instance) == sizeof(void *));
 static_assert(sizeof(realm::session) == sizeof(void *) && sizeof(realm::runtime) == sizeof(void *));
 static_assert(!std::is_copy_constructible_v<realm::turn>);
 
@@ -262,6 +267,13 @@ void test_turns(realm::runtime &runtime, const realm::model &model) {
         (void)all(turn);
         CHECK(turn.ok() && turn.reason() == REALM_DONE_CANCELLED);
     }
+    // What is left of a frame is never without limit.
+    CHECK(realm::budget_left(16000, 15000) == 1000 && realm::budget_left(16000, 16000) == 1);
+    CHECK(realm::budget_left(16000, 16001) == 1 && realm::budget_left(0, UINT64_MAX) == 1);
+    CHECK(session.rewind(0) && session.chat(france));
+    CHECK(TAKE(session.poll(std::chrono::microseconds(0))).is_again());
+    CHECK(TAKE(session.poll(std::chrono::milliseconds(-5))).is_again());
+    CHECK(!TAKE(session.poll(std::chrono::hours(1))).is_again());
     // By polling, with a budget; moved in between, polled by another thread.
     session = TAKE(runtime.open(model));
     CHECK(session.set_param("n_predict", "3"));
@@ -305,6 +317,74 @@ void test_callbacks(realm::runtime &runtime, const realm::model &model) {
     (void)all(turn);
     CHECK(turn.ok() && turn.reason() == REALM_DONE_LENGTH);
     CHECK(log.find("512") != std::string::npos && worst == 1);
+
+    // Progress: of a prompt, from which it may turn away.
+    std::uint64_t done = 0, total = 0;
+    auto watch = [&](std::uint64_t now, std::uint64_t all) {
+        CHECK(now <= all && now >= done);
+        done = now, total = all;
+        return true;
+    };
+    realm_session_options watched = REALM_SESSION_OPTIONS_INIT;
+    realm::on_progress(watched, watch);
+    session = TAKE(runtime.open(model, watched));
+    realm::turn seen = session.ask(france);
+    CHECK(all(seen) == paris && done == total && total > 3);
+    realm::on_progress(watched, [](std::uint64_t, std::uint64_t) { return false; });
+    session = TAKE(runtime.open(model, watched));
+    realm::turn left = session.ask(france);
+    CHECK(all(left).empty() && left.ok() && left.reason() == REALM_DONE_CANCELLED);
+    // The last counts, as there is one ctx: nobody is called with another's.
+    realm::on_log(watched, keep);
+    CHECK(watched.log != nullptr && watched.progress == nullptr);
+    realm::on_progress(watched, watch);
+    CHECK(watched.log == nullptr && watched.progress != nullptr);
+
+    // Both, in one object.
+    struct observer {
+        std::string log_text;
+        std::uint64_t last = 0;
+        void log(std::int32_t, std::string_view line) { log_text += line; }
+        bool progress(std::uint64_t now, std::uint64_t) { return last = now, true; }
+    } both;
+    realm::set_params(watched, params);
+    realm::observe(watched, both);
+    session = TAKE(runtime.open(model, watched));
+    realm::turn observed = session.ask("x");
+    (void)all(observed);
+    CHECK(observed.ok() && both.log_text.find("512") != std::string::npos && both.last > 0);
+
+    // Of a model that is hashed, and of its digest; what is given up is given back.
+    struct hashing {
+        std::uint64_t total = 0, most = 0;
+        int released = 0;
+        void release(const void *, std::size_t) { released++; }
+        bool progress(std::uint64_t now, std::uint64_t of) { return total = of, now <= most; }
+    } hashed;
+    const realm::posix::file file = TAKE(realm::posix::file::map(DEMO_MODEL));
+    const realm_bytes part = {file.data(), file.size()};
+    realm_model_source source = REALM_MODEL_SOURCE_INIT;
+    realm::store store = TAKE(realm::store::create());
+    source.parts = &part;
+    source.part_count = 1;
+    realm::observe(source, hashed);
+    CHECK(realm::model::add(source, store.c()).status() == REALM_STATUS_CANCELLED && hashed.released == 1);
+    hashed.most = UINT64_MAX;
+    realm::model own_model = TAKE(realm::model::add(source, store.c()));
+    CHECK(hashed.total == file.size() && hashed.released == 1);
+    const std::array<std::uint8_t, 32> sha256 = TAKE(own_model.digest());
+    CHECK(std::memcmp(sha256.data(), TAKE(own_model.info()).sha256, 32) == 0);
+    own_model.reset();
+    CHECK(hashed.released == 2);
+    own_model = TAKE(realm::posix::add_model(TAKE(realm::posix::file::map(DEMO_MODEL)), 5, store.c()));
+    CHECK(own_model.digest([](std::uint64_t, std::uint64_t) { return false; }).status() == REALM_STATUS_CANCELLED);
+    std::uint64_t bytes = 0;
+    CHECK(TAKE(own_model.digest([&](std::uint64_t, std::uint64_t of) { return bytes = of, true; })) == sha256);
+    CHECK(bytes == file.size());
+    own_model.reset();
+    CHECK(realm::posix::add_model(TAKE(realm::posix::file::map(DEMO_MODEL)), 0, store.c(),
+                                  [](std::uint64_t, std::uint64_t) { return false; })
+              .status() == REALM_STATUS_CANCELLED);
 
     // A kernel that refuses: its status comes out of the turn, the kernel counts by a copy of a reference.
     realm::runtime own = TAKE(realm::runtime::create(realm::posix::platform()));
@@ -373,6 +453,87 @@ void test_spans(realm::runtime &runtime, const realm::model &model) {
 }
 #endif
 
+// A functor whose operator() may fail.
+struct refusing {
+    std::int32_t calls;
+    realm::result<void> operator()(std::int32_t number) {
+        calls++;
+        return realm::error(number);
+    }
+};
+
+// Modules of one's own: callables that answer imports, exports as functions, values, memory, globals, fuel, traps.
+void test_wasm() {
+    realm_wasm_module_options limited = REALM_WASM_MODULE_OPTIONS_INIT;
+    limited.max_module_bytes = 100;
+    CHECK(realm::wasm::module::load(wasm, sizeof wasm, limited).status() == REALM_STATUS_LIMIT);
+    CHECK(realm::wasm::module::load("text", 4).status() == REALM_STATUS_FORMAT);
+    realm::wasm::module module = TAKE(realm::wasm::module::load(wasm, sizeof wasm));
+
+    std::int32_t sums = 0;
+    auto sum = [&](realm::wasm::caller from, std::int32_t a, std::int32_t b) -> std::int32_t {
+        CHECK(from.write(16, a + b) && TAKE(from.fuel()) > 0);
+        CHECK(from.find_number("ask").status() == REALM_STATUS_STATE);
+        sums++;
+        return a + b;
+    };
+    refusing stop = {0};
+    const realm_wasm_import imports[] = {
+        realm::wasm::link("env", "sum", sum),
+        realm::wasm::link("env", "stop", stop),
+    };
+    CHECK(std::string_view(imports[0].signature) == "i(ii)" && std::string_view(imports[1].signature) == "v(i)");
+    const realm_wasm_import of_all_types =
+        realm::wasm::link("m", "n", [](std::uint32_t, std::uint64_t, std::int64_t, float, double) { return 1.5f; });
+    CHECK(std::string_view(of_all_types.signature) == "f(iIIfF)");
+    CHECK(module.instantiate().status() == REALM_STATUS_NOT_FOUND);
+    realm_wasm_options options = REALM_WASM_OPTIONS_INIT;
+    options.fuel = 100000;
+    options.max_memory_bytes = 131072;
+    realm::wasm::instance instance = TAKE(module.instantiate(imports, options));
+    module.reset();
+
+    using binary = std::int32_t(std::int32_t, std::int32_t);
+    const realm::wasm::function ask = TAKE(instance.find<binary>("ask"));
+    CHECK(TAKE(ask(40, 2)) == 42 && sums == 1 && TAKE(instance.read<std::int32_t>(16)) == 42);
+    const realm::wasm::function mix = TAKE((instance.find<double(std::int64_t, float, double)>("mix")));
+    CHECK(TAKE(mix(-2, 0.5f, 0.25)) == -1.25);
+    const realm::wasm::function unsigned_mix = TAKE((instance.find<double(std::uint64_t, float, double)>("mix")));
+    CHECK(TAKE(unsigned_mix(static_cast<std::uint64_t>(-2), 0.5f, 0.25)) == -1.25);
+    // What it is and what it was taken for are said.
+    const auto wrong = instance.find<void(float)>("ask");
+    CHECK(wrong.status() == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(std::string_view(wrong.message()) == "'ask' is i(ii), not v(f)");
+    CHECK(instance.find<void()>("none").status() == REALM_STATUS_NOT_FOUND);
+    const realm::wasm::function halt = TAKE(instance.find<void(std::int32_t)>("stop"));
+    CHECK(halt(REALM_STATUS_CANCELLED).status() == REALM_STATUS_CANCELLED && stop.calls == 1);
+    CHECK(halt(0) && stop.calls == 2);
+    std::string signature;
+    CHECK(instance.signature(mix.number_in_c(), signature) && signature == "F(IfF)");
+    realm_wasm_value values[] = {realm::wasm::value(1), realm::wasm::value(2)};
+    CHECK(instance.call(ask.number_in_c(), values, 2, values, 1) && values[0].of.i32 == 3);
+    CHECK(instance.call(ask.number_in_c(), values, 1, values, 1).status() == REALM_STATUS_INVALID_ARGUMENT);
+
+    CHECK(TAKE(instance.memory_size()) == 65536 && TAKE(instance.grow(1)) == 65536);
+    CHECK(instance.grow(1).status() == REALM_STATUS_LIMIT);
+    const char text[] = "text";
+    char back[5] = {};
+    CHECK(instance.write(131000, text, 5) && instance.read(131000, back, 5) && std::string_view(back) == text);
+    CHECK(!instance.write(131070, text, 5) && !instance.read<double>(131065));
+    CHECK(TAKE(instance.global<std::int32_t>("count")) == 7 && instance.set_global("count", 9));
+    CHECK(TAKE(instance.global<std::uint32_t>("count")) == 9);
+    CHECK(instance.global<float>("count").status() == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(instance.set_global("count", 9.0).status() == REALM_STATUS_INVALID_ARGUMENT);
+
+    const auto trapped = (*instance.find<void()>("trap"))();
+    CHECK(trapped.status() == REALM_STATUS_GUEST && std::string_view(trapped.message()).find("unreachable") < 99);
+    const realm::wasm::function spin = TAKE(instance.find<void()>("spin"));
+    CHECK(spin().status() == REALM_STATUS_LIMIT && instance.add_fuel(1000) && TAKE(instance.fuel()) >= 1000);
+    CHECK(TAKE(ask(1, 2)) == 3);
+    CHECK(realm::wasm::instance().fuel().status() == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm::wasm::function<binary>()(1, 2).status() == REALM_STATUS_INVALID_ARGUMENT);
+}
+
 // Back, twice, and away and back again: always the same words.
 void test_states(realm::runtime &runtime, const realm::model &model) {
     const realm_memory_plan plan = TAKE(runtime.plan(model, 64));
@@ -391,6 +552,33 @@ void test_states(realm::runtime &runtime, const realm::model &model) {
     realm::session loaded = TAKE(runtime.load(model, state.data(), state.size()));
     realm::turn third = loaded.ask(france);
     CHECK(all(third) == paris);
+    // Through callbacks, which capture as much as they like: they are called within the call.
+    std::vector<unsigned char> pieces;
+    std::size_t calls = 0, at = 0;
+    CHECK(loaded.rewind(0));
+    CHECK(loaded.save_to([&](const void *data, std::size_t bytes) -> std::int32_t {
+        const auto *from = static_cast<const unsigned char *>(data);
+        pieces.insert(pieces.end(), from, from + bytes);
+        calls++;
+        return 0;
+    }));
+    CHECK(calls > 1 && TAKE(loaded.position()) == 0);
+    auto read = [&](void *data, std::size_t bytes) -> std::int32_t {
+        if (bytes > pieces.size() - at) {
+            return REALM_STATUS_FORMAT;
+        }
+        std::memcpy(data, pieces.data() + at, bytes);
+        at += bytes;
+        return 0;
+    };
+    realm::session fourth = TAKE(runtime.load_from(model, read));
+    CHECK(at == pieces.size());
+    realm::turn last = fourth.ask(france);
+    CHECK(all(last) == paris);
+    CHECK(runtime.load_from(model, read).status() == REALM_STATUS_FORMAT); // there is no more
+    const auto full = [](const void *, std::size_t) -> std::int32_t { return REALM_STATUS_LIMIT; };
+    CHECK(fourth.save_to(full).status() == REALM_STATUS_LIMIT);
+
     state[state.size() / 2] ^= 1;
     CHECK(runtime.load(model, state.data(), state.size()).status() == REALM_STATUS_FORMAT);
 }
@@ -404,6 +592,7 @@ int main() {
     }
     test_failures();
     test_ownership();
+    test_wasm();
     test_ends();
     test_files();
     realm::posix::pool pool = TAKE(realm::posix::pool::create(2));

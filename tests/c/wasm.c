@@ -3,33 +3,7 @@
 
 #include "check.h"
 #include "realm.h"
-
-/* (module
- *   (import "env" "sum" (func $sum (param i32 i32) (result i32)))
- *   (import "env" "stop" (func $stop (param i32)))
- *   (memory (export "memory") 1 4)
- *   (global $count (mut i32) (i32.const 7)) (export "count" (global $count))
- *   (func (export "mix") (param i64 f32 f64) (result f64)
- *     (f64.add (f64.add (f64.convert_i64_s (local.get 0)) (f64.promote_f32 (local.get 1))) (local.get 2)))
- *   (func (export "ask") (param i32 i32) (result i32) (call $sum (local.get 0) (local.get 1)))
- *   (func (export "stop") (param i32) (call $stop (local.get 0)))
- *   (func (export "spin") (loop (br 0)))
- *   (func (export "trap") (unreachable))
- *   (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))) */
-static const uint8_t wasm[] = {
-    0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x1a, 0x05, 0x60, 0x02, 0x7f, 0x7f, 0x01,
-    0x7f, 0x60, 0x01, 0x7f, 0x00, 0x60, 0x00, 0x00, 0x60, 0x03, 0x7e, 0x7d, 0x7c, 0x01, 0x7c, 0x60,
-    0x01, 0x7f, 0x01, 0x7f, 0x02, 0x16, 0x02, 0x03, 0x65, 0x6e, 0x76, 0x03, 0x73, 0x75, 0x6d, 0x00,
-    0x00, 0x03, 0x65, 0x6e, 0x76, 0x04, 0x73, 0x74, 0x6f, 0x70, 0x00, 0x01, 0x03, 0x07, 0x06, 0x03,
-    0x00, 0x01, 0x02, 0x02, 0x04, 0x05, 0x04, 0x01, 0x01, 0x01, 0x04, 0x06, 0x06, 0x01, 0x7f, 0x01,
-    0x41, 0x07, 0x0b, 0x07, 0x3a, 0x08, 0x06, 0x6d, 0x65, 0x6d, 0x6f, 0x72, 0x79, 0x02, 0x00, 0x05,
-    0x63, 0x6f, 0x75, 0x6e, 0x74, 0x03, 0x00, 0x03, 0x6d, 0x69, 0x78, 0x00, 0x02, 0x03, 0x61, 0x73,
-    0x6b, 0x00, 0x03, 0x04, 0x73, 0x74, 0x6f, 0x70, 0x00, 0x04, 0x04, 0x73, 0x70, 0x69, 0x6e, 0x00,
-    0x05, 0x04, 0x74, 0x72, 0x61, 0x70, 0x00, 0x06, 0x04, 0x67, 0x72, 0x6f, 0x77, 0x00, 0x07, 0x0a,
-    0x32, 0x06, 0x0c, 0x00, 0x20, 0x00, 0xb9, 0x20, 0x01, 0xbb, 0xa0, 0x20, 0x02, 0xa0, 0x0b, 0x08,
-    0x00, 0x20, 0x00, 0x20, 0x01, 0x10, 0x00, 0x0b, 0x06, 0x00, 0x20, 0x00, 0x10, 0x01, 0x0b, 0x08,
-    0x00, 0x03, 0x40, 0x0c, 0x00, 0x0b, 0x00, 0x0b, 0x03, 0x00, 0x00, 0x0b, 0x06, 0x00, 0x20, 0x00,
-    0x40, 0x00, 0x0b};
+#include "wasm_module.h"
 
 static int sums = 0;
 
@@ -122,6 +96,17 @@ int main(void) {
     CHECK(in_memory == 42);
     CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 1, &result, 1, &error) ==
           REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "the function is i(ii), called with (i) and room for 1 result") == 0);
+    CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 2, NULL, 0, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "the function is i(ii), called with (ii) and room for 0 results") == 0);
+    args[1].type = REALM_WASM_F64;
+    CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 2, &result, 1, &error) ==
+          REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "the function is i(ii), called with (iF) and room for 1 result") == 0);
+    args[1].type = 9;
+    CHECK(realm_wasm_call(instance, find(instance, "ask"), args, 2, &result, 1, &error) ==
+          REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strstr(error.message, "argument 1 has the unknown type 9, expected REALM_WASM_I32") != NULL);
     args[0] = i32_of(REALM_STATUS_CANCELLED);
     CHECK(realm_wasm_call(instance, find(instance, "stop"), args, 1, NULL, 0, &error) == REALM_STATUS_CANCELLED);
     args[0] = i32_of(99);
@@ -147,7 +132,7 @@ int main(void) {
     CHECK(realm_wasm_call(instance, find(instance, "trap"), NULL, 0, NULL, 0, &error) == REALM_STATUS_GUEST);
     CHECK(strstr(error.message, "unreachable") != NULL);
     CHECK(realm_wasm_call(instance, find(instance, "spin"), NULL, 0, NULL, 0, &error) == REALM_STATUS_LIMIT);
-    CHECK(strstr(error.message, "fuel") != NULL);
+    CHECK(strstr(error.message, "the fuel is used up: 100000 in all") != NULL);
     CHECK_OK(realm_wasm_add_fuel(instance, 1000, &error));
     CHECK_OK(realm_wasm_fuel(instance, &number, &error));
     CHECK(number >= 1000 && number < 1100);

@@ -54,6 +54,60 @@ fn tiny(params: &[(&str, &str)]) -> Host {
 }
 
 #[test]
+fn parameters_are_refused_between_turns_and_nothing_changes() {
+    let mut c = Chat::open(tiny(&[("n_batch", "3"), ("top_k", "5")])).unwrap();
+    let mut ask = |key: &str, value: &str| {
+        host(|h| h.set(key, value));
+        (event(&mut c.0, PARAMS, 0, 0), host(|h| h.message.clone()))
+    };
+    assert_eq!(ask("top_k", "7").0, 0);
+    for (key, value, good, said) in [
+        (
+            "ctx",
+            "16",
+            "0",
+            "parameter ctx is fixed when a session opens, here at 32",
+        ),
+        (
+            "n_batch",
+            "4",
+            "3",
+            "parameter n_batch is fixed when a session opens, here at 3",
+        ),
+        (
+            "kv_type",
+            "q8_0",
+            "auto",
+            "parameter kv_type is fixed when a session opens, here at auto",
+        ),
+        (
+            "logit_bias",
+            "260:1",
+            "259:1",
+            "parameter logit_bias has token 260, expected one from 0 to 259",
+        ),
+        (
+            "top_p",
+            "2",
+            "1",
+            "parameter top_p is '2', expected a number from 0 to 1",
+        ),
+    ] {
+        assert_eq!(
+            ask(key, value),
+            (abi::status::INVALID_ARGUMENT, said.into())
+        );
+        assert_eq!(ask(key, good).0, 0, "{key}");
+    }
+    let session = c.0.as_ref().unwrap();
+    assert_eq!(session.params.sampling.top_k, 5, "read when a turn begins");
+    assert_eq!(c.run(TEXT, b"hello", &ids("xyz"), 99), Outcome::Eos as i32);
+    assert_eq!(c.0.as_ref().unwrap().params.sampling.top_k, 7);
+    // At OPEN too.
+    assert!(Chat::open(tiny(&[("logit_bias", "260:1")])).is_err());
+}
+
+#[test]
 fn a_text_turn_ends_at_the_end_token_and_the_next_continues() {
     let mut c = Chat::open(tiny(&[("n_batch", "3")])).unwrap();
     assert_eq!(c.run(TEXT, b"hello", &ids("xyz"), 99), Outcome::Eos as i32);

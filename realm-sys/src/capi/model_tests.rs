@@ -698,6 +698,15 @@ fn text_becomes_ids_and_ids_text() {
             realm_model_tokenize(s, 1, null(), 1, 0, null(), 0, p, NULL),
             INVALID
         );
+        let mut e = super::tests::no_error();
+        assert_eq!(
+            realm_model_tokenize(s, 1, null(), 0, 9, null(), 0, p, &mut e),
+            INVALID
+        );
+        assert_eq!(
+            super::tests::message(&e),
+            "realm_model_tokenize: the flags are 0x9, expected any of REALM_TOKENIZE_ADD_SPECIAL (1) and REALM_TOKENIZE_PARSE_SPECIAL (2)"
+        );
         assert_eq!(
             realm_model_tokenize(s, 1, null(), 0, 0, null(), 0, null(), NULL),
             INVALID

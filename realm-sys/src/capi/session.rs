@@ -4,6 +4,7 @@
 //! realm_session_open → realm_session_prompt → realm_session_poll … DONE → prompt → … → close
 //! ```
 
+pub mod budget;
 pub mod many;
 pub mod plan;
 pub mod state;
@@ -436,10 +437,14 @@ pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
 /// `key`: NUL-terminated UTF-8 of 1 to 64 bytes.
 /// `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
 ///
+/// Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
+/// is running the guest cannot be asked: it says so when the next turn begins.
+///
 /// **Threads**: one at a time for a session.
 ///
-/// **Returns** `INVALID_ARGUMENT`, `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, and the first
-/// failure of a session that has failed. Whether the guest knows the parameter shows when the turn begins.
+/// **Returns** `INVALID_ARGUMENT` for a name that the guest does not know or a value that it does not take (the message has the
+/// nearest name or what is expected), `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, `GUEST` if the
+/// guest fails, what else the guest says, and the first failure of a session that has failed.
 ///
 /// # Safety
 /// `session` is live; `key` is NUL-terminated, `value` NULL or NUL-terminated; `error` is NULL or points
@@ -521,9 +526,9 @@ fn prompt_ids(session: &mut Session, data: &[u8]) -> Result<()> {
 
 /// Runs the turn on, and returns with the next event.
 ///
-/// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done. 0, or a
-/// platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not let it come
-/// out as 0.
+/// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done.
+/// `REALM_BUDGET_UNLIMITED`, or a platform without a clock: run to the next TOKEN or DONE. What is left of a frame:
+/// `realm_budget_left`.
 /// `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
 ///
 /// After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too

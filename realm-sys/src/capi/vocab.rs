@@ -54,7 +54,7 @@ pub unsafe extern "C" fn realm_model_tokenize(
         if flags & !(REALM_TOKENIZE_ADD_SPECIAL | REALM_TOKENIZE_PARSE_SPECIAL) != 0 {
             bail!(
                 InvalidArgument,
-                "realm_model_tokenize: unknown flags {flags:#x} (known: REALM_TOKENIZE_ADD_SPECIAL, _PARSE_SPECIAL)"
+                "realm_model_tokenize: the flags are {flags:#x}, expected any of REALM_TOKENIZE_ADD_SPECIAL (1) and REALM_TOKENIZE_PARSE_SPECIAL (2)"
             );
         }
         // SAFETY: the caller's promise.
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn realm_model_detokenize(
         if flags & !REALM_DETOKENIZE_SPECIAL != 0 {
             bail!(
                 InvalidArgument,
-                "realm_model_detokenize: unknown flags {flags:#x} (known: REALM_DETOKENIZE_SPECIAL)"
+                "realm_model_detokenize: the flags are {flags:#x}, expected REALM_DETOKENIZE_SPECIAL (1) or 0"
             );
         }
         // SAFETY: the caller's promise.

@@ -640,7 +640,7 @@ pub unsafe extern "C" fn realm_wasm_call(
             *to = from_c(from).ok_or_else(|| {
                 err!(
                     InvalidArgument,
-                    "argument {i} has the unknown type {}",
+                    "argument {i} has the unknown type {}, expected REALM_WASM_I32, _I64, _F32 or _F64 (1 to 4)",
                     from.r#type
                 )
             })?;

@@ -33,7 +33,7 @@ pub use value::{Array, Metadata, MetadataIter, Strings, Value, ValueType};
 use crate::bail;
 use crate::error::{Result, try_vec};
 use alloc::vec::Vec;
-use read::{Reader, Span};
+use read::{Countable, Reader, Span};
 use value::Kv;
 
 /// The alignment of tensor data where a file does not say.
@@ -108,13 +108,20 @@ impl Gguf {
         let version = read_version(&mut r)?;
         let tensor_count = r.u64("the tensor count")?;
         let kv_count = r.u64("the metadata count")?;
-        let kv_len = r.check_count(kv_count, limits.kv_count, Kv::MIN_BYTES, "metadata entries")?;
-        r.check_count(
-            tensor_count,
-            limits.tensor_count,
-            Tensor::MIN_BYTES,
-            "tensors",
-        )?;
+        let entries = Countable {
+            what: format_args!("metadata entries"),
+            limit: limits.kv_count,
+            field: "max_kv_count",
+            min_bytes: Kv::MIN_BYTES,
+        };
+        let tensors = Countable {
+            what: format_args!("tensors"),
+            limit: limits.tensor_count,
+            field: "max_tensor_count",
+            min_bytes: Tensor::MIN_BYTES,
+        };
+        let kv_len = r.check_count(kv_count, entries)?;
+        r.check_count(tensor_count, tensors)?;
 
         let mut kvs = try_vec(kv_len, "metadata entries")?;
         for _ in 0..kv_len {
@@ -125,12 +132,7 @@ impl Gguf {
         let alignment = read_alignment(metadata, limits)?;
 
         // Checked a second time: the entries have eaten most of the bytes there were.
-        let tensor_len = r.check_count(
-            tensor_count,
-            limits.tensor_count,
-            Tensor::MIN_BYTES,
-            "tensors",
-        )?;
+        let tensor_len = r.check_count(tensor_count, tensors)?;
         let mut tensors = try_vec(tensor_len, "tensors")?;
         for _ in 0..tensor_len {
             tensors.push(Tensor::read(&mut r, limits)?);

@@ -1,7 +1,8 @@
 //! A bounds-checked cursor over the untrusted bytes, and the spans it hands out.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{bail, err};
+use core::fmt;
 
 /// A range of a file, kept in place of its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,18 @@ pub(super) struct Reader<'a> {
     pos: usize,
     /// Whether `bytes` was cut short by the caller's limit, which changes the blame.
     cut: bool,
+    /// The metadata entry that took most so far, and its bytes: the likely culprit when the limit is passed.
+    largest: Option<(&'a str, u64)>,
+}
+
+/// How a count is called, how large it may be, and what the caller's limit is called.
+#[derive(Clone, Copy)]
+pub(super) struct Countable<'t> {
+    pub what: fmt::Arguments<'t>,
+    pub limit: u64,
+    pub field: &'t str,
+    /// The least that each item takes in the file.
+    pub min_bytes: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -38,6 +51,29 @@ impl<'a> Reader<'a> {
             bytes: bytes.get(..end).unwrap_or(bytes),
             pos: 0,
             cut,
+            largest: None,
+        }
+    }
+
+    /// Notes what a metadata entry took.
+    pub fn note(&mut self, key: &'a str, bytes: u64) {
+        if self.largest.is_none_or(|(_, most)| bytes > most) {
+            self.largest = Some((key, bytes));
+        }
+    }
+
+    /// The error for what the caller's limit has cut off.
+    fn beyond(&self, what: fmt::Arguments<'_>) -> Error {
+        let limit = self.bytes.len();
+        match self.largest {
+            Some((key, bytes)) => err!(
+                Limit,
+                "{what} passes the limit of {limit} bytes (max_metadata_bytes); the largest entry before it is '{key}' with {bytes} bytes"
+            ),
+            None => err!(
+                Limit,
+                "{what} passes the limit of {limit} bytes (max_metadata_bytes)"
+            ),
         }
     }
 
@@ -60,12 +96,7 @@ impl<'a> Reader<'a> {
                 self.pos = end;
                 Ok(taken)
             }
-            None if self.cut => bail!(
-                Limit,
-                "{what} at byte {} passes the metadata limit of {} bytes",
-                self.pos,
-                self.bytes.len()
-            ),
+            None if self.cut => Err(self.beyond(format_args!("{what} at byte {}", self.pos))),
             None => bail!(
                 Format,
                 "{what} at byte {} needs {n} bytes, the file has {} more: it is cut short or damaged",
@@ -91,8 +122,8 @@ impl<'a> Reader<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// A length-prefixed string of at most `limit` bytes.
-    pub fn string(&mut self, limit: u64, what: &str) -> Result<Span> {
+    /// A length-prefixed string of at most `limit` bytes; `field` is what the caller calls that, in parentheses, or nothing.
+    pub fn string(&mut self, limit: u64, field: &str, what: &str) -> Result<Span> {
         let len = self.u64(what)?;
         if len > limit {
             // A length past the end is the file's fault, whatever the limit is.
@@ -101,7 +132,7 @@ impl<'a> Reader<'a> {
             }
             bail!(
                 Limit,
-                "{what} at byte {} has {len} bytes, over the limit of {limit}",
+                "{what} at byte {} has a string of {len} bytes, over the limit of {limit}{field}",
                 self.pos
             );
         }
@@ -112,7 +143,7 @@ impl<'a> Reader<'a> {
 
     /// A string that names something: UTF-8 and not empty.
     pub fn name(&mut self, limit: u64, what: &str) -> Result<(Span, &'a str)> {
-        let span = self.string(limit, what)?;
+        let span = self.string(limit, "", what)?;
         let text = core::str::from_utf8(span.of(self.bytes))
             .map_err(|_| err!(Format, "{what} at byte {} is not UTF-8", span.offset))?;
         if text.is_empty() {
@@ -121,21 +152,24 @@ impl<'a> Reader<'a> {
         Ok((span, text))
     }
 
-    /// Checks a claimed count against the caller's limit and against the bytes that are left,
-    /// each item taking at least `min_bytes`.
-    pub fn check_count(&self, count: u64, limit: u64, min_bytes: u64, what: &str) -> Result<usize> {
-        if count > self.remaining() / min_bytes && !self.cut {
+    /// Checks a claimed count against the caller's limit and against the bytes that are left.
+    pub fn check_count(&self, count: u64, of: Countable<'_>) -> Result<usize> {
+        let Countable {
+            what, limit, field, ..
+        } = of;
+        let held = self.remaining() / of.min_bytes;
+        if count > held && !self.cut {
             bail!(
                 Format,
                 "the file claims {count} {what}, more than its {} further bytes can hold: it is cut short or damaged",
                 self.remaining()
             );
         }
-        if count > limit || count > self.remaining() / min_bytes {
-            bail!(
-                Limit,
-                "{count} {what}, over the limit of {limit} or of the metadata's bytes"
-            );
+        if count > limit {
+            bail!(Limit, "{count} {what}, over the limit of {limit} ({field})");
+        }
+        if count > held {
+            return Err(self.beyond(format_args!("room for {count} {what}")));
         }
         usize::try_from(count).map_err(|_| err!(Limit, "{count} {what}: too many for this machine"))
     }

@@ -302,6 +302,37 @@ fn the_callers_limits_hold() {
     assert_eq!(with(|l| l.string_bytes = 3), Err(Status::Limit));
     assert_eq!(with(|l| l.array_count = 4), Err(Status::Limit));
     assert_eq!(with(|l| l.dims = 1), Err(Status::Limit));
+    // Whose fault it is, and which limit, is said.
+    let said = |change: fn(&mut Limits)| {
+        let mut l = Limits::default();
+        change(&mut l);
+        std::string::String::from(Gguf::parse(&file, &l).unwrap_err().message())
+    };
+    assert_eq!(
+        said(|l| l.kv_count = 6),
+        "7 metadata entries, over the limit of 6 (max_kv_count)"
+    );
+    assert_eq!(
+        said(|l| l.tensor_count = 2),
+        "3 tensors, over the limit of 2 (max_tensor_count)"
+    );
+    assert_eq!(
+        said(|l| l.array_count = 4),
+        "5 elements of metadata 'tokenizer.ggml.tokens', over the limit of 4 (max_array_count)"
+    );
+    let long = said(|l| l.string_bytes = 3);
+    assert!(long.starts_with("general.architecture at byte "), "{long}");
+    assert!(
+        long.ends_with("has a string of 5 bytes, over the limit of 3 (max_string_bytes)"),
+        "{long}"
+    );
+    let cut = said(|l| l.metadata_bytes = 500);
+    assert!(cut.contains("passes the limit of 500 bytes (max_metadata_bytes); the largest entry before it is 'tokenizer.ggml.tokens' with"), "{cut}");
+    let room = said(|l| l.metadata_bytes = 40);
+    assert_eq!(
+        room,
+        "room for 7 metadata entries passes the limit of 40 bytes (max_metadata_bytes)"
+    );
     let before_data = parse(&file).unwrap().data_offset();
     for n in 0..before_data - 32 {
         let l = Limits {

@@ -1,6 +1,6 @@
 //! Metadata: typed values and arrays, read in place.
 
-use super::read::{Reader, Span};
+use super::read::{Countable, Reader, Span};
 use super::{Limits, find};
 use crate::bail;
 use crate::error::Result;
@@ -70,8 +70,8 @@ impl Kv {
     /// The least bytes an entry takes: a key of one byte and a value of one.
     pub const MIN_BYTES: u64 = 8 + 1 + 4 + 1;
 
-    pub fn read(r: &mut Reader<'_>, limits: &Limits) -> Result<Self> {
-        let (key, name) = r.name(limits.key_bytes, "a metadata key")?;
+    pub fn read<'a>(r: &mut Reader<'a>, limits: &Limits) -> Result<Self> {
+        let (key, name): (Span, &'a str) = r.name(limits.key_bytes, "a metadata key")?;
         let id = r.u32("a metadata type")?;
         let Some(ty) = ValueType::from_id(id) else {
             bail!(Unsupported, "metadata '{name}' has the unknown type {id}");
@@ -82,6 +82,7 @@ impl Kv {
             _ => skip_items(r, name, ty, 1, limits)?,
         }
         let bytes = r.position() - offset;
+        r.note(name, bytes);
         let value = Span { offset, bytes };
         Ok(Self { key, ty, value })
     }
@@ -101,9 +102,12 @@ fn skip_array(r: &mut Reader<'_>, key: &str, limits: &Limits) -> Result<()> {
     };
     r.check_count(
         count,
-        limits.array_count,
-        ty.fixed_bytes().unwrap_or(8),
-        key,
+        Countable {
+            what: format_args!("elements of metadata '{key}'"),
+            limit: limits.array_count,
+            field: "max_array_count",
+            min_bytes: ty.fixed_bytes().unwrap_or(8),
+        },
     )?;
     skip_items(r, key, ty, count, limits)
 }
@@ -118,7 +122,7 @@ fn skip_items(
 ) -> Result<()> {
     let Some(size) = ty.fixed_bytes() else {
         for _ in 0..count {
-            r.string(limits.string_bytes, key)?;
+            r.string(limits.string_bytes, " (max_string_bytes)", key)?;
         }
         return Ok(());
     };

@@ -172,7 +172,7 @@ impl Memory {
         if total > self.limits.buffer_bytes {
             bail!(
                 Limit,
-                "buffers would take {total} bytes, the session may have {}",
+                "buffers would take {total} bytes, the session may have {} (max_buffer_bytes)",
                 self.limits.buffer_bytes
             );
         }
@@ -356,7 +356,7 @@ impl Memory {
             if total > self.limits.kv_bytes {
                 bail!(
                     Limit,
-                    "the KV cache would take {total} bytes, the session may have {}",
+                    "the KV cache would take {total} bytes, the session may have {} (max_kv_bytes)",
                     self.limits.kv_bytes
                 );
             }
@@ -503,7 +503,7 @@ impl Memory {
         if total > self.limits.scratch_bytes {
             bail!(
                 Limit,
-                "scratch memory would take {total} bytes, the session may have {}",
+                "scratch memory would take {total} bytes, the session may have {} (max_scratch_bytes)",
                 self.limits.scratch_bytes
             );
         }

@@ -82,7 +82,7 @@ pub fn plan(program: &mut Program, limit: u64) -> Result<()> {
         if top > limit {
             bail!(
                 Limit,
-                "program: needs more than {limit} bytes of scratch memory"
+                "program: needs more than {limit} bytes of scratch memory (max_scratch_bytes)"
             );
         }
         let value = program

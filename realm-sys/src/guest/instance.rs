@@ -38,6 +38,8 @@ pub struct Instance {
     memory: Memory,
     /// Its mutable globals.
     globals: Vec<Global>,
+    /// What the present event might burn in all.
+    fuel: u64,
     /// What the present event may still burn.
     fuel_left: u64,
     /// What the suspended call needs at least to get on.
@@ -111,6 +113,7 @@ impl Instance {
             event,
             memory,
             globals,
+            fuel: 0,
             fuel_left: 0,
             fuel_needed: 0,
             abi_minor: minor,
@@ -223,7 +226,7 @@ impl Instance {
     pub fn begin(&mut self, kind: u32, a: u32, b: u32, fuel: u64) {
         self.suspended = None;
         self.announced = Some((kind as i32, a as i32, b as i32));
-        self.fuel_left = fuel;
+        (self.fuel, self.fuel_left) = (fuel, fuel);
         self.fuel_needed = 0;
         let host = self.store.data_mut();
         host.begin_event(kind);
@@ -243,7 +246,8 @@ impl Instance {
         if grant == 0 || grant < self.fuel_needed {
             bail!(
                 Guest,
-                "the guest used up its fuel for one event (fuel_per_event)"
+                "the guest used up its fuel for one event, {} (fuel_per_event)",
+                self.fuel
             );
         }
         self.store

@@ -44,4 +44,6 @@ pub mod event {
     pub const CANCEL: u32 = 4;
     /// The context ends earlier than it did. For guests of ABI 0.2 and later.
     pub const REWIND: u32 = 5;
+    /// Parameters have changed between turns. For guests of ABI 0.2 and later.
+    pub const PARAMS: u32 = 6;
 }

@@ -28,6 +28,8 @@ mod many_tests;
 #[cfg(test)]
 mod panic_tests;
 #[cfg(test)]
+mod param_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -261,20 +263,23 @@ impl Session {
         }
     }
 
-    /// Sets a parameter, or forgets it with `None`. The guest reads it when the next turn begins.
+    /// Sets a parameter, or forgets it with `None`. Between turns the guest is asked whether it will do; while one is running,
+    /// the guest may be in the midst of an event, and says so when the next turn begins.
     ///
     /// # Errors
-    /// As for [`Params::set`]; and if the session has failed.
+    /// As for [`Params::set`]; what the guest says. The parameter is what it was then. And if the session has failed.
     pub fn set_param(&mut self, key: &str, value: Option<&str>) -> Result<()> {
         self.check()?;
         let params = &mut self.instance.host_mut().params;
-        match value {
-            Some(value) => params.set(key, value),
-            None => {
-                params.unset(key);
-                Ok(())
-            }
+        let before = params.set_or_unset(key, value)?;
+        if self.between_turns().is_err() {
+            return Ok(());
         }
+        let result = self.check_params();
+        if result.is_err() {
+            self.instance.host_mut().params.undo(before);
+        }
+        result
     }
 
     /// Begins a turn with a copy of the input; polling runs it.

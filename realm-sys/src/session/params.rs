@@ -20,6 +20,18 @@ pub const MAX_PARAMS: usize = 128;
 #[derive(Default)]
 pub struct Params(Vec<(String, String)>);
 
+/// What a change was from.
+pub enum Before {
+    /// Nothing changed.
+    Same,
+    /// The entry there was not.
+    Added(usize),
+    /// The entry had this value.
+    Replaced(usize, String),
+    /// This entry was there.
+    Removed(usize, (String, String)),
+}
+
 fn copy(text: &str) -> Result<String> {
     let mut s = String::new();
     s.try_reserve_exact(text.len()).map_err(|_| {
@@ -68,9 +80,37 @@ impl Params {
         Ok(())
     }
 
-    /// Forgets a parameter; it may be one that was never set.
-    pub fn unset(&mut self, key: &str) {
-        self.0.retain(|p| p.0 != key);
+    /// Sets a parameter, or forgets it with `None`; it may be one that was never set. Gives what undoes that.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set).
+    pub fn set_or_unset(&mut self, key: &str, value: Option<&str>) -> Result<Before> {
+        let at = self.0.iter().position(|p| p.0 == key);
+        let Some(value) = value else {
+            return Ok(at.map_or(Before::Same, |at| Before::Removed(at, self.0.remove(at))));
+        };
+        let old = match at.and_then(|at| self.0.get(at)) {
+            Some(present) => Some(copy(&present.1)?),
+            None => None,
+        };
+        self.set(key, value)?;
+        let at = at.unwrap_or(self.0.len().saturating_sub(1));
+        Ok(old.map_or(Before::Added(at), |old| Before::Replaced(at, old)))
+    }
+
+    /// Takes back what [`set_or_unset`](Self::set_or_unset) did last. It needs no memory.
+    pub fn undo(&mut self, before: Before) {
+        match before {
+            Before::Same => {}
+            Before::Added(at) => self.0.truncate(at),
+            Before::Replaced(at, old) => {
+                if let Some(present) = self.0.get_mut(at) {
+                    present.1 = old;
+                }
+            }
+            // There is room: it was there before.
+            Before::Removed(at, entry) => self.0.insert(at.min(self.0.len()), entry),
+        }
     }
 
     /// A copy.
@@ -125,7 +165,20 @@ mod tests {
             (p.get("temp"), p.key(0), p.key(2)),
             (Some("0.7"), Some("temp"), None)
         );
-        p.unset("temp");
+        // Every change can be taken back, order and all.
+        for (key, value) in [
+            ("temp", Some("9")),
+            ("temp", None),
+            ("top_k", Some("1")),
+            ("none", None),
+        ] {
+            let before = p.set_or_unset(key, value).unwrap();
+            assert_eq!(p.get(key), value);
+            p.undo(before);
+            let all: std::vec::Vec<_> = p.iter().collect();
+            assert_eq!(all, [("temp", "0.7"), ("seed", "1")]);
+        }
+        p.set_or_unset("temp", None).unwrap();
         assert_eq!((p.get("temp"), p.key(0)), (None, Some("seed")));
         assert!(p.set("", "x").is_err());
         assert!(p.set(&"k".repeat(65), "x").is_err());

@@ -49,8 +49,9 @@ pub enum DoneReason {
     Cancelled = 5,
 }
 
-/// The minor number of the ABI from which on guests handle REWIND.
+/// The minor number of the ABI from which on guests handle REWIND and PARAMS.
 const REWIND_MINOR: u32 = 2;
+const PARAMS_MINOR: u32 = 2;
 /// Fuel of a guest slice under a budget: some tens of microseconds.
 const SLICE_FUEL: u64 = 100_000;
 /// Fuel of a guest slice without: only cancellation needs to be noticed.
@@ -203,6 +204,25 @@ impl Session {
                 Err(e)
             }
         }
+    }
+
+    /// Asks the guest, between turns, whether the parameters will do. Older guests say so when the next turn begins.
+    ///
+    /// # Errors
+    /// What the guest says; nothing has changed then, unless [`check`](Self::check) fails.
+    pub(super) fn check_params(&mut self) -> Result<()> {
+        if self.instance.abi_minor() < PARAMS_MINOR {
+            return Ok(());
+        }
+        self.step_error = None;
+        let broken = match self.run_event(event::PARAMS, 0) {
+            Ok(0) => return Ok(()),
+            Ok(v) if v < 0 => return Err(self.guest_error(v)),
+            Ok(v) => err!(Guest, "the guest returned {v} after PARAMS"),
+            Err(e) => e,
+        };
+        self.poison(broken.clone());
+        Err(broken)
     }
 
     /// Refuses what cannot be done while a turn is running.
@@ -364,7 +384,7 @@ impl Session {
 
     fn count_phase(&mut self, ns: u64) {
         match self.phase {
-            Phase::Event(event::OPEN | event::REWIND) => {}
+            Phase::Event(event::OPEN | event::REWIND | event::PARAMS) => {}
             _ if self.turn.decoding => self.stats.decode_ns += ns,
             _ => self.stats.prefill_ns += ns,
         }

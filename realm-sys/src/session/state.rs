@@ -398,8 +398,8 @@ impl Session {
         w.end()
     }
 
-    /// Opens a session in a saved state, as it was when [`save`](Self::save) wrote it. The guest is not told. Its
-    /// parameters are those of then, but for those that `options` has; its model's id, to the guest, is that of then.
+    /// Opens a session in a saved state, as it was when [`save`](Self::save) wrote it. The guest is not told, but asked whether
+    /// the parameters that `options` has, instead of those of then, will do. Its model's id, to the guest, is that of then.
     ///
     /// # Errors
     /// `Format` for what is no state, or a damaged one; `InvalidArgument` for one of another model or guest; `Unsupported` for
@@ -420,7 +420,9 @@ impl Session {
             let value = r.text(value, MAX_VALUE_BYTES)?;
             options.params.set(&key, &value)?;
         }
+        let mut changed = false;
         for (key, value) in given.iter() {
+            changed |= options.params.get(key) != Some(value);
             options.params.set(key, value)?;
         }
         let mut instance = options.instantiate(Memory::new)?;
@@ -438,7 +440,11 @@ impl Session {
         read_pages(&mut r, &head, &mut instance.host_mut().compute.memory)?;
         r.end()?;
         let rewound = head.flags & FLAG_REWOUND != 0;
-        Ok(Self::of(instance, Origin { limits, rewound }))
+        let mut session = Self::of(instance, Origin { limits, rewound });
+        if changed {
+            session.check_params()?;
+        }
+        Ok(session)
     }
 }
 

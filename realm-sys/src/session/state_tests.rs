@@ -6,9 +6,9 @@ use super::tests::{MODEL, options, stepping};
 use super::{DoneReason, Event, InputKind, Options, Session};
 use crate::backend::host::Backends;
 use crate::error::Status;
-use crate::guest::LoadedGuest;
 use crate::guest::host::ProgressSink;
 use crate::guest::tests::wat;
+use crate::guest::{LoadedGuest, event};
 use crate::platform::Platform;
 use crate::store::{Store, StoreRef};
 use alloc::string::String;
@@ -23,13 +23,13 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 /// The library's guest with the demo model.
-struct Demo {
+pub struct Demo {
     guest: Arc<LoadedGuest>,
     store: StoreRef,
 }
 
 impl Demo {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let models = Store::new();
         let bytes = file("examples-c/demo/realm-demo.gguf");
         models
@@ -41,7 +41,7 @@ impl Demo {
         }
     }
 
-    fn options(&self, params: &[(&str, &str)]) -> Options {
+    pub fn options(&self, params: &[(&str, &str)]) -> Options {
         let mut o = options(&self.guest);
         o.store = self.store.clone();
         o.model = self.store.open(MODEL).unwrap();
@@ -52,15 +52,15 @@ impl Demo {
         o
     }
 
-    fn open(&self, params: &[(&str, &str)]) -> Session {
+    pub fn open(&self, params: &[(&str, &str)]) -> Session {
         Session::open(self.options(params)).unwrap()
     }
 }
 
 /// What a turn showed: tokens, text, the logits' bits after it.
-type Shown = (Vec<i32>, String, Vec<u32>);
+pub type Shown = (Vec<i32>, String, Vec<u32>);
 
-fn finish(s: &mut Session) -> Shown {
+pub fn finish(s: &mut Session) -> Shown {
     let (mut tokens, mut text) = (vec![], String::new());
     loop {
         match s.poll(0).unwrap() {
@@ -83,7 +83,7 @@ fn logits(s: &Session) -> Vec<u32> {
     v.iter().map(|x| x.to_bits()).collect()
 }
 
-fn chat(s: &mut Session, text: &str) -> Shown {
+pub fn chat(s: &mut Session, text: &str) -> Shown {
     s.prompt(InputKind::Chat, text.as_bytes()).unwrap();
     finish(s)
 }
@@ -227,8 +227,13 @@ fn rewinding_is_refused_where_it_makes_no_sense() {
 
 /// A guest of ABI 0.2 that does this at REWIND and nothing else.
 fn newer(body: &str, answer: &str) -> Arc<LoadedGuest> {
+    at_event(event::REWIND, body, answer)
+}
+
+/// A guest of ABI 0.2 that does this at one kind of event and nothing else.
+pub fn at_event(kind: u32, body: &str, answer: &str) -> Arc<LoadedGuest> {
     let body = std::format!(
-        "(if (i32.eq (local.get $kind) (i32.const 5)) (then {body} (return (i32.const {answer})))) (i32.const 0)"
+        "(if (i32.eq (local.get $kind) (i32.const {kind})) (then {body} (return (i32.const {answer})))) (i32.const 0)"
     );
     let old = wat("", &body);
     // `wat` writes the ABI function first: its constant is what is changed.
@@ -253,7 +258,7 @@ fn goes_on_equally(a: &mut Session, b: &mut Session, what: &str) {
     assert_eq!(ids(a, &tokens), ids(b, &tokens), "{what}");
 }
 
-fn saved(s: &Session) -> Vec<u8> {
+pub fn saved(s: &Session) -> Vec<u8> {
     let mut bytes = vec![];
     s.save(&mut |part| {
         bytes.extend_from_slice(part);
@@ -328,7 +333,7 @@ fn foreign_cut_and_damaged_states_are_refused() {
     chat(&mut s, "Hello");
     let bytes = saved(&s);
     let status = |o: Options, b: &[u8]| Session::load_bytes(o, b).err().map(|e| e.status());
-    let open = || demo.options(&[]);
+    let open = || demo.options(&[("ctx", "64")]);
     assert_eq!(status(open(), &bytes), None);
     for n in (0..bytes.len())
         .step_by(997)
@@ -367,7 +372,16 @@ fn foreign_cut_and_damaged_states_are_refused() {
             &mut l.kv_bytes,
             &mut l.scratch_bytes,
         ][limit] = 1000;
-        assert_eq!(status(o, &bytes), Some(Status::Limit), "limit {limit}");
+        let e = Session::load_bytes(o, &bytes).err().unwrap();
+        assert_eq!(e.status(), Status::Limit, "limit {limit}");
+        // Which field was too small is said.
+        let field = [
+            "max_guest_memory_bytes",
+            "max_buffer_bytes",
+            "max_kv_bytes",
+            "max_scratch_bytes",
+        ][limit];
+        assert!(e.message().contains(field), "{e}");
     }
 }
 
@@ -487,6 +501,7 @@ fn a_plan_is_what_is_used_then() {
     o.limits.scratch_bytes = 1000;
     let e = Session::plan(o, 1).unwrap_err();
     assert_eq!(e.status(), Status::Limit);
+    assert!(e.message().contains("max_scratch_bytes"), "{e}");
 }
 
 #[test]
@@ -569,7 +584,7 @@ fn made_up_states_do_no_harm() {
             bad[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
         sign(&mut bad);
-        let mut o = demo.options(&[]);
+        let mut o = demo.options(&[("ctx", "64")]);
         o.limits.guest_memory_bytes = 8 << 20;
         o.limits.buffer_bytes = 8 << 20;
         o.limits.kv_bytes = 8 << 20;

@@ -266,7 +266,11 @@ fn an_endless_guest_is_sliced_and_then_stopped() {
         s.logits(&mut [0.0]).unwrap_err(),
     ] {
         assert_eq!(e.status(), Status::Guest);
-        assert!(e.message().contains("fuel"), "{e}");
+        assert!(
+            e.message()
+                .contains("fuel for one event, 20000000 (fuel_per_event)"),
+            "{e}"
+        );
     }
     s.stats();
 }

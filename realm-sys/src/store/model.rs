@@ -86,7 +86,7 @@ impl Model {
             if next > limits.tensor_count.min(u64::from(u32::MAX)) {
                 bail!(
                     Limit,
-                    "{next} tensors in all, over the limit of {}",
+                    "{next} tensors in all, over the limit of {} (max_tensor_count)",
                     limits.tensor_count
                 );
             }

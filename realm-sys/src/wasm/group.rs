@@ -140,6 +140,8 @@ pub(super) struct State {
     pub(super) group: Weak<Group>,
     /// What a host function failed with, in the call that is ending.
     pub(super) failure: Option<Error>,
+    /// Fuel that was ever given.
+    pub(super) fuel: u64,
     /// A call runs, or was ended by a panic.
     entered: bool,
     /// The call that runs has met a bug in the library.
@@ -160,6 +162,7 @@ pub(super) fn new_store(
         },
         group,
         failure: None,
+        fuel,
         entered: false,
         broken: false,
     };

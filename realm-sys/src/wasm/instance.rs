@@ -37,13 +37,16 @@ pub struct Instance {
     own: Option<Own>,
 }
 
-/// What went wrong in code that ran. `failure` is what a host function said.
-fn trap(e: &wasmi::Error, failure: Option<Error>) -> Error {
+/// What went wrong in code that ran. `failure` is what a host function said, `fuel` what was given in all.
+fn trap(e: &wasmi::Error, failure: Option<Error>, fuel: u64) -> Error {
     if let Some(failure) = failure {
         return failure;
     }
     match e.as_trap_code() {
-        Some(TrapCode::OutOfFuel) => err!(Limit, "the fuel is used up: {e}"),
+        Some(TrapCode::OutOfFuel) => err!(
+            Limit,
+            "the fuel is used up: {fuel} in all, by realm_wasm_options.fuel and realm_wasm_add_fuel"
+        ),
         Some(TrapCode::OutOfSystemMemory) => err!(NoMemory, "the module stopped: {e}"),
         _ => err!(Guest, "the module trapped: {e}"),
     }
@@ -112,12 +115,13 @@ impl Instance {
         store.data_mut().enter()?;
         let made = wasmi::Instance::new(&mut *store, &module.module, &externs);
         let failure = store.data_mut().leave();
+        let fuel = store.data().fuel;
         drop(environment);
         let instance = made.map_err(|e| match (&failure, e.kind()) {
             (None, ErrorKind::Instantiation(_) | ErrorKind::Memory(_) | ErrorKind::Table(_)) => {
                 instantiation_error(&e)
             }
-            _ => trap(&e, failure),
+            _ => trap(&e, failure, fuel),
         })?;
         let memory = module
             .memory_name()
@@ -317,7 +321,10 @@ impl Instance {
         self.group.with(|mut ctx| {
             let left = ctx.get_fuel().map_err(|e| err!(Internal, "fuel: {e}"))?;
             ctx.set_fuel(left.saturating_add(more))
-                .map_err(|e| err!(Internal, "fuel: {e}"))
+                .map_err(|e| err!(Internal, "fuel: {e}"))?;
+            let given = &mut ctx.data_mut().fuel;
+            *given = given.saturating_add(more);
+            Ok(())
         })
     }
 }
@@ -345,11 +352,13 @@ impl Callable {
                 let ty = self.func.ty(&*store);
                 err!(
                     InvalidArgument,
-                    "the function is {}: {e}",
-                    signature::Text(&ty)
+                    "the function is {}, called with {} and room for {}",
+                    signature::Text(&ty),
+                    signature::Arguments(args),
+                    signature::Results(results.len())
                 )
             }
-            _ => trap(&e, failure),
+            _ => trap(&e, failure, store.data().fuel),
         })
     }
 }

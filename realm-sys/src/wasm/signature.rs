@@ -5,7 +5,7 @@ use crate::error::{Result, try_vec};
 use crate::{bail, err};
 use alloc::vec::Vec;
 use core::fmt;
-use wasmi::{FuncType, ValType};
+use wasmi::{FuncType, Val, ValType};
 
 fn letter(ty: ValType) -> char {
     match ty {
@@ -35,6 +35,31 @@ impl fmt::Display for Text<'_> {
             write!(f, "{}", letter(*ty))?;
         }
         f.write_str(")")
+    }
+}
+
+/// The types of arguments as text: `(iI)`.
+pub struct Arguments<'a>(pub &'a [Val]);
+
+impl fmt::Display for Arguments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(")?;
+        for value in self.0 {
+            write!(f, "{}", letter(value.ty()))?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// A number of results as text.
+pub struct Results(pub usize);
+
+impl fmt::Display for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 result"),
+            n => write!(f, "{n} results"),
+        }
     }
 }
 

@@ -846,6 +846,11 @@ const char *realm_runtime_backend_name(const realm_runtime *runtime, size_t inde
 /* The turn was cancelled. */
 #define REALM_DONE_CANCELLED 5
 
+/* A budget for `realm_session_poll` and `realm_poll_many`: none, run to the next TOKEN or DONE however long that takes. It is 0,
+ * so what is left of a frame is computed by `realm_budget_left`.
+ */
+#define REALM_BUDGET_UNLIMITED 0
+
 /* A conversation. */
 typedef struct realm_session realm_session;
 
@@ -1068,10 +1073,14 @@ void realm_session_close(realm_session *session);
  * `key`: NUL-terminated UTF-8 of 1 to 64 bytes.
  * `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
  *
+ * Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
+ * is running the guest cannot be asked: it says so when the next turn begins.
+ *
  * Threads: one at a time for a session.
  *
- * Returns `INVALID_ARGUMENT`, `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, and the first
- * failure of a session that has failed. Whether the guest knows the parameter shows when the turn begins.
+ * Returns `INVALID_ARGUMENT` for a name that the guest does not know or a value that it does not take (the message has the
+ * nearest name or what is expected), `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, `GUEST` if the
+ * guest fails, what else the guest says, and the first failure of a session that has failed.
  */
 realm_status realm_session_set_param(realm_session *session,
                                      const char *key,
@@ -1096,9 +1105,9 @@ realm_status realm_session_prompt(realm_session *session,
 
 /* Runs the turn on, and returns with the next event.
  *
- * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done. 0, or a
- * platform without a clock: run to the next TOKEN or DONE; who computes what is left of a frame must not let it come
- * out as 0.
+ * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done.
+ * `REALM_BUDGET_UNLIMITED`, or a platform without a clock: run to the next TOKEN or DONE. What is left of a frame:
+ * `realm_budget_left`.
  * `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
  *
  * After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too
@@ -1170,6 +1179,18 @@ realm_status realm_session_embedding(realm_session *session,
 realm_status realm_session_get_stats(const realm_session *session,
                                      realm_session_stats *stats);
 
+/* What is left of a budget of `total_us` microseconds when `spent_us` have passed.
+ *
+ * A frame that has used up its time polls for one slice of work more, and not without limit, which a difference of 0, or one
+ * that wraps round, would be.
+ *
+ * Threads: any, at any time.
+ *
+ * Returns the difference, and 1 where that would be 0 or less.
+ */
+uint64_t realm_budget_left(uint64_t total_us,
+                           uint64_t spent_us);
+
 /* Runs the turns of several sessions on, until each has an event or the budget is spent. Where sessions have
  * come to steps of the same program (the same guest, model, backend and kind of sampling, the same `ctx`, `n_batch`,
  * `kv_type` and `thread_count`) and the steps are small, as those that make a token are, the backend gets them as one
@@ -1178,7 +1199,7 @@ realm_status realm_session_get_stats(const realm_session *session,
  * `sessions`, `session_count`: the sessions, each at most once; those of different runtimes take turns, but share no batch. 0: nothing happens.
  * `budget_us`: as for `realm_session_poll`, for all sessions together, by the clock of the first that has one.
  * Sessions take turns within it and from call to call. The call may return before it is spent, with AGAIN for a session
- * whose step can run together with others' in the next. 0: until every session has a TOKEN or DONE, however long
+ * whose step can run together with others' in the next. `REALM_BUDGET_UNLIMITED`: until every session has a TOKEN or DONE, however long
  * the slowest takes.
  * `events`: one for each session, as an array whose elements are `struct_size` of the first apart; `struct_size` and
  * `abi_version` of all are set and the same. Written where the session's status is 0.
@@ -1316,7 +1337,8 @@ realm_status realm_session_save_to(realm_session *session,
 /* Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
  *
  * `options`: as for `realm_session_open`, with the guest that the state was saved with. Parameters in them replace those of
- * the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what the state asks for.
+ * the state, if the guest takes them; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
+ * the state asks for.
  * `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
  * session that can do no more than any other.
  * `out` receives the session. Owns: the caller, until `realm_session_close`.

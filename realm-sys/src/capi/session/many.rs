@@ -19,7 +19,7 @@ use core::ptr;
 /// `sessions`, `session_count`: the sessions, each at most once; those of different runtimes take turns, but share no batch. 0: nothing happens.
 /// `budget_us`: as for `realm_session_poll`, for all sessions together, by the clock of the first that has one.
 /// Sessions take turns within it and from call to call. The call may return before it is spent, with AGAIN for a session
-/// whose step can run together with others' in the next. 0: until every session has a TOKEN or DONE, however long
+/// whose step can run together with others' in the next. `REALM_BUDGET_UNLIMITED`: until every session has a TOKEN or DONE, however long
 /// the slowest takes.
 /// `events`: one for each session, as an array whose elements are `struct_size` of the first apart; `struct_size` and
 /// `abi_version` of all are set and the same. Written where the session's status is 0.

@@ -207,7 +207,8 @@ pub unsafe extern "C" fn realm_session_save_to(
 /// Opens a session in a saved state: what follows is bit for bit what would have followed in the session that was saved.
 ///
 /// `options`: as for `realm_session_open`, with the guest that the state was saved with. Parameters in them replace those of
-/// the state; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what the state asks for.
+/// the state, if the guest takes them; those that are fixed when a session opens (`ctx`, …) may not differ. Limits hold for what
+/// the state asks for.
 /// `data`, `bytes`: the state, not needed afterwards. Nothing in it is trusted: a damaged or made-up one gives an error, or a
 /// session that can do no more than any other.
 /// `out` receives the session. **Owns**: the caller, until `realm_session_close`.
