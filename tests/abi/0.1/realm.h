@@ -1179,7 +1179,10 @@ realm_status realm_session_embedding(realm_session *session,
 realm_status realm_session_get_stats(const realm_session *session,
                                      realm_session_stats *stats);
 
-/* What is left of a budget of `total_us` microseconds when `spent_us` have passed.
+/* What is left of a budget.
+ *
+ * `total_us`: the whole of it, in microseconds.
+ * `spent_us`: how much has passed already.
  *
  * A frame that has used up its time polls for one slice of work more, and not without limit, which a difference of 0, or one
  * that wraps round, would be.

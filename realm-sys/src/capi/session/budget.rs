@@ -4,7 +4,10 @@
 /// so what is left of a frame is computed by `realm_budget_left`.
 pub const REALM_BUDGET_UNLIMITED: u64 = 0;
 
-/// What is left of a budget of `total_us` microseconds when `spent_us` have passed.
+/// What is left of a budget.
+///
+/// `total_us`: the whole of it, in microseconds.
+/// `spent_us`: how much has passed already.
 ///
 /// A frame that has used up its time polls for one slice of work more, and not without limit, which a difference of 0, or one
 /// that wraps round, would be.
