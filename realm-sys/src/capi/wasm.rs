@@ -356,6 +356,9 @@ unsafe fn instance_ref<'a>(instance: *const realm_wasm_instance) -> Result<&'a I
 
 /// Validates and translates a module.
 ///
+/// A call of a module takes a few KiB of the calling thread's stack, up to 192 KiB more if the module can grow memories or
+/// tables. It may do so in at most 256 places of its code, and is then interpreted in short slices, about half as fast.
+///
 /// `wasm`, `bytes`: the module in binary form; not needed afterwards.
 /// `options`: NULL is the default.
 /// `out` receives the module. **Owns**: the caller, until `realm_wasm_module_unload`.

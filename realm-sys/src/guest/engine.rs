@@ -12,6 +12,7 @@ use super::host::HostState;
 use super::imports;
 use crate::error::{Result, try_vec};
 use crate::store::{Sha256Digest, sha256};
+use crate::wasm::growth;
 use crate::{bail, err};
 use alloc::sync::Arc;
 use wasmi::{
@@ -66,6 +67,8 @@ pub struct LoadedGuest {
     linker: Linker<HostState>,
     engine: Engine,
     digest: Sha256Digest,
+    /// Fuel that it may be given at once.
+    slice_fuel: u64,
     /// Mutable globals that can be read and set; none: not all of them can.
     globals: Option<u32>,
 }
@@ -111,20 +114,20 @@ impl LoadedGuest {
                 "this build has no validator: it runs the guest that it was built with, and no other"
             );
         }
-        Self::translate(wasm)
+        Self::translate(wasm, growth::slice_fuel(wasm)?)
     }
 
     /// The guest that comes with the library. It is validated whenever the library is tested, so builds without a validator
-    /// run it, too.
+    /// run it, too. It grows its memory by what it takes and not in vain, so it needs no slices for the native stack's sake.
     ///
     /// # Errors
     /// `NoMemory`.
     #[cfg(feature = "embedded-guest")]
     pub fn embedded() -> Result<Arc<Self>> {
-        Self::translate(include_bytes!("../../../guest/realm_guest.wasm"))
+        Self::translate(include_bytes!("../../../guest/realm_guest.wasm"), u64::MAX)
     }
 
-    fn translate(wasm: &[u8]) -> Result<Arc<Self>> {
+    fn translate(wasm: &[u8], slice_fuel: u64) -> Result<Arc<Self>> {
         if wasm.len() > MAX_MODULE_BYTES {
             bail!(
                 Limit,
@@ -161,8 +164,14 @@ impl LoadedGuest {
             linker,
             engine,
             digest: sha256([wasm].into_iter(), None)?,
+            slice_fuel,
             globals: count,
         }))
+    }
+
+    /// Fuel that it may be given at once, for the sake of the native stack.
+    pub(super) fn slice_fuel(&self) -> u64 {
+        self.slice_fuel
     }
 
     /// Bytes of linear memory that an instance starts with.

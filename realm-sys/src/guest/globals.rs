@@ -8,15 +8,11 @@
 //! to refuse, and its sessions cannot be saved.
 
 use crate::error::{Result, try_vec};
+use crate::wasm::sections;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Sections of the binary format.
-const GLOBALS: u8 = 6;
-const EXPORTS: u8 = 7;
-/// Where sections begin: behind magic and version.
-const HEAD_BYTES: usize = 8;
 /// Most mutable globals of a guest that can be saved. Compilers make one.
 pub const MAX_GLOBALS: usize = 256;
 
@@ -38,73 +34,57 @@ pub fn name(i: u32) -> String {
 /// # Errors
 /// `NoMemory`.
 pub fn expose(wasm: &[u8]) -> Result<Exposed> {
-    let found = match find(wasm) {
-        Some(found) => found,
-        None => {
-            return Ok(Exposed {
-                bytes: None,
-                count: None,
-            });
-        }
+    let hidden = Exposed {
+        bytes: None,
+        count: None,
     };
-    let count = found.globals.len() as u32;
-    let changed = if count == 0 {
-        None
-    } else {
-        Some(rewrite(wasm, &found)?)
+    let Some(globals) = find(wasm) else {
+        return Ok(hidden);
     };
-    Ok(Exposed {
-        bytes: changed,
-        count: Some(count),
+    let count = globals.len() as u32;
+    if count == 0 {
+        return Ok(Exposed {
+            bytes: None,
+            count: Some(0),
+        });
+    }
+    let mut names = try_vec(globals.len(), "names of globals")?;
+    names.extend((0..count).map(name));
+    let mut added = try_vec(globals.len(), "exports")?;
+    added.extend(
+        names
+            .iter()
+            .zip(&globals)
+            .map(|(name, global)| (name.as_str(), 3, *global)),
+    );
+    Ok(match sections::with_exports(wasm, &added, true)? {
+        Some(bytes) => Exposed {
+            bytes: Some(bytes),
+            count: Some(count),
+        },
+        None => hidden,
     })
 }
 
-/// What the walk over the sections has found.
-struct Found {
-    /// Indices of mutable globals.
-    globals: Vec<u32>,
-    /// Where the export section begins, its entries begin, and it ends; how many entries there are.
-    exports: (usize, usize, usize),
-    entries: u32,
-}
-
-fn find(wasm: &[u8]) -> Option<Found> {
-    let mut c = Cursor {
-        bytes: wasm,
-        at: HEAD_BYTES,
-    };
-    let mut found = Found {
-        globals: Vec::new(),
-        exports: (0, 0, 0),
-        entries: 0,
-    };
-    while c.at < wasm.len() {
-        let begin = c.at;
-        let id = c.byte()?;
-        let bytes = c.number()? as usize;
-        let end = c.at.checked_add(bytes).filter(|end| *end <= wasm.len())?;
-        if id == GLOBALS {
-            found.globals = mutable(&mut c, end)?;
-        } else if id == EXPORTS {
-            found.entries = c.number()?;
-            found.exports = (begin, c.at, end);
+/// Indices of mutable globals.
+fn find(wasm: &[u8]) -> Option<Vec<u32>> {
+    let mut globals = Vec::new();
+    for section in sections::sections(wasm) {
+        let section = section?;
+        if section.id == sections::GLOBALS {
+            globals = mutable(&mut section.cursor(wasm)?)?;
         }
-        c.at = end;
     }
-    // A guest without exports is refused elsewhere.
-    (found.exports.2 > 0).then_some(found)
+    Some(globals)
 }
 
 /// Indices of the mutable globals; none if one of them is no number.
-fn mutable(c: &mut Cursor<'_>, end: usize) -> Option<Vec<u32>> {
+fn mutable(c: &mut sections::Cursor<'_>) -> Option<Vec<u32>> {
     let mut all = Vec::new();
     for i in 0..c.number()? {
         let ty = c.byte()?;
         let is_mutable = c.byte()? != 0;
         c.constant()?;
-        if c.at > end {
-            return None;
-        }
         if is_mutable {
             // i32, i64, f32, f64.
             if !(0x7c..=0x7f).contains(&ty) || all.len() >= MAX_GLOBALS {
@@ -118,100 +98,6 @@ fn mutable(c: &mut Cursor<'_>, end: usize) -> Option<Vec<u32>> {
         }
     }
     Some(all)
-}
-
-fn rewrite(wasm: &[u8], found: &Found) -> Result<Vec<u8>> {
-    let (begin, entries, end) = found.exports;
-    let mut added = Vec::new();
-    for (i, global) in found.globals.iter().enumerate() {
-        let name = name(i as u32);
-        put_number(&mut added, name.len() as u32);
-        added.extend_from_slice(name.as_bytes());
-        added.push(3);
-        put_number(&mut added, *global);
-    }
-    let mut count = Vec::new();
-    let all = found.entries.saturating_add(found.globals.len() as u32);
-    put_number(&mut count, all);
-    let old = wasm.get(entries..end).unwrap_or(&[]);
-    let mut out = try_vec(wasm.len() + added.len() + 16, "bytes of guest")?;
-    out.extend_from_slice(wasm.get(..begin).unwrap_or(&[]));
-    out.push(EXPORTS);
-    put_number(&mut out, (count.len() + old.len() + added.len()) as u32);
-    out.extend_from_slice(&count);
-    out.extend_from_slice(old);
-    out.extend_from_slice(&added);
-    out.extend_from_slice(wasm.get(end..).unwrap_or(&[]));
-    Ok(out)
-}
-
-fn put_number(out: &mut Vec<u8>, mut n: u32) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let byte = self.bytes.get(self.at)?;
-        self.at += 1;
-        Some(*byte)
-    }
-
-    fn skip(&mut self, bytes: usize) -> Option<()> {
-        self.at = self.at.checked_add(bytes)?;
-        (self.at <= self.bytes.len()).then_some(())
-    }
-
-    /// An unsigned number of at most 32 bits.
-    fn number(&mut self) -> Option<u32> {
-        let mut n = 0_u64;
-        for i in 0..5 {
-            let byte = self.byte()?;
-            n |= u64::from(byte & 0x7f) << (7 * i);
-            if byte < 0x80 {
-                return u32::try_from(n).ok();
-            }
-        }
-        None
-    }
-
-    /// A number of whatever length, whose value does not matter.
-    fn any_number(&mut self) -> Option<()> {
-        for _ in 0..10 {
-            if self.byte()? < 0x80 {
-                return Some(());
-            }
-        }
-        None
-    }
-
-    /// A constant expression.
-    fn constant(&mut self) -> Option<()> {
-        loop {
-            match self.byte()? {
-                // end
-                0x0b => return Some(()),
-                // i32.const, i64.const, global.get, ref.func
-                0x41 | 0x42 | 0x23 | 0xd2 => self.any_number()?,
-                // f32.const, f64.const
-                0x43 => self.skip(4)?,
-                0x44 => self.skip(8)?,
-                // ref.null of a type of one byte
-                0xd0 => self.skip(1)?,
-                // i32 and i64: add, sub, mul
-                0x6a..=0x6c | 0x7c..=0x7e => {}
-                _ => return None,
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -262,6 +148,6 @@ mod tests {
                 let _ = expose(&bad).unwrap();
             }
         }
-        assert!(expose(b"").unwrap().count.is_none());
+        assert!(expose(b"").unwrap().bytes.is_none());
     }
 }

@@ -62,7 +62,7 @@ impl Instance {
         let mut store = Store::new(guest.engine(), host);
         store.limiter(|host| &mut host.limiter);
         store
-            .set_fuel(ABI_FUEL)
+            .set_fuel(ABI_FUEL.min(guest.slice_fuel()))
             .map_err(|e| err!(Internal, "fuel: {e}"))?;
         if guest.initial_memory_bytes() > store.data().memory_limit {
             bail!(
@@ -242,6 +242,19 @@ impl Instance {
     /// # Errors
     /// `Guest` if the guest traps or has burnt the event's fuel; it must not be called again then.
     pub fn run(&mut self, fuel: u64) -> Result<Slice> {
+        let mut left = fuel;
+        loop {
+            let before = self.fuel_left;
+            let slice = self.run_slice(left.min(self.guest.slice_fuel()))?;
+            left = left.saturating_sub(before.saturating_sub(self.fuel_left));
+            if left == 0 || !matches!(slice, Slice::More) {
+                return Ok(slice);
+            }
+        }
+    }
+
+    /// Runs it on for as long as the native stack need not be unwound.
+    fn run_slice(&mut self, fuel: u64) -> Result<Slice> {
         let grant = fuel.max(self.fuel_needed).min(self.fuel_left);
         if grant == 0 || grant < self.fuel_needed {
             bail!(

@@ -4,14 +4,17 @@
 //! the call reaches get at it through the caller that wasmi hands them, which is noted here.
 
 use super::MAX_VALUES;
-use crate::bail;
 use crate::error::{Error, Result};
+use crate::{bail, err};
 use alloc::sync::{Arc, Weak};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use spin::{Mutex, MutexGuard};
 use wasmi::errors::{MemoryError, TableError};
-use wasmi::{AsContextMut, Caller, Engine, ResourceLimiter, Store, StoreContextMut};
+use wasmi::{
+    AsContextMut, Caller, Engine, Func, ResourceLimiter, ResumableCall, ResumableCallOutOfFuel,
+    Store, StoreContextMut, TrapCode, Val,
+};
 use wasmi_core::LimiterError;
 
 const _: () = assert!(MAX_VALUES <= 1000, "wasmi takes no more");
@@ -144,6 +147,10 @@ pub(super) struct State {
     pub(super) fuel: u64,
     /// A call runs, or was ended by a panic.
     entered: bool,
+    /// Fuel that code may be given at once: the least of what its modules may (`growth`).
+    slice_fuel: u64,
+    /// Fuel that the running call has left beside its slice.
+    reserve: u64,
     /// The call that runs has met a bug in the library.
     pub(super) broken: bool,
 }
@@ -164,6 +171,8 @@ pub(super) fn new_store(
         failure: None,
         fuel,
         entered: false,
+        slice_fuel: u64::MAX,
+        reserve: 0,
         broken: false,
     };
     let mut store = Store::new(engine, state);
@@ -187,11 +196,72 @@ impl State {
         Ok(())
     }
 
+    /// Holds for the code of one more module.
+    pub(super) fn limit_slices(&mut self, fuel: u64) {
+        self.slice_fuel = self.slice_fuel.min(fuel);
+    }
+
     /// Marks that it has ended, and gives what a host function failed with.
     pub(super) fn leave(&mut self) -> Option<Error> {
         self.entered = self.broken;
         self.failure.take()
     }
+}
+
+/// Fuel that is left, during a call as well.
+pub(super) fn fuel(ctx: &StoreContextMut<'_, State>) -> Result<u64> {
+    let now = ctx.get_fuel().map_err(|e| err!(Internal, "fuel: {e}"))?;
+    Ok(now.saturating_add(ctx.data().reserve))
+}
+
+/// Adds fuel. What runs gets it with a later slice.
+pub(super) fn add_fuel(ctx: &mut StoreContextMut<'_, State>, more: u64) -> Result<()> {
+    let reserve = ctx.data().reserve;
+    let given = &mut ctx.data_mut().fuel;
+    *given = given.saturating_add(more);
+    if ctx.data().entered {
+        ctx.data_mut().reserve = reserve.saturating_add(more);
+        return Ok(());
+    }
+    let left = fuel(ctx)?;
+    ctx.set_fuel(left.saturating_add(more))
+        .map_err(|e| err!(Internal, "fuel: {e}"))
+}
+
+/// Calls a function to its end, slice by slice.
+pub(super) fn call(
+    store: &mut Store<State>,
+    func: Func,
+    args: &[Val],
+    results: &mut [Val],
+) -> core::result::Result<(), wasmi::Error> {
+    let mut suspended = None;
+    let outcome = loop {
+        let total = store.get_fuel()?.saturating_add(store.data().reserve);
+        let needed = suspended
+            .as_ref()
+            .map_or(0, ResumableCallOutOfFuel::required_fuel);
+        if needed > total {
+            break Err(wasmi::Error::from(TrapCode::OutOfFuel));
+        }
+        let slice = store.data().slice_fuel.max(needed).min(total);
+        store.data_mut().reserve = total - slice;
+        store.set_fuel(slice)?;
+        let ended = match suspended.take() {
+            None => func.call_resumable(&mut *store, args, results),
+            Some(call) => ResumableCallOutOfFuel::resume(call, &mut *store, results),
+        };
+        match ended {
+            Ok(ResumableCall::Finished) => break Ok(()),
+            Ok(ResumableCall::OutOfFuel(call)) => suspended = Some(call),
+            Ok(ResumableCall::HostTrap(call)) => break Err(call.into_host_error()),
+            Err(e) => break Err(e),
+        }
+    };
+    let reserve = core::mem::take(&mut store.data_mut().reserve);
+    let total = store.get_fuel()?.saturating_add(reserve);
+    store.set_fuel(total)?;
+    outcome
 }
 
 /// Instances that may be linked with each other.

@@ -1,9 +1,9 @@
 //! Instances: made, called, looked into.
 
 use super::PAGE_BYTES;
-use super::group::{Group, Limits, State};
+use super::group::{self, Group, Limits, State};
 use super::link::{self, Import, Peer};
-use super::module::LoadedModule;
+use super::module::{LoadedModule, START};
 use super::signature;
 use crate::error::{Error, Result, try_vec};
 use crate::num::env::FpGuard;
@@ -113,7 +113,14 @@ impl Instance {
         link::try_segments(&group, &store, module, &externs)?;
         let environment = FpGuard::new();
         store.data_mut().enter()?;
-        let made = wasmi::Instance::new(&mut *store, &module.module, &externs);
+        store.data_mut().limit_slices(module.slice_fuel);
+        let made = wasmi::Instance::new(&mut *store, &module.module, &externs).and_then(|made| {
+            match made.get_func(&*store, START) {
+                Some(start) if module.starts => group::call(&mut store, start, &[], &mut [])?,
+                _ => {}
+            }
+            Ok(made)
+        });
         let failure = store.data_mut().leave();
         let fuel = store.data().fuel;
         drop(environment);
@@ -165,7 +172,8 @@ impl Instance {
 
     /// An export, for linking.
     pub(super) fn export(&self, ctx: impl AsContext<Data = State>, name: &str) -> Option<Extern> {
-        self.own.as_ref()?.instance.get_export(ctx, name)
+        let own = self.own.as_ref().filter(|_| name != START)?;
+        own.instance.get_export(ctx, name)
     }
 
     /// The number of an exported function, which is that of every instance of the same module.
@@ -312,20 +320,12 @@ impl Instance {
 
     /// Fuel that is left.
     pub fn fuel(&self) -> Result<u64> {
-        self.group
-            .with(|ctx| ctx.get_fuel().map_err(|e| err!(Internal, "fuel: {e}")))
+        self.group.with(|ctx| group::fuel(&ctx))
     }
 
     /// Adds fuel, up to the largest number.
     pub fn add_fuel(&self, more: u64) -> Result<()> {
-        self.group.with(|mut ctx| {
-            let left = ctx.get_fuel().map_err(|e| err!(Internal, "fuel: {e}"))?;
-            ctx.set_fuel(left.saturating_add(more))
-                .map_err(|e| err!(Internal, "fuel: {e}"))?;
-            let given = &mut ctx.data_mut().fuel;
-            *given = given.saturating_add(more);
-            Ok(())
-        })
+        self.group.with(|mut ctx| group::add_fuel(&mut ctx, more))
     }
 }
 
@@ -345,7 +345,7 @@ impl Callable {
         let mut store = self.group.outside()?;
         let _environment = FpGuard::new();
         store.data_mut().enter()?;
-        let outcome = self.func.call(&mut *store, args, results);
+        let outcome = group::call(&mut store, self.func, args, results);
         let failure = store.data_mut().leave();
         outcome.map_err(|e| match e.kind() {
             ErrorKind::Func(_) => {

@@ -11,10 +11,9 @@ use crate::{bail, err};
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use wasmi::errors::ErrorKind;
 use wasmi::{
     Extern, ExternType, Func, FuncType, Global, Memory, MemoryType, Ref, Store, Table, TableType,
-    TrapCode, Val,
+    Val,
 };
 
 /// A function of the host's: the instance that calls it, arguments, results (of their types, zero).
@@ -131,7 +130,6 @@ fn define(store: &mut Store<State>, host: &Import<'_>, memory: Option<&str>) -> 
 /// wasmi writes segments one after the other and stops at the first that does not fit. Others would then
 /// see half of them, and a shared table would hold functions of an instance that never came to be, which
 /// may not be called. So the module is first instantiated apart from all others, with copies of the right sizes.
-/// Without fuel its start function comes to nothing.
 pub(super) fn try_segments(
     group: &Group,
     store: &Store<State>,
@@ -149,14 +147,7 @@ pub(super) fn try_segments(
     }
     match wasmi::Instance::new(&mut apart, &module.module, &copies) {
         Ok(_) => Ok(()),
-        Err(e) if e.as_trap_code() == Some(TrapCode::OutOfFuel) => Ok(()),
-        Err(e) => match e.kind() {
-            ErrorKind::Instantiation(_) | ErrorKind::Memory(_) | ErrorKind::Table(_) => {
-                Err(instantiation_error(&e))
-            }
-            // The start function's.
-            _ => Ok(()),
-        },
+        Err(e) => Err(instantiation_error(&e)),
     }
 }
 

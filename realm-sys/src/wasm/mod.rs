@@ -7,14 +7,18 @@
 //! | `link`      | imports: host functions, exports of linked instances; segments tried before anything is written |
 //! | `instance`  | instances: calls, globals, memory |
 //! | `signature` | function types as text, `i(iI)` |
+//! | `sections`  | a module's bytes: exports of the host's own, for guests as well |
+//! | `growth`    | how far growing code may run before the native stack is unwound, for guests as well |
 //!
 //! Guests (`crate::guest`) are hosted apart from this: they are written to the guest ABI, resumable,
 //! and refused if they are unusual. Here everything that wasmi can run is run, and a call runs to its end.
 
 pub mod group;
+pub(crate) mod growth;
 pub mod instance;
 mod link;
 pub mod module;
+pub(crate) mod sections;
 pub mod signature;
 
 pub use group::Limits;

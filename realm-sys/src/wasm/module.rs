@@ -4,11 +4,13 @@
 //! Instances can only be linked with each other if their modules share one: such modules are
 //! loaded "beside" one another, and their code is freed with the last of them.
 
+use super::{growth, sections};
 use crate::bail;
 #[cfg(feature = "validate")]
 use crate::err;
 use crate::error::{Result, try_vec};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use wasmi::{CompilationMode, Config, Engine, ExternType, Module};
 
 /// The largest module that is loaded unless the caller says otherwise.
@@ -51,7 +53,14 @@ pub struct LoadedModule {
     pub(super) engine: Arc<Engine>,
     /// Bytes of heap that an instance may take beside its memory and tables.
     pub(super) instance_bytes: usize,
+    /// Fuel that its code may be given at once.
+    pub(super) slice_fuel: u64,
+    /// It has a start function, exported as [`START`].
+    pub(super) starts: bool,
 }
+
+/// The export that a start function becomes, so that it can be run like any other function. C has no such name.
+pub(super) const START: &str = "\0start";
 
 fn config(options: &ModuleOptions<'_>) -> Result<Config> {
     let or = |value: u64, default| if value == 0 { default } else { value };
@@ -127,6 +136,40 @@ fn declared_items(wasm: &[u8]) -> usize {
     items.min(wasm.len())
 }
 
+/// The module without its start section, which the interpreter would run to its end at one go, but with the function it names as
+/// an export. None if there is none, or it is not where it belongs: then it is for the translator to refuse.
+///
+/// # Errors
+/// `NoMemory`.
+fn expose_start(wasm: &[u8]) -> Result<Option<Vec<u8>>> {
+    let (mut start, mut last) = (None, 0);
+    for section in sections::sections(wasm) {
+        let Some(section) = section else {
+            return Ok(None);
+        };
+        match section.id {
+            0 => continue,
+            sections::START if start.is_none() && last < sections::START => {
+                let index = section.cursor(wasm).and_then(|mut c| {
+                    let index = c.number()?;
+                    c.is_at_end().then_some(index)
+                });
+                if index.is_none() {
+                    return Ok(None);
+                }
+                start = index;
+            }
+            id if start.is_some() && id <= sections::START => return Ok(None),
+            _ => {}
+        }
+        last = section.id;
+    }
+    match start {
+        Some(index) => sections::with_exports(wasm, &[(START, 0, index)], false),
+        None => Ok(None),
+    }
+}
+
 #[cfg(feature = "validate")]
 fn translate(engine: &Engine, wasm: &[u8]) -> Result<Module> {
     Module::new(engine, wasm).map_err(|e| err!(Format, "the module is refused: {e}"))
@@ -181,10 +224,22 @@ impl LoadedModule {
             .saturating_add(items)
             .saturating_add(BASE_BYTES);
         drop(try_vec::<u8>(likely, "bytes of translated module")?);
-        let module = translate(&engine, wasm)?;
+        let slice_fuel = growth::slice_fuel(wasm)?;
+        let started = expose_start(wasm)?;
+        let module = translate(&engine, started.as_deref().unwrap_or(wasm))?;
+        if let Some(ExternType::Func(ty)) = module.get_export(START)
+            && !(ty.params().is_empty() && ty.results().is_empty())
+        {
+            bail!(
+                Format,
+                "the module is refused: its start function takes or gives values"
+            );
+        }
         Ok(Arc::new(Self {
             module,
             engine,
+            slice_fuel,
+            starts: started.is_some(),
             // Functions and globals once more, and the passive segments.
             instance_bytes: items.saturating_add(wasm.len()),
         }))
