@@ -61,6 +61,7 @@ static const char help[] =
     "                           by bit, where the system keeps it in small ones)\n"
     "      --no-mmap            move it into huge pages before the prompt\n"
     "      --guest FILE         a guest module in place of the built-in one\n"
+    "      --fuel N             most fuel for one event of the guest, in millions (0: 4000)\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
     "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
@@ -73,7 +74,7 @@ static const char help[] =
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *logits_path, *embedding_path, *stats_format, *kv_type;
 static int raw, chat, ignore_eos, ids_out, hash, verbose;
-static uint32_t thread_count = 1, budget_us = 0;
+static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0;
 
 /* Moved between two tokens: a few milliseconds. */
 #define SETTLE_BYTES ((size_t)16 << 20)
@@ -119,6 +120,7 @@ static const tool_option options[] = {
     {"--isa", NULL, TOOL_NAME, &isa, 0, 0},
     TOOL_MMAP_OPTIONS,
     {"--guest", NULL, TOOL_NAME, &guest_path, 0, 0},
+    {"--fuel", NULL, TOOL_COUNT, &fuel_millions, 0, 4294967295.0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
     {"--logits-out", NULL, TOOL_NAME, &logits_path, 0, 0},
@@ -305,6 +307,7 @@ static realm_session *open_session(realm_runtime *runtime, const realm_guest *gu
     realm_session *session = NULL;
     realm_error error = {0, ""};
     session_options.guest = guest;
+    session_options.fuel_per_event = (uint64_t)fuel_millions * 1000000u;
     session_options.backend = backend;
     session_options.params = tool_params;
     session_options.param_count = tool_param_count;

@@ -292,7 +292,7 @@ with tempfile.TemporaryDirectory() as folder:
     whole = subprocess.run([RUN, "-m", str(file)], capture_output=True, check=False)
     for seen, what, made, words in guests():
         file.write_bytes(made)
-        attempt("guest", seen, what, ["--guest", str(file)], words)
+        attempt("guest", seen, what, ["--guest", str(file), "--fuel", "10"], words)
     for seen, what, made, words in prompts():
         file.write_bytes(made)
         attempt("prompt", seen, what, ["-f", str(file)], words)
