@@ -33,7 +33,7 @@ pub fn slot(body: impl FnOnce() -> i32) -> i32 {
             #[cfg(any(test, feature = "hosted"))]
             hosted::SAID.set(Some(e));
             #[cfg(not(any(test, feature = "hosted")))]
-            drop(e);
+            let _ = e;
             Status::Internal as i32
         }
     }
