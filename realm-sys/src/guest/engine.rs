@@ -91,7 +91,10 @@ fn config() -> Config {
         .allow_start_fn(false)
         .set_max_cached_stacks(1);
     #[cfg(feature = "validate")]
-    config.wasm_multi_memory(false);
+    config
+        .wasm_multi_memory(false)
+        // Evaluated by recursion, one level for each operator.
+        .wasm_extended_const(false);
     config
         .set_min_stack_height(SIZES.min_stack_bytes)
         .set_max_stack_height(SIZES.max_stack_bytes)
@@ -112,6 +115,12 @@ impl LoadedGuest {
             bail!(
                 Unsupported,
                 "this build has no validator: it runs the guest that it was built with, and no other"
+            );
+        }
+        if growth::grows_tables(wasm) {
+            bail!(
+                Format,
+                "the guest is refused: it has table.grow, which guests may not use"
             );
         }
         Self::translate(wasm, growth::slice_fuel(wasm)?)
