@@ -232,6 +232,7 @@ def guests():
     yield "CVE-2024-28123", "a host function of 200 parameters", wasm(b"", imports=(name("realm") + name("realm_log") + b"\0\2",), types=(b"\x60\xc8\1" + b"\x7f" * 200 + b"\0",)), "param"
     yield "-", "a host function that there is not", wasm(b"", imports=(name("realm") + name("system") + b"\0\0",)), "system"
     yield "-", "a section that claims 4 GiB", b"\0asm\1\0\0\0\1\xff\xff\xff\xff\x0f", "."
+    yield "-", "a code section of no functions", b"\0asm\1\0\0\0\x0a\2\0\0", "no code"
     yield "-", "a module of nothing", b"\0asm\1\0\0\0", "."
     yield "-", "no module", b"\0" * 100, "."
 

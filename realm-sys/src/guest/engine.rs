@@ -12,7 +12,7 @@ use super::host::HostState;
 use super::imports;
 use crate::error::{Result, try_vec};
 use crate::store::{Sha256Digest, sha256};
-use crate::wasm::growth;
+use crate::wasm::{growth, sections};
 use crate::{bail, err};
 use alloc::sync::Arc;
 use wasmi::{
@@ -116,6 +116,13 @@ impl LoadedGuest {
                 Unsupported,
                 "this build has no validator: it runs the guest that it was built with, and no other"
             );
+        }
+        // wasmi 2.0 divides by the number of functions.
+        let no_code = |s: sections::Section| {
+            s.id == sections::CODE && s.cursor(wasm).and_then(|mut c| c.number()) == Some(0)
+        };
+        if sections::sections(wasm).flatten().any(no_code) {
+            bail!(Format, "the guest is refused: it has no code");
         }
         if growth::grows_tables(wasm) {
             bail!(

@@ -275,10 +275,10 @@ impl Session {
             self.cancel();
         }
         let ns = self.since(start);
-        self.stats.guest_ns += ns;
+        self.stats.guest_ns = self.stats.guest_ns.saturating_add(ns);
         self.count_phase(ns);
         if self.turn.decoding {
-            self.stats.guest_decode_ns += ns;
+            self.stats.guest_decode_ns = self.stats.guest_decode_ns.saturating_add(ns);
         }
         result
     }
@@ -305,7 +305,7 @@ impl Session {
 
     /// Counts time that a backend has spent on the step.
     pub(super) fn count_step(&mut self, ns: u64) {
-        self.stats.step_ns += ns;
+        self.stats.step_ns = self.stats.step_ns.saturating_add(ns);
         self.turn.decoding = self.instance.host().outbox.tokens() > self.turn.tokens_before;
         self.count_phase(ns);
     }
@@ -385,8 +385,10 @@ impl Session {
     fn count_phase(&mut self, ns: u64) {
         match self.phase {
             Phase::Event(event::OPEN | event::REWIND | event::PARAMS) => {}
-            _ if self.turn.decoding => self.stats.decode_ns += ns,
-            _ => self.stats.prefill_ns += ns,
+            _ if self.turn.decoding => {
+                self.stats.decode_ns = self.stats.decode_ns.saturating_add(ns)
+            }
+            _ => self.stats.prefill_ns = self.stats.prefill_ns.saturating_add(ns),
         }
     }
 

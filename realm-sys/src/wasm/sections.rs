@@ -12,6 +12,7 @@ const HEAD_BYTES: usize = 8;
 pub const GLOBALS: u8 = 6;
 const EXPORTS: u8 = 7;
 pub const START: u8 = 8;
+pub const CODE: u8 = 10;
 
 /// One section: where it begins, where its content does, and where it ends.
 #[derive(Clone, Copy)]
