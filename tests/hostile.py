@@ -4,9 +4,10 @@
     tests/hostile.py REALM_RUN DEMO.gguf
 
 Each case names where it was seen: an advisory (CVE, GHSA) of another project, or its issue or pull request; the files are made here, from
-the demo model, by what those texts say. A case fails if the program is ended by a signal, needs more than 10 s or 512 MiB of address space
-over what it maps, is accepted where it must be refused, or is refused in other than one line. The last line counts.
+the demo model, by what those texts say. A case fails if the program is ended by a signal, needs more than 10 s or 512 MiB of address space,
+is accepted where it must be refused, or is refused in other than one line. The last line counts.
 """
+import re
 import resource
 import struct
 import subprocess
@@ -247,8 +248,6 @@ def prompts():
 
 # ---- running them ---------------------------------------------------------------------------------
 
-import re  # noqa: E402
-
 failed = ran = 0
 
 
@@ -289,8 +288,11 @@ with tempfile.TemporaryDirectory() as folder:
         file.write_bytes(made if isinstance(made, bytes) else made.bytes())
         attempt("model", seen, what, ["-m", str(file), "-p", "What is the capital of France?"], words)
     file.write_bytes(Model().bytes())
-    attempt("model", "-", "the control: taken apart and put together", ["-m", str(file), "-p", "What is the capital of France?"], None)
-    whole = subprocess.run([RUN, "-m", str(file)], capture_output=True, check=False)
+    ran += 1
+    control = subprocess.run([RUN, "-m", str(file), "-p", "What is the capital of France?"], capture_output=True, check=False)
+    if control.returncode != 0 or b"Paris" not in control.stdout:
+        failed += 1
+        print(f"FAILED: the model taken apart and put together does not answer: {control.stderr.decode(errors='replace')}")
     for seen, what, made, words in guests():
         file.write_bytes(made)
         attempt("guest", seen, what, ["--guest", str(file), "--fuel", "10"], words)

@@ -124,13 +124,14 @@ impl LoadedGuest {
         if sections::sections(wasm).flatten().any(no_code) {
             bail!(Format, "the guest is refused: it has no code");
         }
-        if growth::grows_tables(wasm) {
+        let growth = growth::of(wasm);
+        if growth.table {
             bail!(
                 Format,
                 "the guest is refused: it has table.grow, which guests may not use"
             );
         }
-        Self::translate(wasm, growth::slice_fuel(wasm)?)
+        Self::translate(wasm, growth.slice_fuel()?)
     }
 
     /// The guest that comes with the library. It is validated whenever the library is tested, so builds without a validator

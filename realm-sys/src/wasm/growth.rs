@@ -25,49 +25,46 @@ const FRAME_BYTES: usize = 256;
 pub const STACK_BYTES: usize = (SLICE_FUEL as usize + MAX_PLACES) * FRAME_BYTES;
 const _: () = assert!(STACK_BYTES <= 192 << 10);
 
-/// The fuel that a module may be given at once.
-///
-/// # Errors
-/// `Limit` if it has too many places that grow something.
-pub fn slice_fuel(wasm: &[u8]) -> Result<u64> {
-    let loops = cfg!(any(
-        feature = "portable-dispatch",
-        target_os = "none",
-        target_arch = "riscv32",
-        target_arch = "riscv64"
-    ));
-    if loops {
-        return Ok(u64::MAX);
-    }
-    match places(wasm) {
-        Places { table: true, .. } | Places { memory: 0, .. } => Ok(u64::MAX),
-        Places { memory, .. } if memory <= MAX_PLACES => Ok(SLICE_FUEL),
-        Places { memory, .. } => bail!(
-            Limit,
-            "the module grows its memory in {memory} places of its code; {MAX_PLACES} are possible"
-        ),
-    }
-}
-
-/// Whether code grows a table.
-pub fn grows_tables(wasm: &[u8]) -> bool {
-    places(wasm).table
-}
-
-/// Where something grows.
-struct Places {
+/// Where a module grows something.
+#[derive(Default)]
+pub struct Growth {
+    /// Places with `memory.grow`.
     memory: usize,
-    table: bool,
+    /// Whether there is a `table.grow`.
+    pub table: bool,
 }
 
-/// How many there are. Code that cannot be read is left for the translator to refuse.
+impl Growth {
+    /// The fuel that the module may be given at once.
+    ///
+    /// # Errors
+    /// `Limit` if it has too many places that grow its memory.
+    pub fn slice_fuel(&self) -> Result<u64> {
+        let loops = cfg!(any(
+            feature = "portable-dispatch",
+            target_os = "none",
+            target_arch = "riscv32",
+            target_arch = "riscv64"
+        ));
+        if loops || self.table || self.memory == 0 {
+            return Ok(u64::MAX);
+        }
+        if self.memory > MAX_PLACES {
+            bail!(
+                Limit,
+                "the module grows its memory in {} places of its code; {MAX_PLACES} are possible",
+                self.memory
+            );
+        }
+        Ok(SLICE_FUEL)
+    }
+}
+
+/// Reads the code of a module. What cannot be read is left for the translator to refuse.
 #[cfg(feature = "validate")]
-fn places(wasm: &[u8]) -> Places {
+pub fn of(wasm: &[u8]) -> Growth {
     use wasmparser::{Operator, Parser, Payload};
-    let mut n = Places {
-        memory: 0,
-        table: false,
-    };
+    let mut found = Growth::default();
     for payload in Parser::new(0).parse_all(wasm) {
         let body = match payload {
             Ok(Payload::CodeSectionEntry(body)) => body,
@@ -79,23 +76,20 @@ fn places(wasm: &[u8]) -> Places {
         };
         while !operators.eof() {
             match operators.read() {
-                Ok(Operator::MemoryGrow { .. }) => n.memory += 1,
-                Ok(Operator::TableGrow { .. }) => n.table = true,
+                Ok(Operator::MemoryGrow { .. }) => found.memory += 1,
+                Ok(Operator::TableGrow { .. }) => found.table = true,
                 Ok(_) => {}
-                Err(_) => return n,
+                Err(_) => return found,
             }
         }
     }
-    n
+    found
 }
 
-/// Without a validator only the embedded guest runs, which does.
+/// Without a validator only the embedded guest runs, which is not asked about.
 #[cfg(not(feature = "validate"))]
-fn places(_: &[u8]) -> Places {
-    Places {
-        memory: 0,
-        table: false,
-    }
+pub fn of(_: &[u8]) -> Growth {
+    Growth::default()
 }
 
 #[cfg(test)]

@@ -101,39 +101,19 @@ fn config(options: &ModuleOptions<'_>) -> Result<Config> {
     Ok(config)
 }
 
-/// Reads an unsigned LEB128 number of at most 32 bits.
-fn leb(bytes: &[u8], at: &mut usize) -> Option<u32> {
-    let mut value = 0_u32;
-    for shift in [0, 7, 14, 21, 28] {
-        let byte = *bytes.get(*at)?;
-        *at += 1;
-        value |= u32::from(byte & 0x7f).wrapping_shl(shift);
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
 /// How many items the sections declare, as far as there are bytes for them. wasmi allocates
 /// infallibly, and much more for an item than the byte or two that it may take in a module.
 fn declared_items(wasm: &[u8]) -> usize {
-    let mut items = 0_usize;
-    let mut at = 8;
-    while let Some(id) = wasm.get(at).copied() {
-        at += 1;
-        let Some(size) = leb(wasm, &mut at) else {
-            break;
-        };
-        let mut body = at;
+    let count = |s: sections::Section| {
         // Custom sections are skipped; start and data count are single numbers; code repeats the functions.
-        if !matches!(id, 0 | 8 | 10 | 12) {
-            let count = leb(wasm, &mut body).unwrap_or(0).min(size);
-            items = items.saturating_add(count as usize);
+        if matches!(s.id, 0 | 8 | 10 | 12) {
+            return 0;
         }
-        at = at.saturating_add(size as usize);
-    }
-    items.min(wasm.len())
+        let count = s.cursor(wasm).and_then(|mut c| c.number()).unwrap_or(0) as usize;
+        count.min(s.bytes())
+    };
+    let items = sections::sections(wasm).flatten().map(count);
+    items.fold(0, usize::saturating_add).min(wasm.len())
 }
 
 /// The module without its start section, which the interpreter would run to its end at one go, but with the function it names as
@@ -224,7 +204,7 @@ impl LoadedModule {
             .saturating_add(items)
             .saturating_add(BASE_BYTES);
         drop(try_vec::<u8>(likely, "bytes of translated module")?);
-        let slice_fuel = growth::slice_fuel(wasm)?;
+        let slice_fuel = growth::of(wasm).slice_fuel()?;
         let started = expose_start(wasm)?;
         let module = translate(&engine, started.as_deref().unwrap_or(wasm))?;
         if let Some(ExternType::Func(ty)) = module.get_export(START)

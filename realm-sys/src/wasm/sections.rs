@@ -24,6 +24,11 @@ pub struct Section {
 }
 
 impl Section {
+    /// Bytes of its content.
+    pub fn bytes(&self) -> usize {
+        self.end - self.content
+    }
+
     /// Its content, to be read.
     pub fn cursor<'a>(&self, wasm: &'a [u8]) -> Option<Cursor<'a>> {
         let bytes = wasm.get(..self.end)?;
@@ -89,7 +94,8 @@ pub fn with_exports(wasm: &[u8], more: &[Added<'_>], start: bool) -> Result<Opti
     }
     let names: usize = more.iter().map(|(name, ..)| name.len() + 12).sum();
     let mut out = try_vec(wasm.len() + names + 16, "bytes of a module")?;
-    let mut body = try_vec(wasm.len() + names + 16, "bytes of a module")?;
+    let old_bytes = exports.map_or(0, |old| old.bytes());
+    let mut body = try_vec(old_bytes + names + 16, "bytes of a module")?;
     put_number(&mut body, entries.saturating_add(more.len() as u32));
     if let Some(old) = exports {
         let old = old.cursor(wasm).and_then(|mut c| {
