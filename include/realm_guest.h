@@ -6,7 +6,8 @@
  *
  * Build without a C library:
  *
- *   clang --target=wasm32 -std=c99 -O2 -nostdlib -Wl,--no-entry -o my_guest.wasm my_guest.c
+ *   clang --target=wasm32 -std=c99 -O2 -ffreestanding -c my_guest.c
+ *   wasm-ld --no-entry -o my_guest.wasm my_guest.o        (Debian calls it wasm-ld-19)
  *
  * The module must export its memory (wasm-ld does) and the two functions at the end of this file.
  *

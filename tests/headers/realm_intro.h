@@ -48,10 +48,11 @@
  *
  * The last argument of all but the simplest is a realm_error of the caller's. It
  * may be NULL; on failure it gets the status and one line of text. Nothing is thread-local and
- * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort. The
- * one mistake it cannot catch is a pointer that is not what it should be: objects must be live,
- * arrays as long as their count says (NULL will do for a count of 0), and structs that open with
- * struct_size readable that far. Callbacks return: they may neither throw nor longjmp.
+ * reporting allocates nothing. No input (file, guest, prompt, argument) makes the library abort; modules of
+ * your own are less well guarded (realm_wasm_module_load). Two mistakes it cannot catch: a pointer that is not
+ * what it should be (objects must be live, arrays as long as their count says, with NULL for a count of 0, and
+ * structs that open with struct_size readable that far), and two threads in one session at a time. Callbacks
+ * return: they may neither throw nor longjmp.
  *
  * A bug in the library is a REALM_STATUS_INTERNAL whose text says what and where. The session, or the
  * linked instances of modules, that met it can only be closed; everything else goes on. Nothing is printed. This

@@ -358,7 +358,8 @@ unsafe fn instance_ref<'a>(instance: *const realm_wasm_instance) -> Result<&'a I
 ///
 /// A call of a module takes a few KiB of the calling thread's stack, up to 192 KiB more if the module has `memory.grow`. It may
 /// have that in at most 256 places of its code, and is then interpreted in short slices, up to half as fast. A module that has
-/// `table.grow` is not sliced: a hostile one can overflow the stack, as can one whose constant expressions are very long.
+/// `table.grow` is not sliced: a hostile one can overflow the stack, as can one whose constant expressions are very long, and one
+/// whose functions give back hundreds of values can use up memory while it is validated.
 ///
 /// `wasm`, `bytes`: the module in binary form; not needed afterwards.
 /// `options`: NULL is the default.
