@@ -261,6 +261,11 @@ impl Sampler {
         self.dry.accept(self.model, tokens)
     }
 
+    /// The tokens of the context.
+    pub fn context(&self) -> &[u32] {
+        self.penalties.history()
+    }
+
     /// The newest token of the context.
     pub fn last(&self) -> Option<u32> {
         self.penalties.history().last().copied()
