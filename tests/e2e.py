@@ -23,6 +23,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import terminal
+
 ROOT = Path(__file__).resolve().parent.parent
 # Vocabularies the core knows.
 VOCABULARIES = ["llama-spm", "llama-bpe", "gpt-2", "qwen2"]
@@ -542,6 +544,9 @@ def main():
             messages(tools, demo)
             check("every sampler acts", samplers_act, tools)
             check("conveniences", conveniences, tools, demo)
+            check("a conversation on a terminal", terminal.conversation, tools)
+            check("a reply is interrupted", terminal.interrupted, tools)
+            check("a conversation through pipes", terminal.piped, tools)
             damaged_files(tools, demo)
         else:
             report("failed", "demo model", f"there is no {demo}")
