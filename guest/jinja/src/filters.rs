@@ -73,6 +73,7 @@ pub fn known(name: &str) -> bool {
 }
 
 /// Computes `value | name(args)`.
+#[inline(never)]
 pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Value> {
     let text = || value.to_text(budget);
     Ok(match name {

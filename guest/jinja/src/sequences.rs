@@ -75,6 +75,10 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Op
         },
         "last" => all()?.last().cloned().unwrap_or(Value::Undefined(None)),
         "join" => join(all()?, args, budget)?,
+        // Jinja2 goes over what is false as over nothing.
+        "map" | "select" | "reject" | "selectattr" | "rejectattr" if !value.truth() => {
+            Value::seq(SeqKind::Generator, Vec::new())?
+        }
         "map" => map(all()?, args, budget)?,
         "select" | "reject" | "selectattr" | "rejectattr" => select(name, all()?, args, budget)?,
         "sort" => {

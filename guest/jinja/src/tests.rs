@@ -104,6 +104,37 @@ fn templates_of_models() {
     assert!(count > 200, "{count}");
 }
 
+/// Cases that `golden.py DIR` wrote, in the file that $REALM_JINJA_CASES names.
+#[test]
+fn own_cases() {
+    let Some(path) = std::env::var_os("REALM_JINJA_CASES") else {
+        eprintln!("skipped: no $REALM_JINJA_CASES with cases of one's own");
+        return;
+    };
+    let cases = parse_json(&std::fs::read_to_string(path).unwrap(), false).unwrap();
+    let (mut wrong, mut count, mut refused) = (0, 0, 0);
+    for case in list(&cases) {
+        let case = list(&case);
+        let (name, source, context) = (string(&case[0]), string(&case[1]), string(&case[2]));
+        let result = render(&source, &context);
+        count += 1;
+        match (&result, &case[3]) {
+            (Ok(text), Value::Str(expected)) if text.as_str() == expected.as_str() => {}
+            (Err(_), Value::Dict(_)) => refused += 1,
+            (result, expected) => {
+                wrong += 1;
+                let expected = match expected {
+                    Value::Str(text) => String::from(text.as_str()),
+                    other => string(&field(other, "error")),
+                };
+                println!("{name} {context}\n  expected {expected:?}\n  found    {result:?}");
+            }
+        }
+    }
+    println!("{count} cases, {refused} of them refused, {wrong} wrong");
+    assert_eq!(wrong, 0);
+}
+
 fn fails(source: &str) -> String {
     render(source, "{\"l\": [1, 2], \"s\": \"text\"}")
         .unwrap_err()

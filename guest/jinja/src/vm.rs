@@ -170,21 +170,8 @@ impl Vm<'_> {
                 let value = self.load(name);
                 self.push(value)
             }
-            Op::Text(at) => {
-                if let (Some(Value::Str(text)), Some(out)) =
-                    (self.code.consts.get(at as usize), self.outs.last_mut())
-                {
-                    self.budget.spend(text.as_str().len() / 16)?;
-                    out.text(text);
-                    out.check(&self.budget)?;
-                }
-                Ok(())
-            }
-            Op::Emit => {
-                let value = self.pop()?;
-                let out = self.outs.last_mut().ok_or_else(broken)?;
-                value.show(out, &self.budget)
-            }
+            Op::Text(at) => self.text(at),
+            Op::Emit => self.emit(),
             Op::Pop => self.pop().map(drop),
             Op::Jump(by) => {
                 self.jump(by);
@@ -217,10 +204,7 @@ impl Vm<'_> {
                 Ok(())
             }
             Op::Capture => push(&mut self.outs, Builder::default()),
-            Op::CaptureEnd => {
-                let text = self.outs.pop().ok_or_else(broken)?.finish(&self.budget)?;
-                self.push(Value::Str(text))
-            }
+            Op::CaptureEnd => self.captured(),
             Op::Call(count, names) => self.call(count, names),
             Op::Method(name, count, names) => self.method(name, count, names),
             Op::Return => self.give_back(),
@@ -238,7 +222,32 @@ impl Vm<'_> {
         }
     }
 
-    /// Operations that make one value of some.
+    /// Writes a constant.
+    #[inline(never)]
+    fn text(&mut self, at: u32) -> Res<()> {
+        let text = self.code.consts.get(at as usize);
+        let out = self.outs.last_mut().ok_or_else(broken)?;
+        text.ok_or_else(broken)?.show(out, &self.budget)
+    }
+
+    /// Pushes what was captured.
+    #[inline(never)]
+    fn captured(&mut self) -> Res<()> {
+        let text = self.outs.pop().ok_or_else(broken)?.finish(&self.budget)?;
+        self.push(Value::Str(text))
+    }
+
+    /// Writes a value.
+    #[inline(never)]
+    fn emit(&mut self) -> Res<()> {
+        let value = self.pop()?;
+        let out = self.outs.last_mut().ok_or_else(broken)?;
+        value.show(out, &self.budget)
+    }
+
+    /// Operations that make one value of some. A function that stays one, as the next are: every call pays for the frame of what is
+    /// called, and a step must not pay for all operations.
+    #[inline(never)]
     fn compute(&mut self, op: Op) -> Res<()> {
         let value = match op {
             Op::Attr(name) => {
@@ -310,6 +319,7 @@ impl Vm<'_> {
         self.push(value)
     }
 
+    #[inline(never)]
     fn rare_step(&mut self, op: Op) -> Res<()> {
         match op {
             Op::SetAttr(name, field) => {
@@ -377,6 +387,7 @@ impl Vm<'_> {
         (at, serial, self.scopes.len() - scopes)
     }
 
+    #[inline(never)]
     fn load(&self, name: Name) -> Value {
         let mut at = self.frames.len() - 1;
         let mut end = self.vars.len();
@@ -400,6 +411,7 @@ impl Vm<'_> {
         }
     }
 
+    #[inline(never)]
     fn set(&mut self, name: Name, value: Value) -> Res<()> {
         let (base, scopes) = self.frames.last().map_or((0, 0), |f| (f.vars, f.scopes));
         let start = match self.scopes.get(scopes..).and_then(<[usize]>::last) {
@@ -415,6 +427,7 @@ impl Vm<'_> {
     }
 
     /// Pops the arguments of a call.
+    #[inline(never)]
     fn args(&mut self, count: u16, names: Names) -> Res<Args> {
         let code = self.code;
         let names = code.name_lists.get(usize::from(names)).ok_or_else(broken)?;
@@ -446,12 +459,14 @@ impl Vm<'_> {
         Ok(args)
     }
 
+    #[inline(never)]
     fn call(&mut self, count: u16, names: Names) -> Res<()> {
         let args = self.args(count, names)?;
         let callee = self.pop()?;
         self.invoke(callee, args)
     }
 
+    #[inline(never)]
     fn invoke(&mut self, callee: Value, args: Args) -> Res<()> {
         match callee {
             Value::Object(Object::Macro(of)) => self.call_macro(&of, args),
@@ -487,6 +502,7 @@ impl Vm<'_> {
     }
 
     /// Calls the code at `entry` in a frame of its own.
+    #[inline(never)]
     fn enter(
         &mut self,
         entry: usize,
@@ -519,6 +535,7 @@ impl Vm<'_> {
     }
 
     /// The end of a frame.
+    #[inline(never)]
     fn give_back(&mut self) -> Res<()> {
         let frame = self.frames.pop().ok_or_else(broken)?;
         self.vars.truncate(frame.vars);
@@ -527,8 +544,7 @@ impl Vm<'_> {
         self.outs.truncate(frame.outs);
         self.at = frame.back;
         if frame.captures {
-            let text = self.outs.pop().ok_or_else(broken)?.finish(&self.budget)?;
-            self.push(Value::Str(text))?;
+            return self.captured();
         }
         Ok(())
     }
@@ -548,6 +564,7 @@ impl Vm<'_> {
         (frame, end)
     }
 
+    #[inline(never)]
     fn call_macro(&mut self, of: &MacroRef, args: Args) -> Res<()> {
         let code = self.code;
         let called = code.macros.get(of.index).ok_or_else(broken)?;
@@ -573,6 +590,7 @@ impl Vm<'_> {
     }
 
     /// What is left of a macro's arguments.
+    #[inline(never)]
     fn bind_rest(
         &mut self,
         called: &crate::code::Macro,
@@ -628,6 +646,7 @@ impl Vm<'_> {
         }
     }
 
+    #[inline(never)]
     fn function(&mut self, name: &str, args: Args) -> Res<Value> {
         Ok(match name {
             "range" => sequences::range(&args, &self.budget)?,
@@ -672,6 +691,7 @@ impl Vm<'_> {
     }
 
     /// Keys and values out of the arguments that `dict` takes.
+    #[inline(never)]
     fn fill(&self, dict: &Dict, args: Args) -> Res<()> {
         if let Some(first) = args.list.first() {
             match first {
@@ -699,6 +719,7 @@ impl Vm<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn method(&mut self, name: Name, count: u16, names: Names) -> Res<()> {
         let args = self.args(count, names)?;
         let of = self.pop()?;
@@ -748,6 +769,7 @@ impl Vm<'_> {
         self.push(value)
     }
 
+    #[inline(never)]
     fn loop_step(&mut self, op: Op) -> Res<()> {
         match op {
             Op::FilterStart => {
