@@ -62,10 +62,12 @@ impl Default for Limits {
 pub const MAX_DEPTH: u8 = 60;
 pub const MAX_CALLS: usize = 200;
 pub const MAX_NESTING: usize = 60;
+/// Most names of variables, attributes and filters in a template.
+pub const MAX_NAMES: usize = 4096;
 
 /// How many steps pass between two looks at the memory, and how much has to be there.
-const MEMORY_STEPS: u64 = 64;
-const CUSHION: usize = 32 << 10;
+const MEMORY_STEPS: u64 = 256;
+const CUSHION: usize = 64 << 10;
 /// Copies of a text that one operation makes at most.
 const COPIES: usize = 3;
 

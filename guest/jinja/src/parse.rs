@@ -4,7 +4,7 @@
 //! it in the source (`a if b else c`) can be moved.
 
 use crate::code::{Bin, Cmp, Code, Jump, Macro, Name, Names, Op};
-use crate::error::{Error, MAX_NESTING, Res};
+use crate::error::{Error, MAX_NAMES, MAX_NESTING, Res};
 use crate::lex::{Lexer, Token};
 use crate::value::Value;
 use alloc::rc::Rc;
@@ -168,6 +168,9 @@ impl Parser<'_> {
     fn name(&mut self, name: &str) -> Res<Name> {
         if let Some(at) = self.code.names.iter().position(|n| &**n == name) {
             return Ok(at as Name);
+        }
+        if self.code.names.len() == MAX_NAMES {
+            return Err(err!("the template has more than {MAX_NAMES} names"));
         }
         self.code.names.push(Rc::from(name));
         fits(self.code.names.len() - 1)

@@ -208,13 +208,13 @@ impl Vm<'_> {
             Op::Call(count, names) => self.call(count, names),
             Op::Method(name, count, names) => self.method(name, count, names),
             Op::Return => self.give_back(),
+            Op::LoopNext(by) => self.loop_next(by),
             Op::FilterStart
             | Op::FilterNext(_)
             | Op::FilterKeep
             | Op::FilterEnd
             | Op::LoopCall
             | Op::LoopStart(_)
-            | Op::LoopNext(_)
             | Op::LoopDone
             | Op::LoopEnd => self.loop_step(op),
             Op::SetAttr(..) | Op::Unpack(_) | Op::Macro(_) | Op::Given(..) => self.rare_step(op),
@@ -393,6 +393,8 @@ impl Vm<'_> {
         let mut end = self.vars.len();
         while let Some(frame) = self.frames.get(at) {
             let seen = self.vars.get(frame.vars..end).unwrap_or_default();
+            // Whoever has very many variables pays for looking through them.
+            self.budget.take(seen.len() / 32);
             if let Some((_, value)) = seen.iter().rev().find(|(n, _)| *n == name) {
                 return value.clone();
             }
@@ -419,6 +421,7 @@ impl Vm<'_> {
             None => base,
         };
         let own = self.vars.get_mut(start..).unwrap_or_default();
+        self.budget.spend(own.len() / 32)?;
         match own.iter_mut().find(|(n, _)| *n == name) {
             Some(var) => var.1 = value,
             None => push(&mut self.vars, (name, value))?,
@@ -769,6 +772,26 @@ impl Vm<'_> {
         self.push(value)
     }
 
+    /// Pushes the next element, or jumps.
+    #[inline(never)]
+    fn loop_next(&mut self, by: i32) -> Res<()> {
+        let this = self.loops.last().ok_or_else(broken)?.clone();
+        if let Some(start) = self.scopes.last() {
+            self.vars.truncate(*start);
+        }
+        let at = this.next.get();
+        let Some(item) = this.items.get(at) else {
+            self.jump(by);
+            return Ok(());
+        };
+        this.next.set(at + 1);
+        self.push(item.clone())?;
+        match self.loop_name {
+            Some(name) => push(&mut self.vars, (name, Value::Object(Object::Loop(this)))),
+            None => Ok(()),
+        }
+    }
+
     #[inline(never)]
     fn loop_step(&mut self, op: Op) -> Res<()> {
         match op {
@@ -838,23 +861,6 @@ impl Vm<'_> {
                 };
                 push(&mut self.scopes, self.vars.len())?;
                 push(&mut self.loops, Rc::new(this))
-            }
-            Op::LoopNext(by) => {
-                let this = self.loops.last().ok_or_else(broken)?.clone();
-                if let Some(start) = self.scopes.last() {
-                    self.vars.truncate(*start);
-                }
-                let at = this.next.get();
-                let Some(item) = this.items.get(at) else {
-                    self.jump(by);
-                    return Ok(());
-                };
-                this.next.set(at + 1);
-                self.push(item.clone())?;
-                match self.loop_name {
-                    Some(name) => push(&mut self.vars, (name, Value::Object(Object::Loop(this)))),
-                    None => Ok(()),
-                }
             }
             Op::LoopDone => {
                 self.loops.last().ok_or_else(broken)?.done.set(true);

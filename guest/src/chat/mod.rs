@@ -12,9 +12,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use realm_jinja::{Dict, Error, Limits, Template, Text, Value, parse_json};
 
-/// What a template may take: some hundred million instructions.
+/// What a template may take. A step is up to some thousand instructions, and a session has 4 billion of fuel for an event unless
+/// its host says otherwise: the template's own limit comes first, because its message says where.
 const LIMITS: Limits = Limits {
-    steps: 4_000_000,
+    steps: 1_000_000,
     output_bytes: 8 << 20,
 };
 
