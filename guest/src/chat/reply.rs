@@ -33,8 +33,11 @@ enum Form {
     Python,
 }
 
+/// A row of the table.
+type Notation = (&'static str, &'static str, &'static [Form]);
+
 /// What opens calls, what closes them (empty: the end of the reply), and the forms they may have.
-const CALLS: [(&str, &str, &[Form]); 17] = [
+const CALLS: [Notation; 17] = [
     // Hermes, Qwen; Qwen3-Coder; GLM.
     ("<tool_call>", "</tool_call>", &[Form::Json, Form::Tags]),
     ("<minimax:tool_call>", "</minimax:tool_call>", &[Form::Tags]),
@@ -302,10 +305,7 @@ fn calls(text: &str, content: &mut String, out: &mut Vec<Call>) -> bool {
 }
 
 /// The row whose opening comes first.
-fn first(
-    text: &str,
-    start: bool,
-) -> Option<(usize, (&'static str, &'static str, &'static [Form]))> {
+fn first(text: &str, start: bool) -> Option<(usize, Notation)> {
     let found = CALLS.iter().filter_map(|row| {
         let at = text.find(row.0)?;
         // Words and signs that are also said in other ways open a reply only.

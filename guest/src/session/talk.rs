@@ -32,7 +32,7 @@ impl Session {
                 self.parts(&rendered, from, false, &mut feed)?;
                 feed
             }
-            None => self.from_the_start(&rendered)?,
+            None => self.anew(&rendered)?,
         };
         let base = match self.talk.base() {
             Some(base) => base,
@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// Tokens of a conversation of which the context does not hold what was thought: from where the two part.
-    fn from_the_start(&mut self, rendered: &Text) -> Result<Vec<u32>> {
+    fn anew(&mut self, rendered: &Text) -> Result<Vec<u32>> {
         let base = self.talk.base();
         let at_start = base.unwrap_or(self.committed) == 0;
         let mut feed = try_vec(1 + rendered.as_str().len() / 4)?;
