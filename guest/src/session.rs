@@ -7,7 +7,7 @@
 
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
 use crate::arch::graph::{Graph, Io};
-use crate::arch::{self, Family};
+use crate::arch::{self, Architecture, Family};
 use crate::chat::{Part, Template};
 use crate::embed::Embedder;
 use crate::params::{KvType, Params};
@@ -100,14 +100,15 @@ struct Turn {
     chat: bool,
 }
 
-/// Handles one event: see `ABI.md`. The session is created by OPEN.
+/// Handles one event: see `ABI.md`. The session is created by OPEN, of a model whose architecture is among `more` or this
+/// guest's own.
 ///
 /// What a token takes is apart from what a turn takes, in functions that stay functions: it runs
 /// once per token, with the caches full of weights, and what it does not touch it need not wait for.
-pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
+pub fn event(slot: &mut Option<Session>, more: &[Architecture], kind: i32, a: i32, b: i32) -> i32 {
     let result = match slot {
         Some(session) if kind == STEP => session.step(a),
-        _ => rare(slot, kind, a, b),
+        _ => rare(slot, more, kind, a, b),
     };
     match result {
         Ok(outcome) => outcome as i32,
@@ -117,10 +118,16 @@ pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
 
 #[cold]
 #[inline(never)]
-fn rare(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> Result<Outcome> {
+fn rare(
+    slot: &mut Option<Session>,
+    more: &[Architecture],
+    kind: i32,
+    a: i32,
+    b: i32,
+) -> Result<Outcome> {
     match (kind, slot.as_mut()) {
         (OPEN, None) => {
-            *slot = Some(Session::open(a as u32)?);
+            *slot = Some(Session::open(a as u32, more)?);
             Ok(Outcome::Continue)
         }
         (PROMPT, Some(session)) => session.prompt(a, b as u32),
@@ -156,9 +163,9 @@ fn log_codes(codes: u32) {
 }
 
 impl Session {
-    fn open(model: u32) -> Result<Self> {
+    fn open(model: u32, more: &[Architecture]) -> Result<Self> {
         let params = Params::read()?;
-        let family = arch::open(model)?;
+        let family = arch::open(model, more)?;
         let facts = family.facts();
         let vocab = abi::vocab(model)?;
         if vocab.n_tokens > facts.n_vocab {

@@ -26,18 +26,23 @@ mod qwen;
 mod smollm3;
 mod stablelm;
 
-use crate::abi::{self, KvDesc, Result};
+use crate::abi::{self, Fail, KvDesc, Line, Result};
 use crate::embed::Pooling;
 use crate::program::Operand;
 use alloc::boxed::Box;
+use core::fmt::Write;
 use graph::Graph;
 use meta::Meta;
 use parts::Base;
 
-type Open = fn(&Meta) -> Result<Box<dyn Family>>;
+/// Reads and checks a model, and makes what records it.
+pub type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
-/// The architectures this guest knows, as `general.architecture` has them.
-const FAMILIES: [(&str, Open); 26] = [
+/// An architecture, as `general.architecture` has it, and what opens a model of it.
+pub type Architecture = (&'static str, Open);
+
+/// The architectures this guest knows.
+const FAMILIES: [Architecture; 26] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
     ("qwen2", qwen::open),
@@ -152,8 +157,8 @@ pub trait Family {
     }
 }
 
-/// Reads the model's architecture and opens its family.
-pub fn open(model: u32) -> Result<Box<dyn Family>> {
+/// Reads the model's architecture and opens its family, which is looked for in `more` first.
+pub fn open(model: u32, more: &[Architecture]) -> Result<Box<dyn Family>> {
     let Some(arch) = abi::meta_string(model, "general.architecture")? else {
         return Err(fail!(
             FORMAT,
@@ -161,14 +166,24 @@ pub fn open(model: u32) -> Result<Box<dyn Family>> {
         ));
     };
     let meta = Meta { model, arch };
-    match FAMILIES.iter().find(|(name, _)| *name == meta.arch) {
+    let mut known = more.iter().chain(&FAMILIES);
+    match known.find(|(name, _)| *name == meta.arch) {
         Some((_, open)) => open(&meta),
-        None => Err(fail!(
-            UNSUPPORTED,
-            "unknown architecture '{}'; this guest knows {KNOWN}",
-            meta.arch
-        )),
+        None => Err(unknown(&meta.arch, more)),
     }
+}
+
+#[cold]
+fn unknown(arch: &str, more: &[Architecture]) -> Fail {
+    let mut known = Line::new();
+    for (name, _) in more {
+        let _ = write!(known, "{name} ");
+    }
+    let known = known.text();
+    fail!(
+        UNSUPPORTED,
+        "unknown architecture '{arch}'; this guest knows {known}{KNOWN}"
+    )
 }
 
 #[cfg(test)]
