@@ -20,6 +20,7 @@ mod gpt_oss;
 mod granite;
 mod lfm2;
 mod llama;
+mod mamba2;
 mod olmo2;
 mod phi3;
 mod qwen;
@@ -42,7 +43,7 @@ pub type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 pub type Architecture = (&'static str, Open);
 
 /// The architectures this guest knows.
-const FAMILIES: [Architecture; 26] = [
+const FAMILIES: [Architecture; 27] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
     ("qwen2", qwen::open),
@@ -67,13 +68,14 @@ const FAMILIES: [Architecture; 26] = [
     ("lfm2", lfm2::open),
     ("lfm2moe", lfm2::open),
     ("deepseek2", deepseek2::open),
+    ("mamba2", mamba2::open),
     ("bert", bert::open),
     ("nomic-bert", bert::open),
 ];
 
 /// The same for people: `gemma/2/3` are gemma, gemma2 and gemma3.
 const KNOWN: &str = "llama mistral3 qwen2/vl/moe qwen3/vl/moe/vlmoe gemma/2/3 phi3 smollm3 granite/moe olmo2 stablelm gpt2 \
-                     cohere2 gpt-oss lfm2/moe deepseek2 bert nomic-bert";
+                     cohere2 gpt-oss lfm2/moe deepseek2 mamba2 bert nomic-bert";
 
 /// Facts about a model that do not depend on its family.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,16 @@ pub trait Family {
         0
     }
 
+    /// Their columns.
+    fn kept_cols(&self) -> u32 {
+        self.base().n_embd
+    }
+
+    /// Rows and columns of the state that a layer's scan carries on; zeros for a model without.
+    fn state(&self) -> [u32; 2] {
+        [0, 0]
+    }
+
     /// The longest context there can be: of learned positions, as many as there are.
     fn n_ctx_max(&self) -> u32 {
         u32::MAX
@@ -118,7 +130,8 @@ pub trait Family {
     /// About how many operations a layer has.
     fn layer_ops(&self) -> usize;
 
-    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows; returns f32 logits `[n_out, n_vocab]`, or, of a
+    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows, and behind those one per layer of its
+    /// buffer of state, if there are any; returns f32 logits `[n_out, n_vocab]`, or, of a
     /// model that makes embeddings, the last hidden rows `[n_tok, n_embd]`.
     fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand;
 

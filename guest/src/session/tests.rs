@@ -498,7 +498,7 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     // The whole list fits.
     refused(
         Host::tiny("a-rather-long-name"),
-        " lfm2/moe deepseek2 bert nomic-bert",
+        " lfm2/moe deepseek2 mamba2 bert nomic-bert",
     );
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];

@@ -317,6 +317,29 @@ def lfm2(arch="lfm2"):
     return m
 
 
+def mamba2():
+    m = Model("mamba2", "mamba2", heads=0, kv=0, ff=0)
+    w = m.w
+    inner, state, heads, groups, taps = 32, 8, 4, 2, 4
+    w.add_ssm_conv_kernel(taps)
+    w.add_ssm_inner_size(inner)
+    w.add_ssm_state_size(state)
+    w.add_ssm_time_step_rank(heads)
+    w.add_ssm_group_count(groups)
+    convolved = inner + 2 * groups * state
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.norm(b + "attn_norm", m.d)
+        m.matrix(b + "ssm_in", inner + convolved + heads, m.d)
+        m.matrix(b + "ssm_conv1d", convolved, taps, bias=True)
+        m.vector(b + "ssm_dt.bias", m.rng.normal(size=heads))
+        m.vector(b + "ssm_a", -np.exp(m.rng.normal(size=(heads, 1))))
+        m.vector(b + "ssm_d", m.rng.normal(size=(heads, 1)))
+        m.norm(b + "ssm_norm", (groups, inner // groups))
+        m.matrix(b + "ssm_out", m.d, inner)
+    return m
+
+
 def deepseek2():
     m = mla("deepseek2", q_rank=0)
     w = m.w
@@ -541,7 +564,7 @@ def main():
     oracle = sys.argv[1]
     version = sys.argv[2] if len(sys.argv) > 2 else "llama.cpp"
     models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2, lfm2moe, deepseek2,
-              deepseek2_sigmoid]
+              deepseek2_sigmoid, mamba2]
     everything = {}
     for make in models:
         m = make()
