@@ -173,7 +173,8 @@ pub fn failed(status: i32, args: fmt::Arguments<'_>) -> Fail {
 /// What ARGMAX gives where there is no number.
 pub const NO_INDEX: u32 = u32::MAX;
 
-/// `fail!(LIMIT, "...")`: a [`Fail`] whose sentence the host has.
+/// `fail!(LIMIT, "...")`: a [`Fail`](crate::abi::Fail) whose sentence the host has.
+#[macro_export]
 macro_rules! fail {
     ($status:ident, $($arg:tt)*) => {
         $crate::abi::failed($crate::abi::status::$status, format_args!($($arg)*))

@@ -7,12 +7,12 @@
 
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
 use crate::arch::graph::{Graph, Io};
-use crate::arch::{self, Family};
+use crate::arch::{self, Architecture, Family};
 use crate::chat::{Part, Template};
 use crate::embed::Embedder;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
-use crate::recur::Kept;
+use crate::recur::{self, Kept};
 use crate::sample::{Key, Sampler};
 use crate::stop::Stops;
 use alloc::boxed::Box;
@@ -58,7 +58,7 @@ pub struct Session {
     params: Params,
     ctx: u32,
     n_batch: u32,
-    /// Of each layer, its cache or its buffer of kept rows.
+    /// Of each layer, its cache or its buffer of kept rows; behind them, of each, its buffer of scanned state, if there are any.
     kv: Vec<u32>,
     kept: Kept,
     /// Of a model that makes embeddings.
@@ -100,14 +100,15 @@ struct Turn {
     chat: bool,
 }
 
-/// Handles one event: see `ABI.md`. The session is created by OPEN.
+/// Handles one event: see `ABI.md`. The session is created by OPEN, of a model whose architecture is among `more` or this
+/// guest's own.
 ///
 /// What a token takes is apart from what a turn takes, in functions that stay functions: it runs
 /// once per token, with the caches full of weights, and what it does not touch it need not wait for.
-pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
+pub fn event(slot: &mut Option<Session>, more: &[Architecture], kind: i32, a: i32, b: i32) -> i32 {
     let result = match slot {
         Some(session) if kind == STEP => session.step(a),
-        _ => rare(slot, kind, a, b),
+        _ => rare(slot, more, kind, a, b),
     };
     match result {
         Ok(outcome) => outcome as i32,
@@ -117,10 +118,16 @@ pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
 
 #[cold]
 #[inline(never)]
-fn rare(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> Result<Outcome> {
+fn rare(
+    slot: &mut Option<Session>,
+    more: &[Architecture],
+    kind: i32,
+    a: i32,
+    b: i32,
+) -> Result<Outcome> {
     match (kind, slot.as_mut()) {
         (OPEN, None) => {
-            *slot = Some(Session::open(a as u32)?);
+            *slot = Some(Session::open(a as u32, more)?);
             Ok(Outcome::Continue)
         }
         (PROMPT, Some(session)) => session.prompt(a, b as u32),
@@ -156,9 +163,9 @@ fn log_codes(codes: u32) {
 }
 
 impl Session {
-    fn open(model: u32) -> Result<Self> {
+    fn open(model: u32, more: &[Architecture]) -> Result<Self> {
         let params = Params::read()?;
-        let family = arch::open(model)?;
+        let family = arch::open(model, more)?;
         let facts = family.facts();
         let vocab = abi::vocab(model)?;
         if vocab.n_tokens > facts.n_vocab {
@@ -199,8 +206,9 @@ impl Session {
             KvType::Auto => abi::kind::F16,
         };
         let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
-        let kept = Kept::new(family.kept_rows());
-        let mut kv = try_vec(facts.n_layer as usize)?;
+        let [state_rows, state_cols] = family.state();
+        let kept = Kept::new(family.kept_rows(), state_rows);
+        let mut kv = try_vec(2 * facts.n_layer as usize)?;
         for layer in 0..facts.n_layer {
             kv.push(match family.kv(layer) {
                 Some(desc) => abi::kv_create(&KvDesc {
@@ -209,10 +217,15 @@ impl Session {
                     ..desc
                 })?,
                 None => {
-                    let width = family.base().n_embd;
+                    let width = family.kept_cols();
                     abi::buffer(abi::kind::F32, width, kept.buffer_rows())?
                 }
             });
+        }
+        if kept.state_rows() > 0 {
+            for _ in 0..facts.n_layer {
+                kv.push(abi::buffer(abi::kind::F32, state_cols, kept.state_rows())?);
+            }
         }
         let (embedder, n_logits) = match family.pooling() {
             Some(pooling) => {
@@ -543,23 +556,13 @@ impl Session {
             self.sampler.prepare()?;
         }
         let [n_bias, n_penalties, n_dry] = self.sampler.regs();
-        let ([a, b, c, d, e, f], more) = self.kept.values(n, self.committed);
+        let (kept, more) = self.kept.values(n, self.committed);
         let at = self.committed;
-        let regs = [
-            n,
-            at,
-            n - 1,
-            n_out,
-            n_bias,
-            n_penalties,
-            n_dry,
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-        ];
+        let mut regs = [0; 7 + recur::REGS];
+        let first = [n, at, n - 1, n_out, n_bias, n_penalties, n_dry];
+        for (to, value) in regs.iter_mut().zip(first.into_iter().chain(kept)) {
+            *to = value;
+        }
         abi::step_submit(program, regs.get(..7 + more).unwrap_or(&regs))
     }
 
@@ -706,7 +709,7 @@ impl Session {
         if self.kept.any() && position != 0 && position != self.committed {
             return Err(fail!(
                 UNSUPPORTED,
-                "a model with convolutions goes back to its beginning only, not to {position}"
+                "a recurrent model goes back to its beginning only, not to {position}"
             ));
         }
         abi::kv_truncate(position)?;

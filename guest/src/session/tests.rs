@@ -9,7 +9,7 @@ impl Chat {
     fn open(h: Host) -> Result<Self> {
         host(|slot| *slot = h);
         let mut chat = Self(None);
-        match event(&mut chat.0, OPEN, 1, 0) {
+        match event(&mut chat.0, &[], OPEN, 1, 0) {
             0 => Ok(chat),
             status => Err(Fail(status)),
         }
@@ -21,13 +21,13 @@ impl Chat {
             (h.input, h.script) = (input.to_vec(), script.to_vec());
             h.emits.clear();
         });
-        let mut rc = event(&mut self.0, PROMPT, kind, input.len() as i32);
+        let mut rc = event(&mut self.0, &[], PROMPT, kind, input.len() as i32);
         for _ in 0..steps {
             if rc != 0 || host(|h| h.submitted.is_none()) {
                 return rc;
             }
             host(Host::complete);
-            rc = event(&mut self.0, STEP, 0, 0);
+            rc = event(&mut self.0, &[], STEP, 0, 0);
         }
         rc
     }
@@ -58,7 +58,10 @@ fn parameters_are_refused_between_turns_and_nothing_changes() {
     let mut c = Chat::open(tiny(&[("n_batch", "3"), ("top_k", "5")])).unwrap();
     let mut ask = |key: &str, value: &str| {
         host(|h| h.set(key, value));
-        (event(&mut c.0, PARAMS, 0, 0), host(|h| h.message.clone()))
+        (
+            event(&mut c.0, &[], PARAMS, 0, 0),
+            host(|h| h.message.clone()),
+        )
     };
     assert_eq!(ask("top_k", "7").0, 0);
     for (key, value, good, said) in [
@@ -190,12 +193,12 @@ fn cancelled_and_failed_steps_leave_the_completed_positions() {
         0
     );
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     assert_eq!(context(), [1, 2]);
     assert_eq!(c.run(TEXT, b"a", &ids("b"), 1), 0);
     host(|h| h.submitted = None);
     assert_eq!(
-        event(&mut c.0, STEP, abi::status::LIMIT, 0),
+        event(&mut c.0, &[], STEP, abi::status::LIMIT, 0),
         abi::status::LIMIT
     );
     assert_eq!(context(), [1, 2, 97]);
@@ -217,7 +220,7 @@ fn a_turn_cancelled_at_once_never_happened() {
     );
     assert_eq!(c.run(CHAT, b"x", &[], 0), 0);
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     assert_eq!(c.run(CHAT, b"y", &ids("b"), 99), Outcome::Length as i32);
     let mut expected = vec![7];
     expected.extend(ids(
@@ -245,7 +248,7 @@ fn probabilities_are_said_when_asked_for() {
         h.buffers.len()
     });
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), Outcome::Length as i32);
     assert_eq!(host(|h| h.logprobs.clone()), [0.0, -5.5]);
     // Off and on again: another program, the same buffer.
     for (value, all) in [("0", 2), ("1", 4)] {
@@ -274,10 +277,10 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     let whole = context();
     // Further than the context goes.
     let beyond = whole.len() as i32 + 1;
-    assert_eq!(event(&mut c.0, REWIND, beyond, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], REWIND, beyond, 0), abi::status::STATE);
     assert_eq!(context(), whole);
     // Back to the first turn's end: "b" was shown, but had not entered.
-    assert_eq!(event(&mut c.0, REWIND, at, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, at, 0), 0);
     assert_eq!(context(), first);
     let session = c.0.as_ref().unwrap();
     assert_eq!((session.chats.len(), session.pending), (1, None));
@@ -287,14 +290,14 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     let registers = host(|h| h.submitted.clone()).unwrap().0;
     assert_eq!(registers[5] as usize, want.len());
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     // To the very beginning: the next turn is a first one again.
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
     ask(&mut c, b"x", "ab");
     assert_eq!(context(), first);
     // Not while a turn is running.
     assert_eq!(c.run(TEXT, b"z", &ids("q"), 0), 0);
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), abi::status::STATE);
 }
 
 /// A one-layer model whose layer is a convolution over three positions.
@@ -328,25 +331,25 @@ fn kept_rows_change_places_with_every_step_that_succeeds() {
     assert_eq!(c.run(IDS, &prompt, &ids("ab"), 0), 0);
     assert_eq!(kept(), [4, 2, 2, 0, 2, 2]); // zeros before the first
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), 0);
     assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
     // Abandoned: the same is read again.
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     assert_eq!(c.run(IDS, &6u32.to_le_bytes(), &ids("ab"), 0), 0);
     assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), 0);
     assert_eq!(kept(), [0, 2, 1, 1, 3, 0]);
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     // Older rows are gone: back to the beginning, or not at all.
     let unsupported = abi::status::UNSUPPORTED;
-    assert_eq!(event(&mut c.0, REWIND, 2, 0), unsupported);
+    assert_eq!(event(&mut c.0, &[], REWIND, 2, 0), unsupported);
     assert_eq!(c.run(IDS, b"", &[], 0), unsupported);
     assert_eq!(context(), [1, 2, 3, 4, 6]);
-    assert_eq!(event(&mut c.0, REWIND, 5, 0), 0);
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 5, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
     assert_eq!(c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 0), 0);
     assert_eq!(kept()[0], 4);
     host(|h| h.submitted = None);
@@ -402,7 +405,7 @@ fn an_input_becomes_one_vector_of_length_one() {
                 h.submitted = None;
                 h.context = tokens_of(3);
             });
-            assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+            assert_eq!(event(&mut c.0, &[], STEP, 0, 0), Outcome::Length as i32);
             let out = host(|h| h.buffers[2].3.clone());
             let out: Vec<f32> = (out.chunks_exact(4))
                 .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
@@ -469,13 +472,13 @@ fn penalties_see_the_recent_tokens() {
     );
     host(|h| h.script = vec![7]);
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), 0);
     assert_eq!(
         host(|h| h.submitted.clone()).unwrap().0,
         [1, 4, 0, 1, 1, 3, 0]
     );
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
 }
 
 #[test]
@@ -495,7 +498,7 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     // The whole list fits.
     refused(
         Host::tiny("a-rather-long-name"),
-        " lfm2/moe deepseek2 bert nomic-bert",
+        " lfm2/moe deepseek2 mamba2 bert nomic-bert",
     );
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];
@@ -534,8 +537,8 @@ fn what_cannot_work_is_refused_in_a_sentence() {
         c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 99),
         Outcome::Eos as i32
     );
-    assert_eq!(event(&mut c.0, STEP, 0, 0), abi::status::STATE);
-    assert_eq!(event(&mut c.0, 99, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], 99, 0, 0), abi::status::STATE);
 }
 
 #[test]

@@ -316,7 +316,11 @@ impl Instance {
             Ok(TypedResumableCall::HostTrap(call)) => {
                 bail!(Internal, "an import failed: {}", call.host_error())
             }
-            Err(e) => bail!(Guest, "the guest trapped: {e}"),
+            // Guests that end by a panic say why before they trap.
+            Err(e) => match self.host_mut().fail_message.take() {
+                Some(why) => bail!(Guest, "the guest trapped: {why}"),
+                None => bail!(Guest, "the guest trapped: {e}"),
+            },
         }
     }
 }
