@@ -210,7 +210,7 @@ def models():
     yield "CVE-2024-34359", "a chat template that never ends", m().set(
         "tokenizer.chat_template", STR, "{% for a in range(99999999) %}{% for b in range(99999999) %}{{ b }}{% endfor %}{% endfor %}"), None
     yield "CVE-2024-34359", "a chat template of a megabyte of brackets", m().set("tokenizer.chat_template", STR, "{{" + "(" * (1 << 20) + "}}"), None
-    yield "-", "weights that are no numbers", no_numbers(), None
+    yield "-", "weights that are no numbers", no_numbers(), "no numbers"
 
 
 def no_numbers():

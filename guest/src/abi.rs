@@ -170,6 +170,9 @@ pub fn failed(status: i32, args: fmt::Arguments<'_>) -> Fail {
     Fail(status)
 }
 
+/// What ARGMAX gives where there is no number.
+pub const NO_INDEX: u32 = u32::MAX;
+
 /// `fail!(LIMIT, "...")`: a [`Fail`](crate::abi::Fail) whose sentence the host has.
 #[macro_export]
 macro_rules! fail {

@@ -272,6 +272,41 @@ mod tests {
         });
     }
 
+    /// Slices take nothing from what grows: every page is there once, with what was written into it.
+    #[test]
+    fn memory_grows_to_its_limit_across_slices() {
+        let text = "(module (memory (export \"memory\") 0)
+            (func (export \"run\") (result i32) (local $at i32) (local $pause i32)
+              (loop $again
+                (local.set $pause (i32.const 300))
+                (loop $wait (br_if $wait (local.tee $pause (i32.sub (local.get $pause) (i32.const 1)))))
+                (if (i32.ge_s (local.tee $at (memory.grow (i32.const 1))) (i32.const 0))
+                  (then
+                    (i32.store (i32.mul (local.get $at) (i32.const 65536)) (local.get $at))
+                    (br $again))))
+              (memory.size)))";
+        let module = LoadedModule::load(&wat::parse_str(text).unwrap(), &ModuleOptions::default());
+        let options = Options {
+            imports: &[],
+            peers: &[],
+            limits: Limits {
+                memory_bytes: 100 * 65536,
+                ..Limits::default()
+            },
+        };
+        let instance = Instance::new(&module.unwrap(), &options).unwrap();
+        let run = instance.callable(instance.find("run").unwrap()).unwrap();
+        let mut results = [wasmi::Val::I32(0)];
+        run.call(&[], &mut results).unwrap();
+        assert!(matches!(results, [wasmi::Val::I32(100)]), "{results:?}");
+        for page in 0..100_u32 {
+            let check = |bytes: &mut [u8]| assert_eq!(bytes, page.to_le_bytes());
+            instance
+                .with_memory(u64::from(page) * 65536, 4, check)
+                .unwrap();
+        }
+    }
+
     /// Fuel is counted as if there were no slices: to the last unit, and given back.
     #[test]
     fn slices_change_no_count() {
