@@ -1,13 +1,15 @@
 /* turns.c - a guest of somebody else's beside the library's own, which must not be told apart.
  *
- *     turns MODEL GUEST
+ *     turns [MODEL GUEST]
+ *
+ * Without arguments it is the library's own, beside itself, with the demo model.
  *
  * Both are asked to go on with the same text, in the same turns: cut short, cancelled, rewound, forked, up to the end of the
  * context. The tokens and the context's length must be the same; so must the logits, bit by bit. GUEST must know raw text
  * and the parameters `ctx` and `n_predict`, choose the most probable token, and keep its cache in f32.
  */
 #include "../../examples-c/example.h"
-#include "../c/check.h"
+#include "check.h"
 
 #define CTX 160
 #define TEXT_(x) #x
@@ -137,13 +139,16 @@ int main(int argc, char **argv) {
     realm_runtime *runtime;
     uint32_t id;
 
-    CHECK(argc == 3);
-    id = load_model(argv[1]);
+    CHECK(argc == 1 || argc == 3);
+    id = load_model(argc == 3 ? argv[1] : DEMO_MODEL);
     runtime = make_runtime(platform);
-    CHECK_OK(realm_posix_map_file(argv[2], &wasm, &error));
-    CHECK_OK(realm_guest_load(wasm.data, wasm.bytes, &guest, &error));
+    if (argc == 3) {
+        CHECK_OK(realm_posix_map_file(argv[2], &wasm, &error));
+        CHECK_OK(realm_guest_load(wasm.data, wasm.bytes, &guest, &error));
+        realm_posix_unmap(&wasm); /* it has been translated */
+    }
     ours = open_session(runtime, id, NULL, "f32");
-    theirs = open_session(runtime, id, guest, NULL);
+    theirs = open_session(runtime, id, guest, guest ? NULL : "f32");
     realm_guest_unload(guest);
     compare();
     refuse();
