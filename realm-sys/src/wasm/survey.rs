@@ -52,6 +52,10 @@ pub fn of(_: &[u8]) -> Result<Growth> {
 
 /// Why reading ends early.
 #[cfg(feature = "validate")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for a module, and it is not kept"
+)]
 enum Stop {
     Unreadable,
     Refused(Error),
