@@ -24,6 +24,7 @@ pub mod chat;
 pub mod embed;
 #[cfg(not(target_arch = "wasm32"))]
 mod fake;
+pub mod grammar;
 #[cfg(target_arch = "wasm32")]
 mod heap;
 pub mod num;
