@@ -27,6 +27,7 @@ mod fake;
 pub mod grammar;
 #[cfg(target_arch = "wasm32")]
 mod heap;
+pub mod json;
 pub mod num;
 pub mod params;
 pub mod program;

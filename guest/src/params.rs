@@ -190,7 +190,7 @@ const KV_TYPES: [(&str, KvType); 4] = [
 ];
 
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 39] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -220,6 +220,7 @@ const NAMES: [&str; 38] = [
     "samplers",
     "logit_bias",
     "grammar",
+    "json_schema",
     "grammar_lazy",
     "grammar_triggers",
     "seed",
@@ -327,6 +328,7 @@ impl Params {
             "mirostat_eta" => self.sampling.mirostat.eta = positive()?,
             "samplers" => self.sampling.samplers = chain(value)?,
             "grammar" => self.constraint.grammar = String::from(value),
+            "json_schema" => self.constraint.json_schema = String::from(value),
             "grammar_lazy" => self.constraint.lazy = switch(key, value)?,
             "grammar_triggers" => self.constraint.triggers = lines(key, value)?,
             "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,

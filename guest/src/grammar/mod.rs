@@ -12,6 +12,7 @@ pub mod code;
 pub mod gbnf;
 mod index;
 pub mod machine;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 mod trigger;
@@ -59,6 +60,8 @@ pub fn position(text: &[u8], at: usize) -> (usize, usize) {
 pub struct Source {
     /// GBNF; none if empty.
     pub grammar: String,
+    /// A JSON schema; none if empty.
+    pub json_schema: String,
     /// Only from a trigger on.
     pub lazy: bool,
     /// Texts with which it begins, if it is lazy.
@@ -68,18 +71,37 @@ pub struct Source {
 impl Source {
     /// Whether anything is to be matched.
     pub fn is_some(&self) -> bool {
-        !self.grammar.is_empty()
+        !self.grammar.is_empty() || !self.json_schema.is_empty()
     }
 
     /// A machine for it; the error says what is wrong and where.
     fn compile(&self) -> Result<Machine> {
-        let code =
-            gbnf::compile(&self.grammar).map_err(|e| refused("grammar", &self.grammar, &e))?;
+        let code = match (self.grammar.as_str(), self.json_schema.as_str()) {
+            (grammar, "") => gbnf::compile(grammar).map_err(|e| refused("grammar", grammar, &e))?,
+            ("", schema) => {
+                let gbnf =
+                    schema::to_gbnf(schema).map_err(|e| refused("json_schema", schema, &e))?;
+                // What it became is nothing its author has seen.
+                gbnf::compile(&gbnf).map_err(|e| {
+                    fail!(
+                        INVALID_ARGUMENT,
+                        "parameter json_schema makes a bad grammar: {}",
+                        e.what
+                    )
+                })?
+            }
+            _ => {
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "parameters grammar and json_schema exclude each other; set one of them to nothing"
+                ));
+            }
+        };
         let mut machine = Machine::new(code).map_err(full)?;
         if machine.start().map_err(full)? == DEAD {
             return Err(fail!(
                 INVALID_ARGUMENT,
-                "parameter grammar matches no text at all"
+                "the grammar matches no text at all"
             ));
         }
         Ok(machine)

@@ -1,5 +1,5 @@
-use super::gbnf;
 use super::machine::{DEAD, Full, Machine};
+use super::{gbnf, schema};
 use crate::testdata::{self, Json};
 
 /// Whether a grammar matches a text.
@@ -199,9 +199,11 @@ fn shared_grammars() {
     let mut count = 0;
     for case in Json::parse(&text).list() {
         let (kind, grammar) = (case.get("kind").text(), case.get("grammar").text());
-        if kind != "gbnf" {
-            continue;
-        }
+        let grammar = match kind {
+            "gbnf" => grammar.into(),
+            _ => schema::to_gbnf(grammar).unwrap(),
+        };
+        let grammar = grammar.as_str();
         count += 1;
         for (key, expected) in [("accept", true), ("reject", false)] {
             for text in case.get(key).list() {
@@ -214,5 +216,29 @@ fn shared_grammars() {
             }
         }
     }
-    assert!(count > 10);
+    assert!(count > 40);
+}
+
+/// What llama.cpp makes of schemas, to the letter.
+#[test]
+fn shared_schemas() {
+    let Some(text) = testdata::read("grammar/json_schema_to_gbnf.json") else {
+        return;
+    };
+    let mut count = 0;
+    for case in Json::parse(&text).list() {
+        let (name, schema) = (case.get("name").text(), case.get("schema").text());
+        let made = schema::to_gbnf(schema);
+        if case.get("status").text() == "FAILURE" {
+            assert!(made.is_err(), "{name}");
+            continue;
+        }
+        let lines = case.get("gbnf").text().lines().map(str::trim);
+        let expected: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        let made = made.unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        assert_eq!(made.lines().collect::<Vec<_>>(), expected, "{name}");
+        gbnf::compile(&made).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        count += 1;
+    }
+    assert!(count > 70);
 }
