@@ -30,6 +30,11 @@ pub fn run(code: &mut Code) -> Result<(), u32> {
             visit(code, first, &mut seen, &mut visited)?;
         }
     }
+    for counted in &mut code.loops {
+        if seen.get(counted.target as usize) == Some(&Seen::Done(true)) {
+            counted.min = 0;
+        }
+    }
     Ok(())
 }
 
@@ -63,17 +68,11 @@ fn visit(code: &mut Code, first: u32, seen: &mut [Seen], visited: &mut [bool]) -
             match seen.get(target as usize).copied() {
                 Some(Seen::Open) => return Err(target),
                 Some(Seen::Done(empty)) => {
-                    let mut passes = empty;
-                    if let Op::Loop(index) = op
-                        && let Some(counted) = code.loops.get_mut(index as usize)
-                    {
-                        counted.min = if empty { 0 } else { counted.min };
-                        passes = counted.min == 0;
-                    }
-                    if !passes {
+                    let optional = |index| code.counted(index).min == 0;
+                    if !empty && !matches!(op, Op::Loop(index) if optional(index)) {
                         continue;
                     }
-                    // Fall through to what is behind it.
+                    // What is behind it is reached as well.
                 }
                 _ => {
                     visit.todo.push(at);

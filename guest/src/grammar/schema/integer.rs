@@ -125,7 +125,7 @@ fn uniform(from: &str, to: &str, out: &mut String) {
 /// Integers from `min` to `max`, of which one may be missing. At the `top` a number begins, else it goes on, and may begin with 0.
 fn between(min: Option<i64>, max: Option<i64>, out: &mut String, left: usize, top: bool) {
     match (min, max) {
-        (Some(min), Some(max)) => both(min, max, out, left),
+        (Some(min), Some(max)) => both(min, max, out),
         (Some(min), None) => from(min, out, left, top),
         (None, Some(max)) => {
             let fewer = left.saturating_sub(1).max(1);
@@ -140,22 +140,22 @@ fn between(min: Option<i64>, max: Option<i64>, out: &mut String, left: usize, to
                 any_digits(0, fewer, out);
                 out.push_str(" | ");
             }
-            both(0, max, out, left);
+            both(0, max, out);
         }
         (None, None) => {}
     }
 }
 
-fn both(mut min: i64, max: i64, out: &mut String, left: usize) {
+fn both(mut min: i64, max: i64, out: &mut String) {
     if min < 0 && max < 0 {
         out.push_str("\"-\" (");
-        both(max.saturating_neg(), min.saturating_neg(), out, left);
+        both(max.saturating_neg(), min.saturating_neg(), out);
         out.push(')');
         return;
     }
     if min < 0 {
         out.push_str("\"-\" (");
-        both(0, min.saturating_neg(), out, left);
+        both(0, min.saturating_neg(), out);
         out.push_str(") | ");
         min = 0;
     }

@@ -427,7 +427,7 @@ impl<'a> Converter<'a> {
     }
 
     fn component(
-        &self,
+        &mut self,
         schema: Schema<'a>,
         required: bool,
         parts: &mut Parts<'a>,
@@ -454,7 +454,12 @@ impl<'a> Converter<'a> {
                     *parts.values.entry(rules::constant(value)).or_insert(0) += 1;
                 }
             }
-            _ => {}
+            _ => {
+                // No rule comes of it, but what is wrong in it is wrong.
+                let count = self.rules.count();
+                self.visit(schema, "")?;
+                self.rules.keep(count);
+            }
         }
         Ok(())
     }

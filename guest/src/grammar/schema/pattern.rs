@@ -260,16 +260,17 @@ impl<'a> Reader<'a> {
                     text.extend(b"\\\"");
                     self.at += 1;
                 }
-                // What a repetition behind it is about is a sequence of its own.
-                (c, next)
-                    if !special(c)
-                        && (text.is_empty()
-                            || next.is_none_or(|next| next == b'.' || !special(next))) =>
-                {
-                    text.push(c);
-                    self.at += 1;
+                (c, _) => {
+                    // Whole characters, so that a repetition is about all of one.
+                    let length = (c.leading_ones() as usize).max(1);
+                    let next = self.byte(length);
+                    // What a repetition behind it is about is a sequence of its own.
+                    let ends = next.is_some_and(|next| next != b'.' && special(next));
+                    if special(c) || (ends && !text.is_empty()) {
+                        break;
+                    }
+                    text.extend(self.take(length).bytes());
                 }
-                _ => break,
             }
         }
         if text.is_empty() {
