@@ -51,6 +51,8 @@ pub struct Host {
     pub buffers: Vec<(u32, u32, u32, Vec<u8>)>,
     pub kv: Vec<[u32; 7]>,
     pub no_vocab: bool,
+    /// What tokens stand for, if not for bytes.
+    pub pieces: Vec<Vec<u8>>,
 }
 
 std::thread_local! {
@@ -222,9 +224,10 @@ mod imports {
         }
         realm_token_is_eog(h, id: u32, token: u32) { i32::from(token == EOS) }
         realm_token_piece(h, id: u32, token: u32, dst: *mut u8, room: usize) {
-            match u8::try_from(token) {
-                Ok(byte) => put(&[byte], dst, room),
-                Err(_) => 0,
+            match (h.pieces.get(token as usize), u8::try_from(token)) {
+                (Some(piece), _) => put(piece, dst, room),
+                (None, Ok(byte)) => put(&[byte], dst, room),
+                _ => 0,
             }
         }
         realm_detok_reset(h) { 0 }

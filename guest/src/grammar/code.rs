@@ -47,7 +47,6 @@ pub const NOWHERE: u32 = u32::MAX;
 pub type Set = [u32; 8];
 
 /// A compiled grammar. It begins at operation 0.
-#[derive(Default)]
 pub struct Code {
     pub(super) ops: Vec<Op>,
     /// Where what is called begins: rules and bodies of loops.
@@ -55,8 +54,24 @@ pub struct Code {
     pub(super) loops: Vec<Loop>,
     sets: Vec<Set>,
     /// Bytes that no set tells apart have the same class.
-    classes: Vec<u8>,
+    classes: [u8; 256],
     n_classes: usize,
+    /// A byte of each class.
+    of_class: Vec<u8>,
+}
+
+impl Default for Code {
+    fn default() -> Self {
+        Self {
+            ops: Vec::new(),
+            targets: Vec::new(),
+            loops: Vec::new(),
+            sets: Vec::new(),
+            classes: [0; 256],
+            n_classes: 1,
+            of_class: Vec::new(),
+        }
+    }
 }
 
 /// The grammar is larger than [`MAX_OPS`], or there is no memory for it.
@@ -195,7 +210,13 @@ impl Code {
                 });
             }
         }
-        self.classes = classes.to_vec();
+        self.of_class = alloc::vec![0; count];
+        for (byte, class) in (0u8..=255).zip(classes) {
+            if let Some(one) = self.of_class.get_mut(usize::from(class)) {
+                *one = byte;
+            }
+        }
+        self.classes = classes;
         self.n_classes = count;
     }
 
@@ -206,8 +227,12 @@ impl Code {
 
     /// The class of a byte.
     pub fn class(&self, byte: u8) -> usize {
-        let class = self.classes.get(usize::from(byte));
-        class.copied().map_or(0, usize::from)
+        usize::from(self.classes.get(usize::from(byte)).copied().unwrap_or(0))
+    }
+
+    /// A byte of a class.
+    pub fn byte_of(&self, class: usize) -> u8 {
+        self.of_class.get(class).copied().unwrap_or(0)
     }
 
     /// Whether a set has a byte.

@@ -35,8 +35,9 @@ impl Index {
         Ok(new)
     }
 
-    /// Forgets everything, and keeps the memory.
+    /// Forgets everything, and keeps what memory is not too much to go through again.
     pub fn clear(&mut self) {
+        self.slots.truncate(256);
         self.slots.fill((0, FREE));
         self.used = 0;
     }

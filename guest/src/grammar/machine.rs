@@ -85,6 +85,9 @@ pub struct Machine {
     seen: Index,
     todo: Vec<Place>,
     places: Vec<Place>,
+    /// Of the state that a step goes out from, and those that were looked at on the way.
+    from: Vec<Place>,
+    visited: Vec<Place>,
     work: u32,
 }
 
@@ -109,6 +112,8 @@ impl Machine {
             seen: Index::default(),
             todo: Vec::new(),
             places: Vec::new(),
+            from: Vec::new(),
+            visited: Vec::new(),
             work: 0,
         };
         machine.clear()?;
@@ -253,31 +258,42 @@ impl Machine {
         if self.states.count() >= usize::from(UNKNOWN) - 1 {
             return Err(Full("the grammar has too many states within one token"));
         }
-        let mut from = core::mem::take(&mut self.places);
+        let mut from = core::mem::take(&mut self.from);
         from.clear();
         let places = self.states.get(u32::from(state));
         from.try_reserve(places.len()).map_err(|_| Full::MEMORY)?;
         from.extend_from_slice(places);
         self.spend(from.len())?;
-        for place in from.iter().filter(|place| **place != ENDS) {
-            if let Op::Bytes(set) = self.code.op(place.at)
-                && self.code.takes(set, byte)
-            {
-                push(
-                    &mut self.todo,
-                    Place {
-                        at: place.at + 1,
-                        ..*place
-                    },
-                )?;
+        for place in &from {
+            if self.takes(place, byte) {
+                let next = Place {
+                    at: place.at + 1,
+                    ..*place
+                };
+                push(&mut self.todo, next)?;
             }
         }
-        self.places = from;
         let next = self.close()?;
-        if let Some(known) = self.next.get_mut(slot) {
-            *known = next;
+        // Other bytes that the same places take lead there as well.
+        let row = slot - self.code.class(byte);
+        for class in 0..self.code.n_classes() {
+            let other = self.code.byte_of(class);
+            let same = |place: &Place| self.takes(place, byte) == self.takes(place, other);
+            if self.next.get(row + class) == Some(&UNKNOWN)
+                && from.iter().all(same)
+                && let Some(known) = self.next.get_mut(row + class)
+            {
+                *known = next;
+            }
         }
+        self.from = from;
         Ok(next)
+    }
+
+    /// Whether a place of a state goes on with a byte.
+    fn takes(&self, place: &Place, byte: u8) -> bool {
+        *place != ENDS
+            && matches!(self.code.op(place.at), Op::Bytes(set) if self.code.takes(set, byte))
     }
 
     fn spend(&mut self, places: usize) -> Result<()> {
@@ -302,7 +318,8 @@ impl Machine {
 
     fn closure(&mut self) -> Result<State> {
         self.seen.clear();
-        let mut seen: Vec<Place> = Vec::new();
+        let mut seen = core::mem::take(&mut self.visited);
+        seen.clear();
         let mut places = core::mem::take(&mut self.places);
         places.clear();
         while let Some(mut place) = self.todo.pop() {
@@ -322,6 +339,7 @@ impl Machine {
             self.follow(place, &mut places)?;
         }
         self.spend(seen.len())?;
+        self.visited = seen;
         for place in places.iter_mut().filter(|place| **place != ENDS) {
             place.frame = self.keep(place.frame)?;
         }

@@ -1,5 +1,7 @@
 use super::machine::{DEAD, Full, Machine};
+use super::vocab::Vocabulary;
 use super::{gbnf, schema};
+use crate::fake::{Host, host};
 use crate::testdata::{self, Json};
 
 /// Whether a grammar matches a text.
@@ -246,4 +248,63 @@ fn shared_schemas() {
         count += 1;
     }
     assert!(count > 70);
+}
+
+/// The walk over a vocabulary finds what trying every token finds, at every place of a text.
+#[test]
+fn masks_are_what_trying_every_token_gives() {
+    host(|h| {
+        *h = Host::tiny("llama");
+        // Beginnings of one another, equal ones, bytes of characters, zeros, one that is too long.
+        let pieces = [
+            "a", "ab", "abc", "b", "ab", "\"", "\":", "{", "{\"", "}", " ", "1", "12", "é",
+            "\u{0}", "a\u{0}",
+        ];
+        h.pieces = pieces.iter().map(|p| p.as_bytes().to_vec()).collect();
+        h.pieces.extend([
+            vec![0xC3],
+            vec![0xA9, b'a'],
+            vec![b'a'; 300],
+            vec![],
+            vec![b'a'; 9],
+            b"aaaaaaaab".to_vec(),
+        ]);
+    });
+    let count = host(|h| h.pieces.len()) as u32;
+    let vocabulary = Vocabulary::read(1, count).unwrap();
+    for grammar in [
+        "root ::= [a-cé]*",
+        "root ::= \"{\" ( \"\\\"\" [^\"]{1,3} \"\\\":\" [0-9]+ )? \"}\"",
+        "root ::= [^é]{2,9}",
+    ] {
+        let mut machine = Machine::new(gbnf::compile(grammar).unwrap()).unwrap();
+        for text in [
+            "", "a", "ab", "{", "{\"", "{\"a", "{\"abc", "{\"a\":1", "aaaaaaaa",
+        ] {
+            let mut state = machine.start().unwrap();
+            for byte in text.bytes() {
+                state = machine.step(state, byte).unwrap();
+            }
+            let mut mask = [0; 1];
+            let found = vocabulary
+                .allowed(&mut machine, &mut state, &mut mask)
+                .unwrap();
+            let mut expected = 0u32;
+            for id in 0..count {
+                let piece = host(|h| h.pieces[id as usize].clone());
+                let mut at = state;
+                for byte in &piece {
+                    at = machine.step(at, *byte).unwrap();
+                }
+                if at != DEAD && !piece.is_empty() && piece.len() < 256 {
+                    expected |= 1 << id;
+                }
+            }
+            assert_eq!(
+                (mask[0], found),
+                (expected, expected.count_ones()),
+                "{grammar} {text}"
+            );
+        }
+    }
 }
