@@ -34,6 +34,7 @@ mod sys {
             dst: *mut u32,
             dst_count: usize,
         ) -> i32;
+        pub fn realm_token_find(id: u32, text: *const u8, len: usize) -> i32;
         pub fn realm_token_is_eog(id: u32, token: u32) -> i32;
         pub fn realm_token_piece(id: u32, token: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_detok_reset() -> i32;
@@ -418,6 +419,12 @@ pub fn tokenize(id: u32, text: &str, flags: u32, out: &mut Vec<u32>) -> Result<(
         }
         room = count;
     }
+}
+
+/// The token whose stored text is exactly this; None if there is none.
+pub fn token_find(id: u32, text: &str) -> Result<Option<u32>> {
+    // SAFETY: pointer and length are those of a live string.
+    optional(unsafe { sys::realm_token_find(id, text.as_ptr(), text.len()) })
 }
 
 /// Whether the token ends a generation.

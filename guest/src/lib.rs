@@ -27,8 +27,10 @@ pub mod chat;
 pub mod embed;
 #[cfg(not(target_arch = "wasm32"))]
 mod fake;
+pub mod grammar;
 #[cfg(target_arch = "wasm32")]
 mod heap;
+pub mod json;
 pub mod num;
 pub mod params;
 pub mod program;

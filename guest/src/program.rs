@@ -291,6 +291,11 @@ impl Recorder {
         self.op(19, 0, x, &[x, ids, counts, f], &[n.0]);
     }
 
+    /// x = -inf wherever the bit of the column is not set, in place; bits are i32 `[1, ⌈cols / 32⌉]`.
+    pub fn mask(&mut self, x: Operand, bits: Operand) {
+        self.op(20, 0, x, &[x, bits], &[]);
+    }
+
     /// dst f32 `[n, 1]` = log Σ exp(x · scale).
     pub fn logsumexp(&mut self, dst: Operand, x: Operand, scale: f32) {
         self.op(21, 0, dst, &[x], &[scale.to_bits()]);

@@ -18,7 +18,10 @@ use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use constrain::Constrained;
 use core::fmt::Write;
+
+mod constrain;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -71,6 +74,7 @@ pub struct Session {
     /// The program, what its sampling depends on, and whether it makes the sum.
     program: Option<(Key, bool, u32)>,
     stops: Stops,
+    constrained: Constrained,
     /// Positions whose steps succeeded.
     committed: u32,
     turn: Option<Turn>,
@@ -253,6 +257,7 @@ impl Session {
             total: None,
             program: None,
             stops: Stops::default(),
+            constrained: Constrained::default(),
             committed: 0,
             turn: None,
             pending: None,
@@ -261,6 +266,7 @@ impl Session {
             params,
         };
         // Recorded now, so that a model this host cannot run is refused at OPEN.
+        session.check_grammar(&session.params)?;
         session.ready()?;
         Ok(session)
     }
@@ -271,11 +277,13 @@ impl Session {
         let (ctx, n_batch, tokens) = (self.ctx, self.n_batch, self.family.facts().n_vocab);
         params.same_session(&self.params, ctx, n_batch)?;
         params.biases_below(tokens)?;
+        self.check_grammar(&params)?;
         Ok(params)
     }
 
     /// Applies the parameters and records the program if they ask for another one.
     fn ready(&mut self) -> Result<()> {
+        self.take_grammar()?;
         let key = self
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
@@ -286,6 +294,7 @@ impl Session {
             }
             abi::program_destroy(handle);
             self.program = None;
+            self.constrained.forget_program();
         }
         if logprobs && self.total.is_none() {
             self.total = Some(abi::buffer(abi::kind::F32, 1, 1)?);
@@ -366,6 +375,7 @@ impl Session {
                 "the guest's memory limit (max_guest_memory_bytes) is too small for another turn"
             ));
         }
+        self.begin_grammar(&feed, bytes == 0 && !chat)?;
         self.stops.set(&self.params.stop);
         abi::detok_reset();
         abi::progress(0, count as u32);
@@ -571,6 +581,31 @@ impl Session {
             // The host has the message of what failed; `event` undoes the turn.
             return Err(Fail(status));
         }
+        // A second pick is from the logits of the step before.
+        let most = match self.constrained.second() {
+            Some(most) => most,
+            None => {
+                if let Some(outcome) = self.stepped()? {
+                    return Ok(outcome);
+                }
+                u32::MAX
+            }
+        };
+        let token = self.sampler.pick(most)?;
+        let eog = !self.params.ignore_eos && abi::is_eog(self.model, token);
+        if self.constrained.is_on()
+            && let Some(outcome) = self.constrain(token, eog)?
+        {
+            return Ok(outcome);
+        }
+        if eog {
+            return self.finish(Outcome::Eos);
+        }
+        self.token(token)
+    }
+
+    /// A step of the model has succeeded. None if a token is to be picked.
+    fn stepped(&mut self) -> Result<Option<Outcome>> {
         let Some(turn) = self.turn.as_mut() else {
             return Err(fail!(STATE, "a step ended that was never submitted"));
         };
@@ -579,18 +614,12 @@ impl Session {
         self.kept.advance();
         if let Some(embedder) = &self.embedder {
             embedder.pool(self.committed)?;
-            return self.finish(Outcome::Length);
+            return self.finish(Outcome::Length).map(Some);
         }
-        if !turn.decoding
-            && let Some(outcome) = self.prompt_step()?
-        {
-            return Ok(outcome);
+        if turn.decoding {
+            return Ok(None);
         }
-        let token = self.sampler.pick()?;
-        if !self.params.ignore_eos && abi::is_eog(self.model, token) {
-            return self.finish(Outcome::Eos);
-        }
-        self.token(token)
+        self.prompt_step()
     }
 
     /// A chunk of the prompt is in. None if it was the last, and a token is to be picked.
@@ -714,6 +743,7 @@ impl Session {
         }
         abi::kv_truncate(position)?;
         self.sampler.rewind(position);
+        self.constrained.rewind(position);
         self.committed = position;
         self.pending = None;
         self.chats.retain(|begin| *begin < position);
@@ -726,6 +756,7 @@ impl Session {
     /// Forgets the turn; the context keeps the positions of the steps that completed.
     fn abandon(&mut self) {
         self.stops.clear();
+        self.constrained.stop();
         let Some(turn) = self.turn.take() else { return };
         self.sampler.retract(turn.in_flight);
         if self.committed == turn.begin {

@@ -658,3 +658,89 @@ fn what_is_said_in_a_chat_marks_nothing_unless_asked_to() {
     assert_eq!(said("0"), whole(&ids("</s>")));
     assert_eq!(said("1"), whole(&[EOS]));
 }
+
+const JUST_AB: &str = "root ::= \"ab\"+ \"c\"?";
+
+#[test]
+fn a_grammar_lets_through_what_fits_and_picks_again_where_it_does_not() {
+    let mut c = Chat::open(tiny(&[("grammar", JUST_AB)])).unwrap();
+    // The model wants x: only a fits there. It wants to end too early: only b fits.
+    let script = [120, EOS, 97, 98, EOS];
+    assert_eq!(c.run(TEXT, b"p", &script, 20), 1);
+    assert_eq!(shown(), "abab");
+    assert_eq!(context(), [&[BOS, 112][..], &ids("abab")].concat());
+    // What must end ends, whatever the model wants.
+    assert_eq!(c.run(TEXT, b"q", &[97, 98, 99, 120], 20), 1);
+    assert_eq!(shown(), "abc");
+    // Without it everything is as before.
+    host(|h| h.set("grammar", ""));
+    assert_eq!(c.run(TEXT, b"q", &[120, EOS], 20), 1);
+    assert_eq!(shown(), "x");
+}
+
+#[test]
+fn a_text_goes_on_where_it_was_cut_or_rewound_to() {
+    let mut c = Chat::open(tiny(&[("grammar", JUST_AB), ("n_predict", "3")])).unwrap();
+    assert_eq!(c.run(TEXT, b"p", &[97, 98, 97], 20), 3);
+    host(|h| h.set("n_predict", "-1"));
+    // After "aba" only b fits.
+    assert_eq!(c.run(TEXT, b"", &[120, EOS], 20), 1);
+    assert_eq!(shown(), "b");
+    // Back to behind "a", and behind the prompt, and before it.
+    assert_eq!(event(&mut c.0, REWIND, 3, 0), 0);
+    host(|h| h.context.truncate(3));
+    assert_eq!(c.run(TEXT, b"", &[120, 99, 99], 20), 1);
+    assert_eq!(shown(), "bc");
+    assert_eq!(event(&mut c.0, REWIND, 1, 0), 0);
+    assert_eq!(c.run(TEXT, b"pp", &[120, 98, EOS], 20), 1);
+    assert_eq!(shown(), "ab");
+    // A cancelled second pick leaves nothing behind.
+    assert_eq!(c.run(TEXT, b"p", &[120], 1), 0);
+    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    host(|h| h.submitted = None);
+    assert_eq!(c.run(TEXT, b"p", &[97, 98, EOS], 20), 1);
+    assert_eq!(shown(), "ab");
+}
+
+#[test]
+fn a_lazy_grammar_waits_for_its_trigger() {
+    let set = [
+        ("grammar", "root ::= \"<t>\" [0-9]+ \"!\""),
+        ("grammar_lazy", "1"),
+        ("grammar_triggers", "<t>\n<u>"),
+    ];
+    let mut c = Chat::open(tiny(&set)).unwrap();
+    let script = [ids("free<<t>"), ids("x12!y")].concat();
+    assert_eq!(c.run(TEXT, b"p", &script, 40), 1);
+    // Where the digits must begin the model wants x, and the lowest token that fits is 0.
+    assert_eq!(shown(), "free<<t>012!");
+    // The other trigger is none of what the grammar begins with: its last character is passed over.
+    let script = [ids("<u>"), vec![EOS]].concat();
+    assert_eq!(c.run(TEXT, b"p", &script, 40), 1);
+    assert_eq!(shown(), "<u\0");
+    host(|h| h.set("grammar_triggers", ""));
+    assert_eq!(c.run(TEXT, b"p", &[EOS], 40), -1);
+    assert!(host(|h| h.message.contains("grammar_triggers has none")));
+}
+
+#[test]
+fn bad_grammars_are_refused_when_they_are_set() {
+    let mut c = Chat::open(tiny(&[])).unwrap();
+    host(|h| h.set("grammar", "root ::= x\nx ::= [a"));
+    assert_eq!(event(&mut c.0, PARAMS, 0, 0), -1);
+    let said = "parameter grammar, line 2, column 7: expected ] to end these characters";
+    assert_eq!(host(|h| h.message.clone()), said);
+    host(|h| h.set("grammar", JUST_AB));
+    assert_eq!(event(&mut c.0, PARAMS, 0, 0), 0);
+    let mut none = tiny(&[("grammar", JUST_AB)]);
+    none.no_vocab = true;
+    assert!(Chat::open(none).is_err());
+    assert!(Chat::open(tiny(&[("grammar", "root ::= root")])).is_err());
+    // Nothing that fits: the turn fails in a sentence, and the session goes on.
+    let mut c = Chat::open(tiny(&[("grammar", "root ::= \"a\" [^\\x00-\\U0010FFFF]")])).unwrap();
+    assert_eq!(c.run(TEXT, b"p", &[97, 97], 20), -8);
+    assert!(host(|h| h
+        .message
+        .starts_with("no token of the vocabulary fits")));
+    assert_eq!(c.run(TEXT, b"p", &[97, 97], 20), -8);
+}
