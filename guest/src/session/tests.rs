@@ -687,16 +687,16 @@ fn a_text_goes_on_where_it_was_cut_or_rewound_to() {
     assert_eq!(c.run(TEXT, b"", &[120, EOS], 20), 1);
     assert_eq!(shown(), "b");
     // Back to behind "a", and behind the prompt, and before it.
-    assert_eq!(event(&mut c.0, REWIND, 3, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 3, 0), 0);
     host(|h| h.context.truncate(3));
     assert_eq!(c.run(TEXT, b"", &[120, 99, 99], 20), 1);
     assert_eq!(shown(), "bc");
-    assert_eq!(event(&mut c.0, REWIND, 1, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 1, 0), 0);
     assert_eq!(c.run(TEXT, b"pp", &[120, 98, EOS], 20), 1);
     assert_eq!(shown(), "ab");
     // A cancelled second pick leaves nothing behind.
     assert_eq!(c.run(TEXT, b"p", &[120], 1), 0);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     host(|h| h.submitted = None);
     assert_eq!(c.run(TEXT, b"p", &[97, 98, EOS], 20), 1);
     assert_eq!(shown(), "ab");
@@ -727,11 +727,11 @@ fn a_lazy_grammar_waits_for_its_trigger() {
 fn bad_grammars_are_refused_when_they_are_set() {
     let mut c = Chat::open(tiny(&[])).unwrap();
     host(|h| h.set("grammar", "root ::= x\nx ::= [a"));
-    assert_eq!(event(&mut c.0, PARAMS, 0, 0), -1);
+    assert_eq!(event(&mut c.0, &[], PARAMS, 0, 0), -1);
     let said = "parameter grammar, line 2, column 7: expected ] to end these characters";
     assert_eq!(host(|h| h.message.clone()), said);
     host(|h| h.set("grammar", JUST_AB));
-    assert_eq!(event(&mut c.0, PARAMS, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], PARAMS, 0, 0), 0);
     let mut none = tiny(&[("grammar", JUST_AB)]);
     none.no_vocab = true;
     assert!(Chat::open(none).is_err());
