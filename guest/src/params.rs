@@ -5,6 +5,7 @@
 
 use crate::abi::{self, Fail, Result};
 use crate::chat;
+use crate::grammar::Source;
 use crate::num;
 use crate::sample::{Settings, mirostat};
 use alloc::string::String;
@@ -130,6 +131,8 @@ pub struct Params {
     pub ignore_eos: bool,
     /// Say how probable each token was.
     pub logprobs: bool,
+    /// What the text must match.
+    pub constraint: Source,
 }
 
 impl Default for Params {
@@ -173,6 +176,7 @@ impl Default for Params {
             chat_special: false,
             ignore_eos: false,
             logprobs: false,
+            constraint: Source::default(),
         }
     }
 }
@@ -197,7 +201,7 @@ const KV_TYPES: [(&str, KvType); 4] = [
 ];
 
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 42] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -226,6 +230,10 @@ const NAMES: [&str; 38] = [
     "dry_sequence_breakers",
     "samplers",
     "logit_bias",
+    "grammar",
+    "json_schema",
+    "grammar_lazy",
+    "grammar_triggers",
     "seed",
     "ignore_eos",
     "logprobs",
@@ -333,6 +341,10 @@ impl Params {
             "mirostat_tau" => self.sampling.mirostat.tau = positive()?,
             "mirostat_eta" => self.sampling.mirostat.eta = positive()?,
             "samplers" => self.sampling.samplers = chain(value)?,
+            "grammar" => self.constraint.grammar = String::from(value),
+            "json_schema" => self.constraint.json_schema = String::from(value),
+            "grammar_lazy" => self.constraint.lazy = switch(key, value)?,
+            "grammar_triggers" => self.constraint.triggers = lines(key, value)?,
             "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,
             "logit_bias" => self.logit_bias = biases(value)?,
             "stop" => self.stop = lines(key, value)?,
