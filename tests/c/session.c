@@ -48,6 +48,52 @@ static uint32_t ask(realm_session *session, const char *question, uint64_t budge
     return event.reason;
 }
 
+/* The text of a whole turn of any kind. */
+static uint32_t turn_of(realm_session *session, uint32_t kind, const char *input, char *text, size_t capacity) {
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    size_t used = 0;
+    CHECK_OK(realm_session_prompt(session, kind, input, strlen(input), &error));
+    do {
+        CHECK_OK(realm_session_poll(session, 0, &event, &error));
+        CHECK(used + event.text_bytes < capacity);
+        memcpy(text + used, event.text, event.text_bytes);
+        used += event.text_bytes;
+    } while (event.kind != REALM_EVENT_DONE);
+    text[used] = '\0';
+    return event.reason;
+}
+
+/* Conversations in JSON, replies that are begun, and what a reply says. */
+static void test_conversations(void) {
+    realm_session *session = open_session(NULL);
+    realm_error error = {0, ""};
+    char text[4096];
+    uint32_t before = 0, after = 0;
+    static const char asked[] = "[{\"role\": \"user\", \"content\": \"" FRANCE "\"}]";
+    static const char begun[] = "[{\"role\": \"user\", \"content\": \"" FRANCE "\"},"
+                                " {\"role\": \"assistant\", \"content\": \"The capital of\"}]";
+    CHECK(turn_of(session, REALM_INPUT_MESSAGES, asked, text, sizeof text) == REALM_DONE_EOS);
+    CHECK(strcmp(text, ANSWER) == 0);
+    CHECK_OK(realm_session_position(session, &before, &error));
+    CHECK(turn_of(session, REALM_INPUT_PARSE, "", text, sizeof text) == REALM_DONE_EOS);
+    CHECK(strcmp(text, "{\"role\": \"assistant\", \"content\": \"" ANSWER "\"}") == 0);
+    CHECK_OK(realm_session_position(session, &after, &error));
+    CHECK(before == after);
+    CHECK(turn_of(session, REALM_INPUT_MESSAGES, begun, text, sizeof text) == REALM_DONE_EOS);
+    CHECK(strcmp(text, " France is Paris.") == 0);
+    /* The first turn only reads; its reply is begun by hand. */
+    CHECK_OK(realm_session_set_param(session, "n_predict", "0", &error));
+    CHECK(turn_of(session, REALM_INPUT_MESSAGES, asked, text, sizeof text) == REALM_DONE_LENGTH);
+    CHECK_OK(realm_session_set_param(session, "n_predict", NULL, &error));
+    CHECK(turn_of(session, REALM_INPUT_REPLY, "The capital of", text, sizeof text) == REALM_DONE_EOS);
+    CHECK(strcmp(text, " France is Paris.") == 0);
+    CHECK(turn_of(session, REALM_INPUT_PARSE, "", text, sizeof text) == REALM_DONE_EOS);
+    CHECK(strstr(text, ANSWER) != NULL);
+    CHECK(realm_session_prompt(session, 9, "", 0, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    realm_session_close(session);
+}
+
 static void test_turns(void) {
     realm_session *session = open_session(NULL);
     realm_session_stats stats = REALM_SESSION_STATS_INIT;
@@ -156,6 +202,7 @@ int main(void) {
     options.platform = realm_posix_pool_platform(pool);
     CHECK_OK(realm_runtime_create(&options, &runtime, &error));
     test_turns();
+    test_conversations();
     test_budget_and_threads();
     test_cancel();
     test_limits_and_refusals();
