@@ -48,6 +48,7 @@ fn others(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
 type Sequence = Vec<(u8, u8)>;
 
 /// What a range of characters is in bytes (Russ Cox, "Regular Expression Matching in the Wild", 2010).
+#[inline(never)]
 fn sequences(first: u32, last: u32, out: &mut Vec<Sequence>) {
     let mut todo = alloc::vec![(first, last)];
     while let Some((first, last)) = todo.pop() {
@@ -84,6 +85,7 @@ fn sequences(first: u32, last: u32, out: &mut Vec<Sequence>) {
 }
 
 /// Appends what takes one character of these ranges, or one of all the others.
+#[inline(never)]
 pub fn class(code: &mut Code, ranges: Vec<(u32, u32)>, negated: bool) -> Result<(), TooLarge> {
     let mut ranges = joined(ranges);
     if negated {

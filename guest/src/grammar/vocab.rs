@@ -3,7 +3,7 @@
 //! Sorted, a token shares its beginning with the one before, so each of them costs its other bytes only, and what
 //! has a refused beginning is passed over. The table is made when it is needed first: about eight bytes a token.
 
-use super::machine::{DEAD, Full, Machine, State};
+use super::machine::{DEAD, Full, Machine, State, UNKNOWN};
 use crate::abi::{self, Result, try_vec};
 use alloc::vec::Vec;
 
@@ -193,7 +193,12 @@ impl Vocabulary {
             }
             let mut at = path.get(depth).copied().unwrap_or(DEAD);
             for byte in self.tails.get(start..tail).unwrap_or_default() {
-                at = machine.step(at, *byte)?;
+                let next = machine.known(at, *byte);
+                at = if next == UNKNOWN {
+                    machine.step(at, *byte)?
+                } else {
+                    next
+                };
                 if at == DEAD {
                     break;
                 }

@@ -29,6 +29,7 @@ pub enum Additional<'a> {
 
 impl<'a> Converter<'a> {
     /// The rule of an object.
+    #[inline(never)]
     pub(super) fn object(&mut self, schema: Schema<'a>, name: &str) -> Result<String> {
         let properties = of(schema)?;
         let additional = match schema.get("additionalProperties") {
@@ -66,6 +67,7 @@ impl<'a> Converter<'a> {
     }
 
     /// The rule of an object of these properties.
+    #[inline(never)]
     pub(super) fn properties(
         &mut self,
         properties: &[(&'a str, Schema<'a>)],
@@ -130,6 +132,7 @@ impl<'a> Converter<'a> {
     }
 
     /// For each property that may be there: that one first, and then any of those behind it.
+    #[inline(never)]
     fn optional(
         &mut self,
         may: &[&str],
@@ -177,6 +180,7 @@ struct Node {
 }
 
 /// A string of JSON that is none of these names, as a rule.
+#[inline(never)]
 fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut nodes = alloc::vec![Node::default()];
     let mut empty = false;
