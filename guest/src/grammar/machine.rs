@@ -19,8 +19,10 @@ pub const UNKNOWN: State = State::MAX;
 
 /// Places of one state, and frames of one step.
 const MAX_PLACES: usize = 1 << 14;
+/// So many places are few.
+const FEW: usize = 64;
 /// Work between two calls of [`Machine::rest`], in places looked at.
-const MAX_WORK: u32 = 20_000_000;
+const MAX_WORK: u32 = 4_000_000;
 /// When to forget states: numbers, and bytes of all that is kept for them.
 const MAX_STATES: usize = 8192;
 const MAX_BYTES: usize = 1 << 20;
@@ -281,9 +283,17 @@ impl Machine {
             }
         }
         let next = self.close()?;
-        // Other bytes that the same places take lead there as well.
+        // Other bytes that the same places take lead there as well: where there are few, they are quickly compared.
         let row = usize::from(state) * self.code.n_classes();
-        for class in 0..self.code.n_classes() {
+        let classes = if from.len() <= FEW {
+            self.code.n_classes()
+        } else {
+            0
+        };
+        if let Some(known) = self.next.get_mut(row + self.code.class(byte)) {
+            *known = next;
+        }
+        for class in 0..classes {
             let other = self.code.byte_of(class);
             let same = |place: &Place| self.takes(place, byte) == self.takes(place, other);
             if self.next.get(row + class) == Some(&UNKNOWN)

@@ -15,6 +15,9 @@ fn matches(grammar: &str, text: &[u8]) -> Result<bool, Full> {
         if state == DEAD {
             return Ok(false);
         }
+        let mut kept = [state];
+        machine.rest(&mut kept)?;
+        [state] = kept;
     }
     Ok(machine.accepts(state))
 }
