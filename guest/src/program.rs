@@ -321,6 +321,18 @@ impl Recorder {
         self.op(24, 0, dst, &[x, before, weights], &[]);
     }
 
+    /// dst = the state `[N, c]` after a selective scan, and behind it what comes out, `[n, c]`: of x, dt, B and C, with the rates A and
+    /// the factors D, from the state in a buffer's rows from `first` on, or, if `begun` is 0, from zeros.
+    pub fn ssm_scan(
+        &mut self,
+        dst: Operand,
+        src: &[Operand; 7],
+        groups: u32,
+        [first, begun]: [Dim; 2],
+    ) {
+        self.op(29, 0, dst, src, &[groups, first.0, begun.0]);
+    }
+
     /// The codes of the operations so far: bit i is set if one has code i.
     pub fn codes(&self) -> u32 {
         let heads = self.ops.chunks_exact(OP_BYTES).filter_map(|op| op.first());

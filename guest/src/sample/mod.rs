@@ -262,7 +262,7 @@ impl Sampler {
     }
 
     /// The tokens of the context.
-    pub fn history(&self) -> &[u32] {
+    pub fn context(&self) -> &[u32] {
         self.penalties.history()
     }
 
@@ -307,8 +307,10 @@ impl Sampler {
         if self.key.top_k == 0 {
             let mut token = [0u32];
             abi::buffer_read(self.tokens, 0, &mut token)?;
-            let [token] = token;
-            return Ok(token);
+            return match token {
+                [abi::NO_INDEX] => Err(no_numbers()),
+                [token] => Ok(token),
+            };
         }
         self.draw(self.key.top_k.min(most))
     }
@@ -328,6 +330,9 @@ impl Sampler {
         };
         let mut fetch = |first: u32, out: &mut [f32]| self.top_k.values(first, out);
         let mut c = Candidates::new(count, sums, &mut fetch)?;
+        if c.best().is_nan() {
+            return Err(no_numbers());
+        }
         self.settings.apply(&mut c, &mut self.rng)?;
         let u = self.rng.uniform();
         let mirostat = &self.settings.mirostat;
@@ -338,6 +343,15 @@ impl Sampler {
         };
         self.top_k.id(chosen)
     }
+}
+
+/// Nothing can be picked.
+#[cold]
+fn no_numbers() -> abi::Fail {
+    fail!(
+        FORMAT,
+        "the model's logits are no numbers: its weights are damaged"
+    )
 }
 
 #[cfg(test)]

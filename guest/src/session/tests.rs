@@ -3,13 +3,15 @@
 use super::*;
 use crate::fake::{BOS, EOS, Host, host};
 
+mod recurrent;
+
 struct Chat(Option<Session>);
 
 impl Chat {
     fn open(h: Host) -> Result<Self> {
         host(|slot| *slot = h);
         let mut chat = Self(None);
-        match event(&mut chat.0, OPEN, 1, 0) {
+        match event(&mut chat.0, &[], OPEN, 1, 0) {
             0 => Ok(chat),
             status => Err(Fail(status)),
         }
@@ -21,13 +23,13 @@ impl Chat {
             (h.input, h.script) = (input.to_vec(), script.to_vec());
             h.emits.clear();
         });
-        let mut rc = event(&mut self.0, PROMPT, kind, input.len() as i32);
+        let mut rc = event(&mut self.0, &[], PROMPT, kind, input.len() as i32);
         for _ in 0..steps {
             if rc != 0 || host(|h| h.submitted.is_none()) {
                 return rc;
             }
             host(Host::complete);
-            rc = event(&mut self.0, STEP, 0, 0);
+            rc = event(&mut self.0, &[], STEP, 0, 0);
         }
         rc
     }
@@ -58,7 +60,10 @@ fn parameters_are_refused_between_turns_and_nothing_changes() {
     let mut c = Chat::open(tiny(&[("n_batch", "3"), ("top_k", "5")])).unwrap();
     let mut ask = |key: &str, value: &str| {
         host(|h| h.set(key, value));
-        (event(&mut c.0, PARAMS, 0, 0), host(|h| h.message.clone()))
+        (
+            event(&mut c.0, &[], PARAMS, 0, 0),
+            host(|h| h.message.clone()),
+        )
     };
     assert_eq!(ask("top_k", "7").0, 0);
     for (key, value, good, said) in [
@@ -190,12 +195,12 @@ fn cancelled_and_failed_steps_leave_the_completed_positions() {
         0
     );
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     assert_eq!(context(), [1, 2]);
     assert_eq!(c.run(TEXT, b"a", &ids("b"), 1), 0);
     host(|h| h.submitted = None);
     assert_eq!(
-        event(&mut c.0, STEP, abi::status::LIMIT, 0),
+        event(&mut c.0, &[], STEP, abi::status::LIMIT, 0),
         abi::status::LIMIT
     );
     assert_eq!(context(), [1, 2, 97]);
@@ -217,7 +222,7 @@ fn a_turn_cancelled_at_once_never_happened() {
     );
     assert_eq!(c.run(CHAT, b"x", &[], 0), 0);
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     assert_eq!(c.run(CHAT, b"y", &ids("b"), 99), Outcome::Length as i32);
     let mut expected = vec![7];
     expected.extend(ids(
@@ -245,7 +250,7 @@ fn probabilities_are_said_when_asked_for() {
         h.buffers.len()
     });
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), Outcome::Length as i32);
     assert_eq!(host(|h| h.logprobs.clone()), [0.0, -5.5]);
     // Off and on again: another program, the same buffer.
     for (value, all) in [("0", 2), ("1", 4)] {
@@ -274,82 +279,27 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     let whole = context();
     // Further than the context goes.
     let beyond = whole.len() as i32 + 1;
-    assert_eq!(event(&mut c.0, REWIND, beyond, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], REWIND, beyond, 0), abi::status::STATE);
     assert_eq!(context(), whole);
     // Back to the first turn's end: "b" was shown, but had not entered.
-    assert_eq!(event(&mut c.0, REWIND, at, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, at, 0), 0);
     assert_eq!(context(), first);
     let session = c.0.as_ref().unwrap();
-    assert_eq!((session.chats.len(), session.pending), (1, None));
+    assert_eq!((session.talk.len(), session.pending), (1, None));
     // The window holds what it held then.
     assert_eq!(c.run(IDS, &98u32.to_le_bytes(), &[], 0), 0);
     let want: std::collections::BTreeSet<_> = [first[first.len() - 2], 97, 98].into();
     let registers = host(|h| h.submitted.clone()).unwrap().0;
     assert_eq!(registers[5] as usize, want.len());
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     // To the very beginning: the next turn is a first one again.
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
     ask(&mut c, b"x", "ab");
     assert_eq!(context(), first);
     // Not while a turn is running.
     assert_eq!(c.run(TEXT, b"z", &ids("q"), 0), 0);
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), abi::status::STATE);
-}
-
-/// A one-layer model whose layer is a convolution over three positions.
-fn convolution() -> Host {
-    let mut h = Host::tiny("lfm2");
-    let zero = crate::fake::Meta::Array([0].into());
-    h.meta.insert("lfm2.attention.head_count_kv".into(), zero);
-    h.meta
-        .insert("lfm2.shortconv.l_cache".into(), crate::fake::Meta::U32(3));
-    h.tensors.retain(|t| !t.0.contains("attn_"));
-    for (name, ne) in [
-        ("token_embd_norm", &[8u64][..]),
-        ("blk.0.attn_norm", &[8]),
-        ("blk.0.shortconv.conv", &[3, 8]),
-        ("blk.0.shortconv.in_proj", &[8, 24]),
-        ("blk.0.shortconv.out_proj", &[8, 8]),
-    ] {
-        h.tensors.push((format!("{name}.weight"), 0, ne.to_vec()));
-    }
-    h.set("n_batch", "4");
-    h
-}
-
-#[test]
-fn kept_rows_change_places_with_every_step_that_succeeds() {
-    let mut c = Chat::open(convolution()).unwrap();
-    assert_eq!(host(|h| h.kv.len()), 0);
-    // from, to, fresh, stay, where fresh ones go and come from.
-    let kept = || host(|h| h.submitted.clone()).unwrap().0[7..].to_vec();
-    let prompt = [1u32, 2, 3, 4, 5].map(u32::to_le_bytes).concat();
-    assert_eq!(c.run(IDS, &prompt, &ids("ab"), 0), 0);
-    assert_eq!(kept(), [4, 2, 2, 0, 2, 2]); // zeros before the first
-    host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
-    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
-    // Abandoned: the same is read again.
-    host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
-    assert_eq!(c.run(IDS, &6u32.to_le_bytes(), &ids("ab"), 0), 0);
-    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
-    host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
-    assert_eq!(kept(), [0, 2, 1, 1, 3, 0]);
-    host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
-    // Older rows are gone: back to the beginning, or not at all.
-    let unsupported = abi::status::UNSUPPORTED;
-    assert_eq!(event(&mut c.0, REWIND, 2, 0), unsupported);
-    assert_eq!(c.run(IDS, b"", &[], 0), unsupported);
-    assert_eq!(context(), [1, 2, 3, 4, 6]);
-    assert_eq!(event(&mut c.0, REWIND, 5, 0), 0);
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
-    assert_eq!(c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 0), 0);
-    assert_eq!(kept()[0], 4);
-    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), abi::status::STATE);
 }
 
 /// A one-layer encoder.
@@ -402,7 +352,7 @@ fn an_input_becomes_one_vector_of_length_one() {
                 h.submitted = None;
                 h.context = tokens_of(3);
             });
-            assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+            assert_eq!(event(&mut c.0, &[], STEP, 0, 0), Outcome::Length as i32);
             let out = host(|h| h.buffers[2].3.clone());
             let out: Vec<f32> = (out.chunks_exact(4))
                 .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
@@ -469,13 +419,13 @@ fn penalties_see_the_recent_tokens() {
     );
     host(|h| h.script = vec![7]);
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), 0);
     assert_eq!(
         host(|h| h.submitted.clone()).unwrap().0,
         [1, 4, 0, 1, 1, 3, 0]
     );
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
 }
 
 #[test]
@@ -495,7 +445,7 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     // The whole list fits.
     refused(
         Host::tiny("a-rather-long-name"),
-        " lfm2/moe deepseek2 bert nomic-bert",
+        " lfm2/moe deepseek2 mamba2 bert nomic-bert",
     );
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];
@@ -534,8 +484,8 @@ fn what_cannot_work_is_refused_in_a_sentence() {
         c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 99),
         Outcome::Eos as i32
     );
-    assert_eq!(event(&mut c.0, STEP, 0, 0), abi::status::STATE);
-    assert_eq!(event(&mut c.0, 99, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], 99, 0, 0), abi::status::STATE);
 }
 
 #[test]
@@ -616,16 +566,16 @@ fn a_text_goes_on_where_it_was_cut_or_rewound_to() {
     assert_eq!(c.run(TEXT, b"", &[120, EOS], 20), 1);
     assert_eq!(shown(), "b");
     // Back to behind "a", and behind the prompt, and before it.
-    assert_eq!(event(&mut c.0, REWIND, 3, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 3, 0), 0);
     host(|h| h.context.truncate(3));
     assert_eq!(c.run(TEXT, b"", &[120, 99, 99], 20), 1);
     assert_eq!(shown(), "bc");
-    assert_eq!(event(&mut c.0, REWIND, 1, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 1, 0), 0);
     assert_eq!(c.run(TEXT, b"pp", &[120, 98, EOS], 20), 1);
     assert_eq!(shown(), "ab");
     // A cancelled second pick leaves nothing behind.
     assert_eq!(c.run(TEXT, b"p", &[120], 1), 0);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     host(|h| h.submitted = None);
     assert_eq!(c.run(TEXT, b"p", &[97, 98, EOS], 20), 1);
     assert_eq!(shown(), "ab");
@@ -656,11 +606,11 @@ fn a_lazy_grammar_waits_for_its_trigger() {
 fn bad_grammars_are_refused_when_they_are_set() {
     let mut c = Chat::open(tiny(&[])).unwrap();
     host(|h| h.set("grammar", "root ::= x\nx ::= [a"));
-    assert_eq!(event(&mut c.0, PARAMS, 0, 0), -1);
+    assert_eq!(event(&mut c.0, &[], PARAMS, 0, 0), -1);
     let said = "parameter grammar, line 2, column 7: expected ] to end these characters";
     assert_eq!(host(|h| h.message.clone()), said);
     host(|h| h.set("grammar", JUST_AB));
-    assert_eq!(event(&mut c.0, PARAMS, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], PARAMS, 0, 0), 0);
     let mut none = tiny(&[("grammar", JUST_AB)]);
     none.no_vocab = true;
     assert!(Chat::open(none).is_err());
@@ -672,4 +622,95 @@ fn bad_grammars_are_refused_when_they_are_set() {
         .message
         .starts_with("no token of the vocabulary fits")));
     assert_eq!(c.run(TEXT, b"p", &[97, 97], 20), -8);
+}
+
+/// What a chat that is told everything at once, and one that is told turn by turn, have in their contexts.
+#[test]
+fn messages_continue_where_the_context_is() {
+    let params = [("chat_template", "chatml"), ("ctx", "400")];
+    let mut c = Chat::open(tiny(&params)).unwrap();
+    assert_eq!(c.run(CHAT, b"x", &ids("ab"), 99), Outcome::Eos as i32);
+    assert_eq!(c.run(CHAT, b"y", &ids("cd"), 99), Outcome::Eos as i32);
+    let (whole, steps) = (context(), host(|h| h.steps));
+    let json = |end: &str| {
+        format!(
+            r#"[{{"role":"user","content":"x"}},{{"role":"assistant","content":"ab"}},{{"role":"user","content":"y"}}{end}]"#
+        )
+    };
+    let mut d = Chat::open(tiny(&params)).unwrap();
+    let all = json("");
+    assert_eq!(
+        d.run(MESSAGES, all.as_bytes(), &ids("cd"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(context(), whole);
+    // Again with one more: only that is fed.
+    let more = json(r#",{"role":"assistant","content":"cd"},{"role":"user","content":"z"}"#);
+    host(|h| h.steps = 0);
+    assert_eq!(
+        d.run(MESSAGES, more.as_bytes(), &ids("e"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(context()[..whole.len()], whole);
+    assert!(host(|h| h.steps) < steps);
+    // Another past: back to where they part, and on from there.
+    let other = json(r#",{"role":"assistant","content":"cX"},{"role":"user","content":"z"}"#);
+    assert_eq!(
+        d.run(MESSAGES, other.as_bytes(), &ids("e"), 99),
+        Outcome::Eos as i32
+    );
+    let text = "cX<|im_end|>\n<|im_start|>user\nz<|im_end|>\n<|im_start|>assistant\ne";
+    let mut expected = whole[..whole.len() - 2].to_vec();
+    expected.extend(ids(text));
+    assert_eq!(context(), expected);
+    // An assistant's message at the end is gone on with, and so is a reply.
+    let begun = json(r#",{"role":"assistant","content":"c"}"#);
+    assert_eq!(
+        d.run(MESSAGES, begun.as_bytes(), &ids("d"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(context(), whole);
+    assert_eq!(d.run(REPLY, b"</s>!", &ids("?"), 99), Outcome::Eos as i32);
+    let mut expected = whole.clone();
+    expected.extend(ids("</s>!?"));
+    assert_eq!(context(), expected);
+    host(|h| h.emits.clear());
+    assert_eq!(d.run(PARSE, b"", &[], 0), Outcome::Eos as i32);
+    let said = host(|h| h.emits.clone());
+    assert_eq!(
+        said,
+        [(
+            -1,
+            String::from(r#"{"role": "assistant", "content": "cd</s>!?"}"#)
+        )]
+    );
+    assert_eq!(context(), expected);
+    // What has no chat has no reply.
+    let mut e = Chat::open(tiny(&params)).unwrap();
+    for kind in [REPLY, PARSE] {
+        assert_eq!(e.run(kind, b"x", &[], 0), abi::status::STATE);
+    }
+}
+
+#[test]
+fn a_template_that_rewrites_the_past_goes_back_to_it() {
+    // Thoughts are kept in the last reply only.
+    let template = "{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}[a]";
+    let mut c = Chat::open(tiny(&[("chat_template", template), ("ctx", "400")])).unwrap();
+    let reply = ids("<think>hm</think>ok");
+    assert_eq!(c.run(CHAT, b"x", &reply, 99), Outcome::Eos as i32);
+    assert_eq!(c.run(CHAT, b"y", &ids("z"), 99), Outcome::Eos as i32);
+    let mut expected = vec![BOS];
+    expected.extend(ids("[u]x[a]ok[u]y[a]z"));
+    assert_eq!(context(), expected);
+    // A turn that was given up in its prompt was not said, whatever of it is in the context.
+    host(|h| h.set("n_predict", "5"));
+    let long = "w".repeat(200);
+    assert_eq!(c.run(CHAT, long.as_bytes(), &[], 1), 0);
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
+    assert!(context().len() > expected.len());
+    assert_eq!(c.run(CHAT, b"v", &ids("!"), 99), Outcome::Eos as i32);
+    expected.extend(ids("[u]v[a]!"));
+    assert_eq!(context(), expected);
 }

@@ -133,6 +133,12 @@ pub enum InputKind {
     Ids = 1,
     /// A user's message.
     Chat = 2,
+    /// A conversation, as a JSON array of messages.
+    Messages = 3,
+    /// What the assistant says next.
+    Reply = 4,
+    /// Nothing: the guest tells what the last reply says.
+    Parse = 5,
 }
 
 /// Where a session is.
@@ -155,6 +161,8 @@ pub struct Session {
     failed: Option<Error>,
     /// What the step that the guest is told about failed with.
     step_error: Option<Error>,
+    /// Parameters were set during a turn, which the guest has not been asked about.
+    unasked: bool,
     cancel: Arc<AtomicBool>,
     /// The context ends before the position that the logits are of.
     rewound: bool,
@@ -235,6 +243,7 @@ impl Session {
             ending: None,
             failed: None,
             step_error: None,
+            unasked: false,
             cancel: Arc::new(AtomicBool::new(false)),
             rewound: origin.rewound,
             limits: origin.limits,
@@ -264,7 +273,8 @@ impl Session {
     }
 
     /// Sets a parameter, or forgets it with `None`. Between turns the guest is asked whether it will do; while one is running,
-    /// the guest may be in the midst of an event, and says so when the next turn begins.
+    /// the guest may be in the midst of an event, and says so when the next turn begins. So it does while it refuses others,
+    /// that were set during a turn.
     ///
     /// # Errors
     /// As for [`Params::set`]; what the guest says. The parameter is what it was then. And if the session has failed.
@@ -273,13 +283,20 @@ impl Session {
         let params = &mut self.instance.host_mut().params;
         let before = params.set_or_unset(key, value)?;
         if self.between_turns().is_err() {
+            self.unasked = true;
             return Ok(());
         }
-        let result = self.check_params();
-        if result.is_err() {
-            self.instance.host_mut().params.undo(before);
+        let Err(refusal) = self.check_params() else {
+            self.unasked = false;
+            return Ok(());
+        };
+        self.instance.host_mut().params.undo(before);
+        // What was set during a turn may be refused as well: then one has to be repaired after the other.
+        if self.failed.is_some() || !self.unasked || self.check_params().is_ok() {
+            return Err(refusal);
         }
-        result
+        let params = &mut self.instance.host_mut().params;
+        params.set_or_unset(key, value).map(|_| ())
     }
 
     /// Begins a turn with a copy of the input; polling runs it.
@@ -306,7 +323,7 @@ impl Session {
                     "a token id has 4 bytes: {len} bytes are no whole number of them"
                 )
             }
-            InputKind::Text | InputKind::Chat if core::str::from_utf8(data).is_err() => {
+            kind if kind != InputKind::Ids && core::str::from_utf8(data).is_err() => {
                 bail!(InvalidArgument, "the prompt is not UTF-8")
             }
             _ => {}
