@@ -277,6 +277,7 @@ def oracle_tests(tools, data):
         model = folder / "stories260K-F32.gguf"
         check(f"stories260K case {i} logits", compare_logits, tools, model, case, folder, 1e-4)
         check(f"stories260K case {i} greedy", compare_greedy, tools, model, case)
+    check("grammars and schemas, a trained model", constrained, tools, folder / "stories260K-F32.gguf")
     folder = data / "logits_quant"
     for name, entry in json.loads((folder / "expected.json").read_text())["results"].items():
         for i, case in enumerate(entry["cases"]):
@@ -357,6 +358,73 @@ def samplers_act(tools):
     off = ["--param", "samplers=temperature"]
     filtered = ["--typical", 0.3, "--xtc-probability", 1, "--presence-penalty", 5, "--dry-multiplier", 5]
     must(succeed(tools.run, *plain, *off).stdout == succeed(tools.run, *plain, *off, *filtered).stdout, "not off")
+
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "height": {"type": "number"},
+        "tags": {"type": "array", "items": {"enum": ["a", "b", 3, None]}, "minItems": 1, "maxItems": 3},
+        "born": {"type": "string", "format": "date"},
+        "code": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{3}$"},
+        "friend": {"anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/friend"}]},
+    },
+    "required": ["name", "age", "tags", "born", "code", "friend"],
+    "additionalProperties": False,
+    "$defs": {"friend": {"type": "object", "properties": {"n": {"const": "x"}}, "required": ["n"], "additionalProperties": False}},
+}
+
+
+def is_person(p):
+    friend = p.get("friend")
+    return (
+        {"name", "age", "tags", "born", "code", "friend"} <= set(p) <= set(PERSON["properties"])
+        and isinstance(p["name"], str) and 1 <= len(p["name"]) <= 12
+        and type(p["age"]) is int and 0 <= p["age"] <= 150
+        and type(p.get("height", 0)) in (int, float)
+        and 1 <= len(p["tags"]) <= 3 and all(tag in ("a", "b", 3, None) for tag in p["tags"])
+        and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", p["born"])
+        and re.fullmatch(r"[A-Z]{2}-\d{3}", p["code"])
+        and (type(friend) is bool or friend == {"n": "x"})
+    )
+
+
+def constrained(tools, model):
+    """Whatever a model wants to say, it comes out as the grammar or the schema has it, and threads change nothing."""
+    asked = ["-m", model, "-p", "Once", "--raw"]
+    schema, grammar = tools.scratch / "person.json", tools.scratch / "answer.gbnf"
+    schema.write_text(json.dumps(PERSON, indent=1))
+    grammar.write_text('root ::= answer ("," answer){2}\nanswer ::= "yes" | "no" | "perhaps"\n')
+    texts = set()
+    for seed, temp in [(1, 0), (1, 1), (2, 1.5), (3, 5), (4, 100)]:
+        options = [*asked, "--temp", temp, "--top-k", 0, "--seed", seed, "-n", 400]
+        text = succeed(tools.run, *options, "--json-schema-file", schema).stdout
+        must(is_person(json.loads(text)), f"seed {seed}: {text!r}")
+        must(succeed(tools.run, *options, "-j", json.dumps(PERSON), "-t", 2).stdout == text, "other text with two threads")
+        texts.add(text)
+        said = succeed(tools.run, *options, "--grammar-file", grammar).stdout.decode().strip()
+        must(re.fullmatch("(yes|no|perhaps)(,(yes|no|perhaps)){2}", said), repr(said))
+        # Any JSON is JSON as far as it got.
+        text = succeed(tools.run, *options, "-j", "{}").stdout.decode()
+        must(text.strip()[:1] in set('{["-0123456789tfn'), repr(text))
+    must(len(texts) > 2, "five seeds, hardly any texts")
+    words = [*asked, "-n", 60, "--param", "grammar_lazy=1", "--param", "grammar_triggers= was\n he"]
+    free = succeed(tools.run, *asked, "-n", 60).stdout
+    bound = succeed(tools.run, *words, "--grammar", 'root ::= " was" [^a]* | " he" "!"').stdout
+    at = min(i for i in (free.find(b" was"), free.find(b" he"), len(free)) if i >= 0)
+    must(bound[:at] == free[:at] and b"a" not in bound[at + 4 :], f"{free!r}, {bound!r}")
+
+
+def bad_grammars(tools):
+    for want, *args in [
+        ("parameter grammar, line 2, column 7: expected ] to end these characters", "--grammar", "root ::= x\nx ::= [a"),
+        ("parameter json_schema, line 1, column 10: unknown type 'objekt', expected object, array, string, integer, number, boolean or null", "-j", '{"type": "objekt"}'),
+        ("parameter json_schema, line 2, column 1: expected a name in quotes", "-j", "{\n}"[:2] + "x"),
+        ("parameters grammar and json_schema exclude each other; set one of them to nothing", "--grammar", 'root ::= "a"', "-j", "{}"),
+    ]:
+        check(f"realm-run tells: {want[:40]}", tells, tools.run, 1, want, "-p", "x", *args)
 
 
 def refused(tools, code, *args):
@@ -579,6 +647,8 @@ def main():
             check("a seed that is drawn", drawn_seed, tools)
             messages(tools, demo)
             check("every sampler acts", samplers_act, tools)
+            check("grammars and schemas", constrained, tools, demo)
+            bad_grammars(tools)
             check("conveniences", conveniences, tools, demo)
             check("a conversation on a terminal", terminal.conversation, tools)
             check("a reply is interrupted", terminal.interrupted, tools)

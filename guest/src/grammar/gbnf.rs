@@ -92,11 +92,13 @@ impl<'a> Parser<'a> {
         Err(Syntax::new(self.at, expected.into()))
     }
 
+    #[inline(never)]
     fn push(&mut self, op: Op) -> Result<u32> {
         let at = self.at;
         self.code.push(op).map_err(|TooLarge| p_too_large(at))
     }
 
+    #[inline(never)]
     fn eat(&mut self, text: &[u8]) -> bool {
         let found = self
             .text
@@ -109,6 +111,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Skips blanks and comments.
+    #[inline(never)]
     fn space(&mut self, lines: bool) {
         while let Some(c) = self.peek() {
             match c {
@@ -124,6 +127,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    #[inline(never)]
     fn name(&mut self) -> Result<&'a str> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let word = |c: &u8| c.is_ascii_alphanumeric() || *c == b'-';
@@ -140,6 +144,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    #[inline(never)]
     fn target(&mut self, name: &'a str, at: usize) -> Result<u32> {
         if let Some(target) = self.rules.get(name) {
             return Ok(*target);
@@ -189,6 +194,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Alternatives, to the end of the rule.
+    #[inline(never)]
     fn body(&mut self) -> Result<()> {
         let mut open: Vec<Group> = Vec::new();
         let mut group = self.open(self.at)?;
@@ -258,12 +264,14 @@ impl<'a> Parser<'a> {
     }
 
     /// A free operation: it does nothing so far.
+    #[inline(never)]
     fn free(&mut self) -> Result<u32> {
         let next = self.code.here() + 1;
         self.push(Op::Goto(next))
     }
 
     /// Begins an item whose first character is here, and goes past that.
+    #[inline(never)]
     fn item(&mut self, group: &mut Group) -> Result<()> {
         self.at += 1;
         group.item = Some(self.free()?);
@@ -271,6 +279,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    #[inline(never)]
     fn alternative(&mut self, group: &mut Group) -> Result<()> {
         let end = self.free()?;
         group.ends.push(end);
@@ -282,6 +291,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    #[inline(never)]
     fn close(&mut self, group: Group) {
         let here = self.code.here();
         for end in group.ends {
@@ -289,6 +299,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    #[inline(never)]
     fn literal(&mut self, group: &mut Group) -> Result<()> {
         let opened = self.at;
         self.item(group)?;
@@ -308,6 +319,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    #[inline(never)]
     fn class(&mut self, group: &mut Group) -> Result<()> {
         let opened = self.at;
         self.item(group)?;
@@ -345,6 +357,7 @@ impl<'a> Parser<'a> {
     }
 
     /// One character of a text or a class, perhaps written as an escape.
+    #[inline(never)]
     fn character(&mut self) -> Result<u32> {
         let rest = self.text.get(self.at..).unwrap_or_default();
         if let [b'\\', escape, ..] = rest {
@@ -394,6 +407,7 @@ impl<'a> Parser<'a> {
         }
     }
 
+    #[inline(never)]
     fn repetition(&mut self, group: &mut Group, nested: bool) -> Result<()> {
         let at = self.at;
         let (min, max) = match self.peek() {
@@ -474,6 +488,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Repeats the item behind `slot`, which is the last one.
+    #[inline(never)]
     fn repeat(
         &mut self,
         slot: u32,

@@ -14,12 +14,15 @@ use alloc::vec::Vec;
 pub type State = u16;
 /// No text goes on from here.
 pub const DEAD: State = 0;
-const UNKNOWN: State = State::MAX;
+/// Where a byte leads is to be found out.
+pub const UNKNOWN: State = State::MAX;
 
 /// Places of one state, and frames of one step.
 const MAX_PLACES: usize = 1 << 14;
+/// So many places are few.
+const FEW: usize = 64;
 /// Work between two calls of [`Machine::rest`], in places looked at.
-const MAX_WORK: u32 = 20_000_000;
+const MAX_WORK: u32 = 4_000_000;
 /// When to forget states: numbers, and bytes of all that is kept for them.
 const MAX_STATES: usize = 8192;
 const MAX_BYTES: usize = 1 << 20;
@@ -153,11 +156,17 @@ impl Machine {
     /// Where a byte leads.
     #[inline]
     pub fn step(&mut self, state: State, byte: u8) -> Result<State> {
-        let slot = usize::from(state) * self.code.n_classes() + self.code.class(byte);
-        match self.next.get(slot) {
-            Some(next) if *next != UNKNOWN => Ok(*next),
-            _ => self.find(state, byte, slot),
+        match self.known(state, byte) {
+            UNKNOWN => self.find(state, byte),
+            next => Ok(next),
         }
+    }
+
+    /// Where a byte leads, if it has been asked before; else [`UNKNOWN`].
+    #[inline]
+    pub fn known(&self, state: State, byte: u8) -> State {
+        let slot = usize::from(state) * self.code.n_classes() + self.code.class(byte);
+        self.next.get(slot).copied().unwrap_or(UNKNOWN)
     }
 
     /// Ends a stretch of work: what was counted is forgotten, and so are states, if they are too many, but these,
@@ -254,7 +263,7 @@ impl Machine {
 
     #[cold]
     #[inline(never)]
-    fn find(&mut self, state: State, byte: u8, slot: usize) -> Result<State> {
+    fn find(&mut self, state: State, byte: u8) -> Result<State> {
         if self.states.count() >= usize::from(UNKNOWN) - 1 {
             return Err(Full("the grammar has too many states within one token"));
         }
@@ -274,9 +283,17 @@ impl Machine {
             }
         }
         let next = self.close()?;
-        // Other bytes that the same places take lead there as well.
-        let row = slot - self.code.class(byte);
-        for class in 0..self.code.n_classes() {
+        // Other bytes that the same places take lead there as well: where there are few, they are quickly compared.
+        let row = usize::from(state) * self.code.n_classes();
+        let classes = if from.len() <= FEW {
+            self.code.n_classes()
+        } else {
+            0
+        };
+        if let Some(known) = self.next.get_mut(row + self.code.class(byte)) {
+            *known = next;
+        }
+        for class in 0..classes {
             let other = self.code.byte_of(class);
             let same = |place: &Place| self.takes(place, byte) == self.takes(place, other);
             if self.next.get(row + class) == Some(&UNKNOWN)

@@ -2,6 +2,7 @@ use super::machine::{DEAD, Full, Machine};
 use super::vocab::Vocabulary;
 use super::{gbnf, schema};
 use crate::fake::{Host, host};
+use crate::rng::Rng;
 use crate::testdata::{self, Json};
 
 /// Whether a grammar matches a text.
@@ -14,6 +15,9 @@ fn matches(grammar: &str, text: &[u8]) -> Result<bool, Full> {
         if state == DEAD {
             return Ok(false);
         }
+        let mut kept = [state];
+        machine.rest(&mut kept)?;
+        [state] = kept;
     }
     Ok(machine.accepts(state))
 }
@@ -307,4 +311,105 @@ fn masks_are_what_trying_every_token_gives() {
             );
         }
     }
+}
+
+/// Whatever is written as a grammar or a schema is taken or refused, and what is taken runs: no panic, no endless loop.
+#[test]
+fn any_text_ends_in_an_answer() {
+    let grammar = [
+        "root",
+        " ::= ",
+        "\"a\"",
+        "[a-",
+        "c]",
+        "(",
+        ")",
+        "*",
+        "+",
+        "?",
+        "{",
+        "2",
+        ",",
+        "}",
+        "|",
+        "\n",
+        "x",
+        "\\",
+        "\"\"",
+        ".",
+        "[^é]",
+        " ",
+        "x ::= ",
+        "root ::= ",
+        "{2,3}",
+        "{0,1000000}",
+        "<",
+        "\u{0}",
+        "é",
+        "# b\n",
+    ];
+    let schema = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"type\":",
+        "\"object\"",
+        "\"string\"",
+        "\"integer\"",
+        "\"properties\":",
+        "{\"a\":{}}",
+        "\"$ref\":\"#/properties/a\"",
+        "\"allOf\":[",
+        "\"anyOf\":[{}",
+        "\"enum\":[1,2]",
+        "\"minimum\":-5",
+        "\"maxLength\":9",
+        "\"pattern\":\"^(a|b){2}$\"",
+        "\"items\":{}",
+        "null",
+        "1e5",
+        "\"required\":[\"a\"]",
+        "\"additionalProperties\":",
+        "true",
+        "{\"type\":\"string\"}",
+    ];
+    let mut rng = Rng::new(7);
+    let mut below = |n: usize| (rng.uniform() * n as f64) as usize;
+    let (mut taken, mut made) = (0, 0);
+    for round in 0..1200 {
+        let (pieces, start): (&[&str], &str) = match round % 2 {
+            0 => (&grammar, "root ::= "),
+            _ => (&schema, "{"),
+        };
+        let mut text = String::from(start);
+        for _ in 0..below(14) {
+            text.push_str(pieces[below(pieces.len())]);
+        }
+        let gbnf = if round % 2 == 0 {
+            text
+        } else {
+            match schema::to_gbnf(&(text + "}")) {
+                Ok(gbnf) => gbnf,
+                Err(_) => continue,
+            }
+        };
+        made += round % 2;
+        let Ok(code) = gbnf::compile(&gbnf) else {
+            continue;
+        };
+        taken += 1;
+        let mut machine = Machine::new(code).unwrap();
+        let mut state = machine.start().unwrap();
+        for _ in 0..20 {
+            let byte = b"abc\"{}: 2\xC3\xA9,"[below(12)];
+            state = machine.step(state, byte).unwrap();
+        }
+    }
+    assert!(
+        taken > 90 && made > 9,
+        "{taken} grammars, {made} of schemas"
+    );
 }

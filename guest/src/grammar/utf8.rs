@@ -16,10 +16,14 @@ pub fn literal(code: &mut Code, c: char) -> Result<(), TooLarge> {
 }
 
 /// Sorts ranges and joins those that touch.
-fn joined(mut ranges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
-    ranges.sort_unstable();
+fn joined(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let number = |(first, last): &(u32, u32)| u64::from(*first) << 32 | u64::from(*last);
+    // As numbers, which the vocabulary sorts as well: one copy of that code is enough.
+    let mut numbers: Vec<u64> = ranges.iter().map(number).collect();
+    numbers.sort_unstable();
     let mut out: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
-    for (first, last) in ranges {
+    for number in numbers {
+        let (first, last) = ((number >> 32) as u32, number as u32);
         match out.last_mut() {
             Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
             _ => out.push((first, last)),
@@ -48,6 +52,7 @@ fn others(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
 type Sequence = Vec<(u8, u8)>;
 
 /// What a range of characters is in bytes (Russ Cox, "Regular Expression Matching in the Wild", 2010).
+#[inline(never)]
 fn sequences(first: u32, last: u32, out: &mut Vec<Sequence>) {
     let mut todo = alloc::vec![(first, last)];
     while let Some((first, last)) = todo.pop() {
@@ -84,8 +89,9 @@ fn sequences(first: u32, last: u32, out: &mut Vec<Sequence>) {
 }
 
 /// Appends what takes one character of these ranges, or one of all the others.
+#[inline(never)]
 pub fn class(code: &mut Code, ranges: Vec<(u32, u32)>, negated: bool) -> Result<(), TooLarge> {
-    let mut ranges = joined(ranges);
+    let mut ranges = joined(&ranges);
     if negated {
         ranges = others(&ranges);
     }

@@ -3,12 +3,14 @@
 //! Sorted, a token shares its beginning with the one before, so each of them costs its other bytes only, and what
 //! has a refused beginning is passed over. The table is made when it is needed first: about eight bytes a token.
 
-use super::machine::{DEAD, Full, Machine, State};
+use super::machine::{DEAD, Full, Machine, State, UNKNOWN};
 use crate::abi::{self, Result, try_vec};
 use alloc::vec::Vec;
 
 /// Longest token that is ever allowed, in bytes.
 pub const MAX_TOKEN: usize = 255;
+/// How many tokens are walked between two looks at how many states there are.
+const CHECKED: usize = 64;
 /// Nothing of the token before was refused.
 const NOTHING: u8 = u8::MAX;
 
@@ -186,9 +188,17 @@ impl Vocabulary {
                 continue;
             }
             let mut depth = usize::from(*shared);
+            if number % CHECKED == 0 && machine.is_crowded() {
+                machine.shrink(path.get_mut(..=depth).unwrap_or_default())?;
+            }
             let mut at = path.get(depth).copied().unwrap_or(DEAD);
             for byte in self.tails.get(start..tail).unwrap_or_default() {
-                at = machine.step(at, *byte)?;
+                let next = machine.known(at, *byte);
+                at = if next == UNKNOWN {
+                    machine.step(at, *byte)?
+                } else {
+                    next
+                };
                 if at == DEAD {
                     break;
                 }
@@ -203,11 +213,6 @@ impl Vocabulary {
                 let id = self.ids.get(number - 1).copied().unwrap_or(0);
                 if let Some(word) = mask.get_mut((id >> 5) as usize) {
                     *word |= 1 << (id & 31);
-                }
-                // Walks over many states make more of them than the bounds are for.
-                if machine.is_crowded() {
-                    let along = path.get_mut(..=depth).unwrap_or_default();
-                    machine.shrink(along)?;
                 }
                 continue;
             }

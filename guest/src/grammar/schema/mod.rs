@@ -136,6 +136,7 @@ impl<'a> Schema<'a> {
     }
 
     /// What it is. The order in which keywords are looked at is llama.cpp's.
+    #[inline(never)]
     fn shape(&self) -> Result<Shape<'a>> {
         if self.value.object().is_none() {
             return wrong(self.value, "expected a schema, which is an object");
@@ -275,6 +276,7 @@ impl<'a> Converter<'a> {
         Ok(self.rules.add(rule_name, rule))
     }
 
+    #[inline(never)]
     fn union(&mut self, all: &[Schema<'a>], name: &str) -> Result<String> {
         let stem = if name.is_empty() { "alternative" } else { name };
         let mut names = Vec::with_capacity(all.len());
@@ -285,6 +287,7 @@ impl<'a> Converter<'a> {
     }
 
     /// The schema that a reference means.
+    #[inline(never)]
     fn target(&self, reference: &'a Value) -> Result<(&'a str, &'a Value)> {
         let Some(path) = reference.text() else {
             return wrong(reference, "expected $ref to be a string");
@@ -314,6 +317,7 @@ impl<'a> Converter<'a> {
         Ok((path, value))
     }
 
+    #[inline(never)]
     fn reference(&mut self, reference: &'a Value) -> Result<String> {
         let (path, target) = self.target(reference)?;
         let fragment = path.get(1..).unwrap_or_default();
@@ -327,6 +331,7 @@ impl<'a> Converter<'a> {
     }
 
     /// A string, by its pattern, format or length.
+    #[inline(never)]
     fn string(&mut self, schema: Schema<'a>, rule_name: &str) -> Result<String> {
         let pattern = schema
             .text("pattern")?
@@ -367,6 +372,7 @@ impl<'a> Converter<'a> {
     }
 
     /// An array; None if anything may be in it.
+    #[inline(never)]
     fn array(&mut self, schema: Schema<'a>, name: &str) -> Result<Option<String>> {
         let items = schema.get("items").or_else(|| schema.get("prefixItems"));
         if let Some(tuple) = items.and_then(Value::array) {
@@ -401,6 +407,7 @@ impl<'a> Converter<'a> {
     }
 
     /// What all of several schemas say: their properties together, or what their enumerations share.
+    #[inline(never)]
     fn all_of(&mut self, all: &'a [Value], name: &str, rule_name: &str) -> Result<String> {
         let mut parts = Parts::default();
         for child in all {

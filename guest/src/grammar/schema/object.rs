@@ -29,6 +29,7 @@ pub enum Additional<'a> {
 
 impl<'a> Converter<'a> {
     /// The rule of an object.
+    #[inline(never)]
     pub(super) fn object(&mut self, schema: Schema<'a>, name: &str) -> Result<String> {
         let properties = of(schema)?;
         let additional = match schema.get("additionalProperties") {
@@ -61,11 +62,15 @@ impl<'a> Converter<'a> {
             .get("required")
             .and_then(Value::array)
             .unwrap_or_default();
-        let required: BTreeSet<&str> = named.iter().filter_map(Value::text).collect();
+        let mut required = BTreeSet::new();
+        for name in named.iter().filter_map(Value::text) {
+            required.insert(name);
+        }
         self.properties(&properties, &required, name, additional)
     }
 
     /// The rule of an object of these properties.
+    #[inline(never)]
     pub(super) fn properties(
         &mut self,
         properties: &[(&'a str, Schema<'a>)],
@@ -73,7 +78,7 @@ impl<'a> Converter<'a> {
         name: &str,
         additional: Option<Additional<'a>>,
     ) -> Result<String> {
-        let mut pairs: BTreeMap<&str, String> = BTreeMap::new();
+        let mut pairs: BTreeMap<String, String> = BTreeMap::new();
         let (mut must, mut may) = (Vec::new(), Vec::new());
         for (property, schema) in properties {
             let value = self.visit(*schema, &joined(name, property))?;
@@ -81,7 +86,7 @@ impl<'a> Converter<'a> {
             let pair = self
                 .rules
                 .add(&format!("{}-kv", joined(name, property)), pair);
-            pairs.insert(property, pair);
+            pairs.insert(String::from(*property), pair);
             let list = if required.contains(property) {
                 &mut must
             } else {
@@ -105,14 +110,14 @@ impl<'a> Converter<'a> {
             let pair = self
                 .rules
                 .add(&format!("{sub}-kv"), format!("{key} \":\" space {value}"));
-            pairs.insert("*", pair);
+            pairs.insert(String::from("*"), pair);
             may.push("*");
         }
         if must.is_empty() && may.is_empty() {
             return Ok(String::from("\"{\" space \"}\""));
         }
         let mut rule = String::from("\"{\" space ");
-        let pair = must.iter().filter_map(|name| pairs.get(name));
+        let pair = must.iter().filter_map(|name| pairs.get(*name));
         let musts: Vec<&str> = pair.map(String::as_str).collect();
         rule.push_str(&musts.join(" \",\" space "));
         if !may.is_empty() {
@@ -130,17 +135,18 @@ impl<'a> Converter<'a> {
     }
 
     /// For each property that may be there: that one first, and then any of those behind it.
+    #[inline(never)]
     fn optional(
         &mut self,
         may: &[&str],
-        pairs: &BTreeMap<&str, String>,
+        pairs: &BTreeMap<String, String>,
         name: &str,
     ) -> Vec<String> {
         let mut firsts = Vec::with_capacity(may.len());
         // What may follow: nothing at the end, else the rule for the rest, which the one before makes.
         let mut rest = String::new();
         for property in may.iter().rev() {
-            let pair = pairs.get(property).map_or("", String::as_str);
+            let pair = pairs.get(*property).map_or("", String::as_str);
             let more = format!("( \",\" space {pair} )");
             let behind = if rest.is_empty() {
                 String::new()
@@ -173,10 +179,12 @@ impl<'a> Converter<'a> {
 /// A tree of names.
 #[derive(Default)]
 struct Node {
-    children: BTreeMap<char, usize>,
+    /// By their characters, in order.
+    children: Vec<(char, usize)>,
 }
 
 /// A string of JSON that is none of these names, as a rule.
+#[inline(never)]
 fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut nodes = alloc::vec![Node::default()];
     let mut empty = false;
@@ -186,9 +194,13 @@ fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
         for c in name.chars() {
             let new = nodes.len();
             let Some(node) = nodes.get_mut(at) else { break };
-            at = *node.children.entry(c).or_insert(new);
-            if at == new {
-                nodes.push(Node::default());
+            match node.children.binary_search_by_key(&c, |(c, _)| *c) {
+                Ok(place) => at = node.children.get(place).map_or(0, |(_, child)| *child),
+                Err(place) => {
+                    node.children.insert(place, (c, new));
+                    nodes.push(Node::default());
+                    at = new;
+                }
             }
         }
     }
@@ -197,10 +209,10 @@ fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut stack = alloc::vec![(0usize, 0usize)];
     while let Some((at, written)) = stack.last_mut() {
         let Some(node) = nodes.get(*at) else { break };
-        let Some((c, child)) = node.children.iter().nth(*written) else {
+        let Some((c, child)) = node.children.get(*written) else {
             if !node.children.is_empty() {
                 out.push_str(" | [^\"");
-                out.extend(node.children.keys());
+                out.extend(node.children.iter().map(|(c, _)| *c));
                 out.push_str("] char*");
             }
             stack.pop();

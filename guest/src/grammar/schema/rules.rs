@@ -129,6 +129,7 @@ impl Rules {
     }
 
     /// Adds a rule; returns its name, which has a number if another rule has it already.
+    #[inline(never)]
     pub fn add(&mut self, name: &str, rule: String) -> String {
         let name = escaped(name);
         let mut key = name.clone();
@@ -161,6 +162,7 @@ impl Rules {
         self.primitive_under(name, kind)
     }
 
+    #[inline(never)]
     fn primitive_under(&mut self, name: &str, kind: &str) -> String {
         let Some((_, rule, needs)) = BUILT_IN.iter().find(|(known, ..)| *known == kind) else {
             return name.to_string();
@@ -175,6 +177,7 @@ impl Rules {
     }
 
     /// All of them as a grammar.
+    #[inline(never)]
     pub fn write(&self) -> String {
         let mut out = String::with_capacity(self.bytes + self.rules.len() * 6);
         for (name, rule) in &self.rules {
@@ -185,6 +188,7 @@ impl Rules {
 }
 
 /// A name with nothing in it that names of rules may not have.
+#[inline(never)]
 pub fn escaped(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut within = false;
@@ -199,6 +203,7 @@ pub fn escaped(name: &str) -> String {
 }
 
 /// A text as an item of a rule.
+#[inline(never)]
 pub fn literal(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -215,6 +220,7 @@ pub fn literal(text: &str) -> String {
 }
 
 /// A value as an item of a rule.
+#[inline(never)]
 pub fn constant(value: &Value) -> String {
     let mut text = String::new();
     value.write(&mut text);
@@ -222,6 +228,7 @@ pub fn constant(value: &Value) -> String {
 }
 
 /// A name as a string of JSON, as an item of a rule.
+#[inline(never)]
 pub fn name(text: &str) -> String {
     let mut out = String::new();
     json::write_text(text, &mut out);
@@ -229,6 +236,7 @@ pub fn name(text: &str) -> String {
 }
 
 /// An item so many times, with something between them.
+#[inline(never)]
 pub fn repetition(item: &str, min: u32, max: Option<u32>, separator: &str) -> String {
     match (min, max) {
         (_, Some(0)) => return String::new(),
