@@ -33,6 +33,7 @@ pub mod recur;
 pub mod rng;
 pub mod sample;
 pub mod session;
+pub mod slim;
 pub mod stop;
 #[cfg(test)]
 mod testdata;

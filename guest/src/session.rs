@@ -14,6 +14,7 @@ use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::Kept;
 use crate::sample::{Key, Sampler};
+use crate::slim;
 use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -397,6 +398,12 @@ impl Session {
             return Err(fail!(
                 UNSUPPORTED,
                 "the model has no vocabulary; give token ids"
+            ));
+        }
+        if kind == CHAT && !slim::CHAT {
+            return Err(fail!(
+                UNSUPPORTED,
+                "chat formats are not known to this slim guest; give text"
             ));
         }
         if kind == CHAT {

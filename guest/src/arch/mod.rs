@@ -9,21 +9,36 @@ pub mod meta;
 pub mod moe;
 pub mod parts;
 
+#[cfg(feature = "all-families")]
 mod bert;
+#[cfg(feature = "all-families")]
 mod cohere2;
+#[cfg(feature = "all-families")]
 mod deepseek2;
+#[cfg(feature = "all-families")]
 mod gemma;
+#[cfg(feature = "all-families")]
 mod gemma2;
+#[cfg(feature = "all-families")]
 mod gemma3;
+#[cfg(feature = "all-families")]
 mod gpt2;
+#[cfg(feature = "all-families")]
 mod gpt_oss;
+#[cfg(feature = "all-families")]
 mod granite;
+#[cfg(feature = "all-families")]
 mod lfm2;
 mod llama;
+#[cfg(feature = "all-families")]
 mod olmo2;
+#[cfg(feature = "all-families")]
 mod phi3;
+#[cfg(feature = "all-families")]
 mod qwen;
+#[cfg(feature = "all-families")]
 mod smollm3;
+#[cfg(feature = "all-families")]
 mod stablelm;
 
 use crate::abi::{self, KvDesc, Result};
@@ -37,6 +52,15 @@ use parts::Base;
 type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
 /// The architectures this guest knows, as `general.architecture` has them.
+#[cfg(not(feature = "all-families"))]
+const FAMILIES: [(&str, Open); 2] = [("llama", llama::open), ("mistral3", llama::open)];
+
+/// For people.
+#[cfg(not(feature = "all-families"))]
+const KNOWN: &str = "llama mistral3, being slim";
+
+/// The architectures this guest knows, as `general.architecture` has them.
+#[cfg(feature = "all-families")]
 const FAMILIES: [(&str, Open); 26] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
@@ -67,6 +91,7 @@ const FAMILIES: [(&str, Open); 26] = [
 ];
 
 /// The same for people: `gemma/2/3` are gemma, gemma2 and gemma3.
+#[cfg(feature = "all-families")]
 const KNOWN: &str = "llama mistral3 qwen2/vl/moe qwen3/vl/moe/vlmoe gemma/2/3 phi3 smollm3 granite/moe olmo2 stablelm gpt2 \
                      cohere2 gpt-oss lfm2/moe deepseek2 bert nomic-bert";
 
@@ -171,7 +196,7 @@ pub fn open(model: u32) -> Result<Box<dyn Family>> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "all-families"))]
 mod tests {
     use super::*;
     use std::string::String;

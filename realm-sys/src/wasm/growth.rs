@@ -86,7 +86,7 @@ pub fn of(wasm: &[u8]) -> Growth {
     found
 }
 
-/// Without a validator only the embedded guest runs, which is not asked about.
+/// Without a validator only guests run that were looked at when the library was built.
 #[cfg(not(feature = "validate"))]
 pub fn of(_: &[u8]) -> Growth {
     Growth::default()

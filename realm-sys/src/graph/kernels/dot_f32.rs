@@ -17,6 +17,7 @@ use core::ops::Range;
 use super::matmul::{ActKind, Job, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
 use crate::num::{LANES, tree};
+use crate::quant::types::{IQ, OTHER};
 use crate::quant::{GgmlType, block_kernel};
 
 /// How far ahead weights are asked for: about what memory takes to answer.
@@ -161,6 +162,13 @@ impl<I: Isa, S: Source> Tile for Rows<'_, I, S> {
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let &Self(i, job, _) = self;
         let mut y = [0.0; TILE];
+        if cfg!(target_os = "none") {
+            // A microcontroller has registers for one chain of sixteen, and better uses of its flash than three more copies.
+            for (t, y) in y.iter_mut().enumerate().take(n) {
+                [*y] = dots::<I, S, 1>(i, job, w, tok + t);
+            }
+            return y;
+        }
         let mut t = 0;
         for y in y.as_chunks_mut::<4>().0 {
             match n - t {
@@ -196,6 +204,8 @@ pub(super) fn run(level: Level, job: Job<'_>, rows: Range<usize>) {
         GgmlType::F32 => f32(level, job, rows),
         GgmlType::F16 => f16(level, job, rows),
         GgmlType::BF16 => bf16(level, job, rows),
-        _ => any(level, job, rows),
+        // The types of the other features have products of their own; no model is let in whose types are not built.
+        _ if IQ || OTHER => any(level, job, rows),
+        _ => {}
     }
 }

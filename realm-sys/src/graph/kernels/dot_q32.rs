@@ -19,9 +19,9 @@ use core::ops::Range;
 
 use super::matmul::{ActKind, Job, Quants, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
-use crate::quant::GgmlType;
 use crate::quant::float4::{E2M1_DOUBLED, e8m0_halved};
 use crate::quant::iq::IQ4_VALUES;
+use crate::quant::types::{GgmlType, IQ, LEGACY, OTHER};
 
 /// How far ahead weights are asked for: about what memory takes to answer.
 const AHEAD: usize = 2048;
@@ -278,14 +278,14 @@ at_level! { fn mxfp4(job: Job<'_>, r: Range<usize>) = rows::<_, Mxfp4> }
 
 pub(super) fn run(level: Level, job: Job<'_>, rows: Range<usize>) {
     match job.ty() {
-        GgmlType::Q4_0 => q4_0(level, job, rows),
-        GgmlType::Q4_1 => q4_1(level, job, rows),
-        GgmlType::Q5_0 => q5_0(level, job, rows),
-        GgmlType::Q5_1 => q5_1(level, job, rows),
+        GgmlType::Q4_0 if LEGACY => q4_0(level, job, rows),
+        GgmlType::Q4_1 if LEGACY => q4_1(level, job, rows),
+        GgmlType::Q5_0 if LEGACY => q5_0(level, job, rows),
+        GgmlType::Q5_1 if LEGACY => q5_1(level, job, rows),
         GgmlType::Q8_0 => q8_0(level, job, rows),
-        GgmlType::IQ4_NL => iq4_nl(level, job, rows),
-        GgmlType::MXFP4 => mxfp4(level, job, rows),
-        // `act_kind` sends no others here.
+        GgmlType::IQ4_NL if IQ => iq4_nl(level, job, rows),
+        GgmlType::MXFP4 if OTHER => mxfp4(level, job, rows),
+        // `act_kind` sends no others here, and no model is let in whose types are not built.
         _ => {}
     }
 }
