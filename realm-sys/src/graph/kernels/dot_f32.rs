@@ -33,6 +33,11 @@ trait Source {
         (ty.block_len(), ty.block_bytes())
     }
     fn read<I: Isa>(i: I, ty: GgmlType, src: &[u8], dst: &mut [f32]);
+    /// The lanes of the whole sixteens of a row at once, where the machine has a way.
+    #[inline(always)]
+    fn lanes<I: Isa>(_: I, _w: &[u8], _x: &[[u8; 64]]) -> Option<[f32; LANES]> {
+        None
+    }
 }
 
 struct F32;
@@ -42,6 +47,10 @@ impl Source for F32 {
         for (to, &w) in dst.iter_mut().zip(src.as_chunks::<4>().0) {
             *to = f32::from_le_bytes(w);
         }
+    }
+    #[inline(always)]
+    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
+        i.row_f32(w.as_chunks().0, x)
     }
 }
 
@@ -63,6 +72,10 @@ impl Source for F16 {
                 *to = v;
             }
         }
+    }
+    #[inline(always)]
+    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
+        i.row_f16(w.as_chunks().0, x)
     }
 }
 
@@ -142,6 +155,20 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
     tail.map(|lanes| tree(&lanes))
 }
 
+/// The product of one weight row with one row of activations, by the whole sixteens at once where the machine has a way.
+#[inline(always)]
+fn dot<I: Isa, S: Source>(i: I, job: Job<'_>, w: &[u8], tok: usize) -> f32 {
+    let x = job.act(ActKind::F32, tok);
+    if job.k().is_multiple_of(LANES)
+        && let Some(x) = x.get(..4 * job.k())
+        && let Some(lanes) = S::lanes(i, w, x.as_chunks().0)
+    {
+        return tree(&lanes);
+    }
+    let [y] = dots::<I, S, 1>(i, job, w, tok);
+    y
+}
+
 /// Sixteen floats of a prepared row, which is in the machine's byte order.
 #[inline(always)]
 fn native<I: Isa>(i: I, x: &[u8; 64]) -> I::Lanes {
@@ -165,7 +192,7 @@ impl<I: Isa, S: Source> Tile for Rows<'_, I, S> {
         if cfg!(target_os = "none") {
             // A microcontroller has registers for one chain of sixteen, and better uses of its flash than three more copies.
             for (t, y) in y.iter_mut().enumerate().take(n) {
-                [*y] = dots::<I, S, 1>(i, job, w, tok + t);
+                *y = dot::<I, S>(i, job, w, tok + t);
             }
             return y;
         }

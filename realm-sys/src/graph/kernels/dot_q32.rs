@@ -34,6 +34,11 @@ trait Format {
     const MIN: bool = false;
     /// Writes the integers; returns the bits of scale and minimum.
     fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales>;
+    /// The product of a whole row at once, where the machine has a way.
+    #[inline(always)]
+    fn row<I: Isa>(_: I, _w: &[u8], _x: &Quants<'_>) -> Option<f32> {
+        None
+    }
     /// Eight scales, then eight minima, from their bytes.
     #[inline(always)]
     fn scales<I: Isa>(i: I, bytes: &[u8; 32]) -> [f32; 16] {
@@ -129,6 +134,11 @@ impl Format for Q8_0 {
         let (d, b) = two(b)?;
         *q = bytemuck::cast(*b.first_chunk::<32>()?);
         Some((d, [0; 2]))
+    }
+    #[inline(always)]
+    fn row<I: Isa>(i: I, w: &[u8], x: &Quants<'_>) -> Option<f32> {
+        let q = x.q.as_flattened().as_chunks().0;
+        i.row_q8_0(w.as_chunks().0, q, x.d.as_chunks().0)
     }
 }
 
@@ -249,8 +259,15 @@ impl<I: Isa, F: Format> Tile for Rows<'_, I, F> {
     #[inline(always)]
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let mut y = [0.0; TILE];
-        if n == 1 {
-            [y[0]] = dots::<I, F, 1>(self.0, w, &[self.act(tok)], 1);
+        // Firmware has better uses of its flash than code for many at once.
+        if n == 1 || cfg!(target_os = "none") {
+            for (t, y) in y.iter_mut().enumerate().take(n) {
+                let x = self.act(tok + t);
+                *y = F::row(self.0, w, &x).unwrap_or_else(|| {
+                    let [y] = dots::<I, F, 1>(self.0, w, &[x], 1);
+                    y
+                });
+            }
         } else {
             let mut x = [Quants::EMPTY; TILE];
             for (t, x) in x.iter_mut().enumerate().take(n) {
