@@ -157,6 +157,131 @@ pub unsafe extern "C" fn row_f16(
     )
 }
 
+/// `lanes[i] += x[j] * m[j][i]`, `j` ascending, where row `j` of sixteen floats begins at `j * stride` bytes.
+///
+/// # Safety
+/// `count` at least 1, so many floats at `x` and rows at `m`, sixteen floats at `lanes`, all aligned to 4 as is `stride`; `lanes` overlaps
+/// neither of the others.
+#[cfg(arm_fma)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn add_rows_f32(
+    x: *const f32,
+    m: *const u8,
+    stride: usize,
+    count: usize,
+    lanes: *mut [f32; 16],
+) {
+    naked_asm!(
+        ".fpu fpv4-sp-d16",
+        "vpush {{s16-s31}}",
+        "ldr r12, [sp, #64]",
+        "vldmia r12, {{s0-s15}}",
+        "subs r2, #64",
+        "2:",
+        "vldmia r0!, {{s24}}",
+        "vldmia r1!, {{s16-s23}}",
+        "vfma.f32 s0, s16, s24",
+        "vfma.f32 s1, s17, s24",
+        "vfma.f32 s2, s18, s24",
+        "vfma.f32 s3, s19, s24",
+        "vfma.f32 s4, s20, s24",
+        "vfma.f32 s5, s21, s24",
+        "vfma.f32 s6, s22, s24",
+        "vfma.f32 s7, s23, s24",
+        "vldmia r1!, {{s16-s23}}",
+        "vfma.f32 s8, s16, s24",
+        "vfma.f32 s9, s17, s24",
+        "vfma.f32 s10, s18, s24",
+        "vfma.f32 s11, s19, s24",
+        "vfma.f32 s12, s20, s24",
+        "vfma.f32 s13, s21, s24",
+        "vfma.f32 s14, s22, s24",
+        "vfma.f32 s15, s23, s24",
+        "add r1, r2",
+        "subs r3, #1",
+        "bne 2b",
+        "vstmia r12, {{s0-s15}}",
+        "vpop {{s16-s31}}",
+        "bx lr",
+    )
+}
+
+/// The same with rows of halves.
+///
+/// # Safety
+/// As [`add_rows_f32`].
+#[cfg(arm_fma)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn add_rows_f16(
+    x: *const f32,
+    m: *const u8,
+    stride: usize,
+    count: usize,
+    lanes: *mut [f32; 16],
+) {
+    naked_asm!(
+        ".fpu fpv4-sp-d16",
+        "vpush {{s16-s31}}",
+        "ldr r12, [sp, #64]",
+        "vldmia r12, {{s0-s15}}",
+        "subs r2, #32",
+        "2:",
+        "vldmia r0!, {{s24}}",
+        "vldmia r1!, {{s16-s19}}",
+        "vcvtt.f32.f16 s23, s19",
+        "vcvtb.f32.f16 s22, s19",
+        "vcvtt.f32.f16 s21, s18",
+        "vcvtb.f32.f16 s20, s18",
+        "vcvtt.f32.f16 s19, s17",
+        "vcvtb.f32.f16 s18, s17",
+        "vcvtt.f32.f16 s17, s16",
+        "vcvtb.f32.f16 s16, s16",
+        "vfma.f32 s0, s16, s24",
+        "vfma.f32 s1, s17, s24",
+        "vfma.f32 s2, s18, s24",
+        "vfma.f32 s3, s19, s24",
+        "vfma.f32 s4, s20, s24",
+        "vfma.f32 s5, s21, s24",
+        "vfma.f32 s6, s22, s24",
+        "vfma.f32 s7, s23, s24",
+        "vldmia r1!, {{s16-s19}}",
+        "vcvtt.f32.f16 s23, s19",
+        "vcvtb.f32.f16 s22, s19",
+        "vcvtt.f32.f16 s21, s18",
+        "vcvtb.f32.f16 s20, s18",
+        "vcvtt.f32.f16 s19, s17",
+        "vcvtb.f32.f16 s18, s17",
+        "vcvtt.f32.f16 s17, s16",
+        "vcvtb.f32.f16 s16, s16",
+        "vfma.f32 s8, s16, s24",
+        "vfma.f32 s9, s17, s24",
+        "vfma.f32 s10, s18, s24",
+        "vfma.f32 s11, s19, s24",
+        "vfma.f32 s12, s20, s24",
+        "vfma.f32 s13, s21, s24",
+        "vfma.f32 s14, s22, s24",
+        "vfma.f32 s15, s23, s24",
+        "add r1, r2",
+        "subs r3, #1",
+        "bne 2b",
+        "vstmia r12, {{s0-s15}}",
+        "vpop {{s16-s31}}",
+        "bx lr",
+    )
+}
+
+/// The value of a half.
+#[cfg(arm_fma)]
+#[unsafe(naked)]
+pub extern "C" fn half(h: u32) -> f32 {
+    naked_asm!(
+        ".fpu fpv4-sp-d16",
+        "vmov s0, r0",
+        "vcvtb.f32.f16 s0, s0",
+        "bx lr"
+    )
+}
+
 /// The product of a row of Q8_0 blocks with a prepared row: for each block, ascending, `acc = fma(dw * da, sum, acc)` from 0.
 /// In a word of four bytes the even ones are a pair, and the odd ones after a rotation.
 ///

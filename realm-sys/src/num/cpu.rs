@@ -141,6 +141,12 @@ pub trait Isa: Copy {
     /// Sixteen floats in the machine's byte order.
     fn load(self, x: &[f32; 16]) -> Self::Lanes;
 
+    /// The value of an IEEE half.
+    #[inline(always)]
+    fn half(self, h: u16) -> f32 {
+        f16_to_f32(h)
+    }
+
     /// The values of sixteen little-endian IEEE halves.
     fn halves(self, h: &[u8; 32]) -> Self::Lanes;
 
@@ -194,11 +200,33 @@ pub trait Isa: Copy {
         None
     }
 
+    /// `lanes[i] = fma(x[j], m[j][i], lanes[i])`, `j` ascending, where row `j` of sixteen little-endian floats begins at byte `j * stride`
+    /// of `m`; `false`, and nothing done, where that is no faster than row by row, or `m` is too short.
+    #[inline(always)]
+    fn add_rows_f32(self, _x: &[f32], _m: &[u8], _stride: usize, _lanes: &mut [f32; 16]) -> bool {
+        false
+    }
+
+    /// The same with rows of halves.
+    #[inline(always)]
+    fn add_rows_f16(self, _x: &[f32], _m: &[u8], _stride: usize, _lanes: &mut [f32; 16]) -> bool {
+        false
+    }
+
     /// The product of a row of Q8_0 blocks with `q` and its scales `d`, as `dot_q32` defines it.
     #[inline(always)]
     fn row_q8_0(self, _w: &[[u8; 34]], _q: &[[i8; 32]], _d: &[[u8; 4]]) -> Option<f32> {
         None
     }
+}
+
+/// Whether `count` rows of `bytes` bytes, `stride` apart, can be read from here as floats, several at a time.
+#[cfg(arm_fma)]
+fn has_rows(m: &[u8], stride: usize, count: usize, bytes: usize) -> bool {
+    let end = count
+        .checked_sub(1)
+        .and_then(|last| last.checked_mul(stride)?.checked_add(bytes));
+    is_aligned(m) && stride.is_multiple_of(4) && end.is_some_and(|end| end <= m.len())
 }
 
 /// Whether floats can be loaded from here several at a time.
@@ -258,9 +286,15 @@ impl Isa for Native {
     fn halves(self, h: &[u8; 32]) -> [f32; 16] {
         let mut out = [0.0; 16];
         for (out, &h) in out.iter_mut().zip(h.as_chunks::<2>().0) {
-            *out = f16_to_f32(u16::from_le_bytes(h));
+            *out = self.half(u16::from_le_bytes(h));
         }
         out
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn half(self, h: u16) -> f32 {
+        arm::half(u32::from(h))
     }
 
     #[inline(always)]
@@ -398,6 +432,28 @@ impl Isa for Native {
         // SAFETY: as above.
         unsafe { arm::row_f16(w.as_ptr().cast(), x.as_ptr().cast(), n, &mut lanes) };
         Some(lanes)
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn add_rows_f32(self, x: &[f32], m: &[u8], stride: usize, lanes: &mut [f32; 16]) -> bool {
+        let fits = has_rows(m, stride, x.len(), 64);
+        if fits {
+            // SAFETY: there are that many rows, at least one, and all is aligned.
+            unsafe { arm::add_rows_f32(x.as_ptr(), m.as_ptr(), stride, x.len(), lanes) };
+        }
+        fits
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn add_rows_f16(self, x: &[f32], m: &[u8], stride: usize, lanes: &mut [f32; 16]) -> bool {
+        let fits = has_rows(m, stride, x.len(), 32);
+        if fits {
+            // SAFETY: as above.
+            unsafe { arm::add_rows_f16(x.as_ptr(), m.as_ptr(), stride, x.len(), lanes) };
+        }
+        fits
     }
 
     #[cfg(all(arm_fma, arm_dsp))]
