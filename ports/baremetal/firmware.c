@@ -29,6 +29,8 @@
 #ifndef BUDGET_US
 #define BUDGET_US 1000
 #endif
+/* So many tokens come before what is measured: all of the guest that makes tokens has been translated by then. */
+#define WARM 3
 /* The largest vocabulary whose logits are hashed. */
 #define MAX_VOCABULARY 4096
 
@@ -172,7 +174,7 @@ int firmware_main(const void *model_data, size_t model_bytes, const char *isa) {
         status = realm_session_poll(session, BUDGET_US, &event, &error);
         took = machine_clock_ns(NULL) - start;
         longest = took > longest ? took : longest;
-        if (tokens > 0) {
+        if (tokens >= WARM) {
             later = took > later ? took : later;
             busy += took;
         }
@@ -199,10 +201,10 @@ int firmware_main(const void *model_data, size_t model_bytes, const char *isa) {
     put_count("arena most:   ", arena.high_water);
     put_count("stack most:   ", machine_stack_high_water());
     put_count("polls:        ", polls);
-    put_count("longest ns:   ", longest); /* of all polls, and of those behind the first token */
+    put_count("longest ns:   ", longest); /* of all polls, and of those behind the first tokens */
     put_count("later ns:     ", later);
     put_count("first ns:     ", first - begun);
-    if (tokens > 1) put_count("token ns:     ", busy / (tokens - 1));
+    if (tokens > WARM) put_count("token ns:     ", busy / (tokens - WARM));
 
     realm_session_close(session);
     realm_runtime_destroy(runtime);

@@ -526,8 +526,11 @@ fn head<I: Isa, S: Store>(
                 c += 1;
             }
         }
-        for (d, acc) in acc.iter_mut().enumerate().skip(whole) {
-            for (v, &e) in rows.clone() {
+        if whole == acc.len() {
+            continue;
+        }
+        for (v, &e) in rows {
+            for (d, acc) in acc.iter_mut().enumerate().skip(whole) {
                 if let Some(v) = S::value(i, v, d) {
                     *acc = i.fma(e, v, *acc);
                 }
