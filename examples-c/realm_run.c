@@ -50,6 +50,10 @@ static const char help[] =
     "      --repeat-last-n N  --frequency-penalty F  --presence-penalty F\n"
     "      --dry-multiplier M  --dry-base B  --dry-allowed-length N  --dry-penalty-last-n N\n"
     "                           further samplers (guest/README.md); --param samplers=... orders them\n"
+    "      --grammar GBNF  --grammar-file FILE\n"
+    "  -j, --json-schema JSON  --json-schema-file FILE\n"
+    "                           the answer matches a grammar, or is JSON that a schema describes\n"
+    "                           ('{}': any JSON)\n"
     "      --seed S             what random choices begin with (default 0; -1: another one each time,\n"
     "                           which is printed to stderr so that it can be given again)\n"
     "      --ignore-eos         do not stop at the end token\n"
@@ -72,7 +76,7 @@ static const char help[] =
     "  -h, --help   --version\n";
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
-static const char *logits_path, *embedding_path, *stats_format, *kv_type;
+static const char *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
 static int raw, chat, ignore_eos, ids_out, hash, verbose;
 static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0;
 
@@ -112,6 +116,10 @@ static const tool_option options[] = {
     {"--dry-base", NULL, TOOL_PARAM, "dry_base", 0, 1000},
     {"--dry-allowed-length", NULL, TOOL_WHOLE_PARAM, "dry_allowed_length", 1, 16777216},
     {"--dry-penalty-last-n", NULL, TOOL_WHOLE_PARAM, "dry_penalty_last_n", -1, 16777216},
+    {"--grammar", NULL, TOOL_TEXT_PARAM, "grammar", 0, 0},
+    {"--grammar-file", NULL, TOOL_NAME, &grammar_file, 0, 0},
+    {"--json-schema", "-j", TOOL_TEXT_PARAM, "json_schema", 0, 0},
+    {"--json-schema-file", NULL, TOOL_NAME, &schema_file, 0, 0},
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
     {"--kv-type", NULL, TOOL_NAME, &kv_type, 0, 0},
@@ -215,6 +223,15 @@ static prompt read_prompt(void) {
 
 /* ---- the parts of a run ---- */
 
+static void param_from_file(const char *key, const char *path) {
+    size_t bytes = 0;
+    const char *text = tool_read_file(path, &bytes);
+    if (strlen(text) != bytes) {
+        tool_die("%s is no text: it has zero bytes", path);
+    }
+    tool_param_set(key, text);
+}
+
 static void check_options(void) {
     const int prompts = (prompt_text != NULL) + (prompt_file != NULL) + (prompt_ids != NULL);
     if (prompts > 1) {
@@ -234,6 +251,12 @@ static void check_options(void) {
     }
     if (kv_type != NULL) {
         tool_param_set("kv_type", kv_type);
+    }
+    if (grammar_file != NULL) {
+        param_from_file("grammar", grammar_file);
+    }
+    if (schema_file != NULL) {
+        param_from_file("json_schema", schema_file);
     }
 }
 

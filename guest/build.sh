@@ -68,7 +68,7 @@ build() {
 build realm_guest release 65536 -O3 ""
 # For a microcontroller: the features that Cargo.toml explains left out, and a panic is a trap without a sentence.
 build realm_guest_slim slim 16384 -Oz "-Zunstable-options -Cpanic=immediate-abort" \
-    --no-default-features -Zbuild-std-features=optimize_for_size
+    --no-default-features --features exports -Zbuild-std-features=optimize_for_size
 
 for name in realm_guest realm_guest_slim; do
     if [ "$mode" != --check ]; then

@@ -249,7 +249,8 @@ enum {
     REALM_GUEST_OP_CONCAT = 25,        /* Columns of two sources beside each other. */
     REALM_GUEST_OP_SUM_ROWS = 26,      /* The sum of each row. */
     REALM_GUEST_OP_DIV = 27,           /* a / b. */
-    REALM_GUEST_OP_GATHER = 28         /* Elements of each row, by ids. */
+    REALM_GUEST_OP_GATHER = 28,        /* Elements of each row, by ids. */
+    REALM_GUEST_OP_SSM_SCAN = 29       /* A selective scan along rows, from a state to the next. */
 };
 
 /* ---- Store ------------------------------------------------------------------------------------- */

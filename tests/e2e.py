@@ -2,13 +2,16 @@
 """Runs the tools as a user would and compares with what others computed.
 
     tests/e2e.py BIN_DIR [--data DIR] [--write-table]
+    tests/e2e.py BIN_DIR --guest NAME=WASM [--write-table]
 
 BIN_DIR holds realm-run and realm-tokenize. DIR (default $REALM_TEST_DATA, else ../shared/data beside
 the repository) holds the oracles; without it only the tests that need none are run. Needs nothing but
 Python's standard library. The last line counts: `N passed, N failed, N skipped`.
 
-The table of architectures in guest/README.md is what this finds; --write-table writes it, otherwise one that is not current
-is a failure.
+The second form runs the models in tests/golden/arch that are the guest NAME's, and nothing else.
+
+The tables of architectures in guest/README.md are what this finds; --write-table writes them, otherwise one that is not
+current is a failure.
 """
 
 import argparse
@@ -24,6 +27,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
 # Vocabularies the core knows.
 VOCABULARIES = ["llama-spm", "llama-bpe", "gpt-2", "qwen2"]
 counts = {"passed": 0, "failed": 0, "skipped": 0}
@@ -94,11 +98,15 @@ class Tools:
             elif name == "scalar" or f"has no '{name}'" not in said:
                 self.broken.append(f"--isa {name}: exit code {done.returncode}: {said.strip()}")
         self.scratch = scratch
+        # What realm-run is given in any case.
+        self.options = []
 
     def logits(self, model, ids, *options):
         out = self.scratch / "logits.f32"
         out.unlink(missing_ok=True)
-        done = succeed(self.run, "-m", model, "--ids", ids_text(ids), "-n", 0, "--logits-out", out, *options)
+        done = succeed(
+            self.run, "-m", model, "--ids", ids_text(ids), "-n", 0, "--logits-out", out, *self.options, *options
+        )
         must(done.stdout == b"", "-n 0 printed something")
         return read_floats(out)
 
@@ -111,7 +119,7 @@ class Tools:
 
     def greedy(self, model, ids, n, *options):
         done = succeed(
-            self.run, "-m", model, "--ids", ids_text(ids), "-n", n, "--temp", 0, "--ignore-eos", "--ids-out", *options
+            self.run, "-m", model, "--ids", ids_text(ids), "-n", n, "--temp", 0, "--ignore-eos", "--ids-out", *self.options, *options
         )
         return [int(x) for x in done.stdout.split()]
 
@@ -194,7 +202,7 @@ def architecture(tools, model, name, folder, expected, tolerance):
 
 def operations(tools, model):
     """The architecture that a file says it is of, and the operations that the guest uses for it, by name."""
-    said = succeed(tools.run, "-m", model, "--ids", "1", "-n", 0, "--verbose").stderr.decode()
+    said = succeed(tools.run, "-m", model, "--ids", "1", "-n", 0, "--verbose", *tools.options).stderr.decode()
     codes = re.search(r"operations of the model:((?: \d+)+)", said)
     must(codes, "the guest does not say which operations it uses")
     abi = (ROOT / "guest" / "ABI.md").read_text()
@@ -217,24 +225,47 @@ def architecture_tests(tools, data):
     return rows + golden_architectures(tools)
 
 
-def golden_architectures(tools):
-    folder = ROOT / "tests" / "golden" / "arch"
+def golden_architectures(tools, guest=None):
+    """Those of the guest that comes with the library, or of another one."""
+    folder = GOLDEN / "arch"
     all = json.loads((folder / "expected.json").read_text())
-    return [architecture(tools, folder / f"{n}.gguf", n, folder, e, e["tolerance"]) for n, e in sorted(all.items())]
+    its = [(n, e) for n, e in sorted(all.items()) if e.get("guest") == guest]
+    return [architecture(tools, folder / f"{n}.gguf", n, folder, e, e["tolerance"]) for n, e in its]
 
 
-def table_is_current(rows, write):
+def table_is_current(rows, write, options=""):
     path = ROOT / "guest" / "README.md"
     text = path.read_text()
-    begin, end = "<!-- written by tests/e2e.py --write-table -->\n", "<!-- end -->\n"
+    begin, end = f"<!-- written by tests/e2e.py {options}--write-table -->\n", "<!-- end -->\n"
     head = "| model | architecture | logits or embedding | tokens | operations |\n|---|---|---|---|---|\n"
     table = head + "".join(f"{row}\n" for row in rows)
     before, rest = text.split(begin)
-    old, after = rest.split(end)
+    old, after = rest.split(end, 1)
     if write:
         path.write_text(before + begin + table + end + after)
         return
     must(old == table, "guest/README.md's table is not what was found: tests/e2e.py BIN_DIR --write-table")
+
+
+def third_party(tools, name, wasm, write):
+    """A guest of somebody else's runs what the library's own refuses, and all else as that does."""
+    model = GOLDEN / "arch" / f"{name}.gguf"
+    strange = tools.scratch / "strange.gguf"
+    strange.write_bytes(model.read_bytes().replace(name.encode(), b"x" * len(name)))
+    for file, options, begins in [
+        (model, [], f"unknown architecture '{name}'; this guest knows llama "),
+        (strange, ["--guest", wasm], f"unknown architecture '{'x' * len(name)}'; this guest knows {name} llama "),
+    ]:
+        done = run(tools.run, "-m", file, "-p", "x", *options)
+        said = done.stderr.decode(errors="replace")
+        check(f"refuses what it does not know, {options}", must, done.returncode == 1 and begins in said, said)
+    tools.options = ["--guest", wasm]
+    rows = golden_architectures(tools, name)
+    check(f"a model of {name}", must, rows, "there is none in tests/golden/arch")
+    if None not in rows:
+        check(f"table of {name}", table_is_current, rows, write, f"--guest {name}=... ")
+    done = run(tools.run, "--guest", wasm)
+    check("the demo model", must, done.stdout == b"The capital of France is Paris.\n", done)
 
 
 def oracle_tests(tools, data):
@@ -524,6 +555,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bin_dir", type=Path)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--guest", metavar="NAME=WASM")
     parser.add_argument("--write-table", action="store_true")
     args = parser.parse_args()
     data = args.data or Path(os.environ.get("REALM_TEST_DATA") or ROOT.parent / "shared" / "data")
@@ -531,6 +563,10 @@ def main():
         tools = Tools(args.bin_dir.resolve(), Path(scratch))
         for why in tools.broken:
             report("failed", "levels of instructions", why)
+        if args.guest:
+            name, wasm = args.guest.split("=", 1)
+            third_party(tools, name, Path(wasm).resolve(), args.write_table)
+            return conclude()
         refusals(tools)
         advisories(tools)
         demo = ROOT / "examples-c" / "demo" / "realm-demo.gguf"
@@ -555,6 +591,10 @@ def main():
         else:
             golden_architectures(tools)
             report("skipped", "ORACLE TESTS", f"there is no {data} (set REALM_TEST_DATA)")
+    return conclude()
+
+
+def conclude():
     print("{passed} passed, {failed} failed, {skipped} skipped".format(**counts))
     return 1 if counts["failed"] else 0
 

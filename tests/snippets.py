@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles every C and C++ snippet of the project's documents, and runs those that are programs.
+"""Compiles every C, C++ and Rust snippet of the project's documents, and runs those that are programs.
 
     tests/snippets.py LIBRARY_DIR REALM_RUN COMPILER:C++_COMPILER...
 
@@ -12,6 +12,7 @@ LIBRARY_DIR holds librealm.so. The documents are the Markdown files that git kno
 - With `realm_guest.h` it is a guest: compiled to WebAssembly, and run by realm-run with a prompt, which the comment gives:
   <!-- asked: a prompt
        prints: some text -->
+- A block that is fenced as ```rust is a guest as well: the src/lib.rs of a crate like guest/examples/llama.
 - C under another name ("C", "h", or none) is an error, so that nothing gets past this.
 
 Says "skipped" where there is no compiler for WebAssembly. The last line counts.
@@ -36,7 +37,7 @@ class Snippet:
         self.where, self.language, self.text = where, language, text
         told = COMMENT.search(before)
         self.asked, self.prints = (told["asked"], told["prints"]) if told else (None, None)
-        self.is_guest = '"realm_guest.h"' in text
+        self.is_guest = language == "rust" or '"realm_guest.h"' in text
         self.is_program = re.search(r"^int main\(", text, re.MULTILINE) is not None
 
 
@@ -52,7 +53,7 @@ def snippets(path):
     text = path.read_text()
     for found in re.finditer(r"^```([^\n]*)\n(.*?)^```[ \t]*$", text, re.MULTILINE | re.DOTALL):
         where = f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}"
-        if found[1] in DIALECTS:
+        if found[1] in DIALECTS or found[1] == "rust":
             yield Snippet(where, found[1], found[2], text[: found.start()])
         elif "#include" in found[2] or re.match(r"(?i)(c|h|cc|cxx|hpp|c\+\+)\b", found[1]):
             sys.exit(f"{where}: C that is not fenced as ```c or ```cpp")
@@ -94,6 +95,27 @@ def test_guest(snippet, scratch, realm_run):
     )
 
 
+def test_guest_in_rust(snippet, scratch, realm_run):
+    """None if this machine cannot compile it."""
+    crate, like = scratch / "crate", ROOT / "guest" / "examples" / "llama"
+    for name in ["src", ".cargo"]:
+        (crate / name).mkdir(parents=True, exist_ok=True)
+    (crate / "Cargo.toml").write_text((like / "Cargo.toml").read_text().replace('"llama"', '"snippet"'))
+    (crate / ".cargo" / "config.toml").write_text((like / ".cargo" / "config.toml").read_text())
+    (crate / "src" / "lib.rs").write_text("#![deny(warnings)]\n" + snippet.text)
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "guests"
+    command = [ROOT / "tests" / "guests" / "cargo", "build", "--release", "--quiet", "--target-dir", target]
+    # The first may compile Rust's core as well.
+    built = subprocess.run(command, cwd=crate, capture_output=True, text=True, timeout=1200)
+    if built.returncode == 77:
+        return None
+    if built.returncode != 0:
+        print(built.stderr)
+        return False
+    module = target / "wasm32-unknown-unknown" / "release" / "snippet.wasm"
+    return says(snippet, done(realm_run, "--guest", module, "-p", snippet.asked or "x"))
+
+
 def test_native(snippet, scratch, library, pair):
     c, cpp = pair.split(":")
     compiler = c if snippet.language == "c" else cpp
@@ -112,13 +134,15 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         for path in documents():
             for snippet in snippets(path):
-                if snippet.is_guest:
+                if snippet.language == "rust":
+                    results = {"wasm32": test_guest_in_rust(snippet, Path(scratch), realm_run)}
+                elif snippet.is_guest:
                     results = {"wasm32": test_guest(snippet, Path(scratch), realm_run)}
                 else:
                     results = {pair: test_native(snippet, Path(scratch), library, pair) for pair in pairs}
                 for how, result in results.items():
                     counts[result] += 1
-                    print(f"{ {True: 'passed', False: 'FAILED', None: 'skipped, no clang or wasm-ld:'}[result]} {snippet.where} {how}", flush=True)
+                    print(f"{ {True: 'passed', False: 'FAILED', None: 'skipped, no compiler for WebAssembly:'}[result]} {snippet.where} {how}", flush=True)
     print(f"{counts[True]} passed, {counts[False]} failed, {counts[None]} skipped")
     return 1 if counts[False] or not counts[True] else 77 if counts[None] else 0
 

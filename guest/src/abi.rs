@@ -34,6 +34,7 @@ mod sys {
             dst: *mut u32,
             dst_count: usize,
         ) -> i32;
+        pub fn realm_token_find(id: u32, text: *const u8, len: usize) -> i32;
         pub fn realm_token_is_eog(id: u32, token: u32) -> i32;
         pub fn realm_token_piece(id: u32, token: u32, dst: *mut u8, dst_bytes: usize) -> i32;
         pub fn realm_detok_reset() -> i32;
@@ -170,7 +171,11 @@ pub fn failed(status: i32, args: fmt::Arguments<'_>) -> Fail {
     Fail(status)
 }
 
-/// `fail!(LIMIT, "...")`: a [`Fail`] whose sentence the host has.
+/// What ARGMAX gives where there is no number.
+pub const NO_INDEX: u32 = u32::MAX;
+
+/// `fail!(LIMIT, "...")`: a [`Fail`](crate::abi::Fail) whose sentence the host has.
+#[macro_export]
 macro_rules! fail {
     ($status:ident, $($arg:tt)*) => {
         $crate::abi::failed($crate::abi::status::$status, format_args!($($arg)*))
@@ -414,6 +419,12 @@ pub fn tokenize(id: u32, text: &str, flags: u32, out: &mut Vec<u32>) -> Result<(
         }
         room = count;
     }
+}
+
+/// The token whose stored text is exactly this; None if there is none.
+pub fn token_find(id: u32, text: &str) -> Result<Option<u32>> {
+    // SAFETY: pointer and length are those of a live string.
+    optional(unsafe { sys::realm_token_find(id, text.as_ptr(), text.len()) })
 }
 
 /// Whether the token ends a generation.

@@ -51,6 +51,8 @@ pub struct Host {
     pub buffers: Vec<(u32, u32, u32, Vec<u8>)>,
     pub kv: Vec<[u32; 7]>,
     pub no_vocab: bool,
+    /// What tokens stand for, if not for bytes.
+    pub pieces: Vec<Vec<u8>>,
 }
 
 std::thread_local! {
@@ -111,6 +113,13 @@ impl Host {
     /// Completes the submitted step.
     pub fn complete(&mut self) {
         let (regs, tokens) = self.submitted.take().unwrap();
+        if regs.len() == 3 {
+            // A second pick: greedy, and all logits are equal.
+            let mask = &self.buffers.last().unwrap().3;
+            let allowed = (0u32..260).find(|t| mask[(t >> 3) as usize] >> (t & 7) & 1 == 1);
+            self.buffers[0].3[..4].copy_from_slice(&allowed.unwrap().to_le_bytes());
+            return;
+        }
         assert_eq!(regs[0] as usize, tokens.len());
         assert_eq!(regs[1] as usize, self.context.len(), "position");
         self.context.extend(tokens);
@@ -205,11 +214,20 @@ mod imports {
             std::ptr::copy_nonoverlapping(ids.as_ptr(), dst, ids.len().min(room));
             ids.len() as i32
         }
+        realm_token_find(h, id: u32, source: *const u8, n: usize) {
+            match bytes(source, n).as_slice() {
+                b"<s>" => BOS as i32,
+                b"</s>" => EOS as i32,
+                [byte] => i32::from(*byte),
+                _ => -3,
+            }
+        }
         realm_token_is_eog(h, id: u32, token: u32) { i32::from(token == EOS) }
         realm_token_piece(h, id: u32, token: u32, dst: *mut u8, room: usize) {
-            match u8::try_from(token) {
-                Ok(byte) => put(&[byte], dst, room),
-                Err(_) => 0,
+            match (h.pieces.get(token as usize), u8::try_from(token)) {
+                (Some(piece), _) => put(piece, dst, room),
+                (None, Ok(byte)) => put(&[byte], dst, room),
+                _ => 0,
             }
         }
         realm_detok_reset(h) { 0 }

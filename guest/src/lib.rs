@@ -4,6 +4,9 @@
 //! The contract with the host is `ABI.md`. The map: [`abi`] is the only file that talks to the host,
 //! [`session`] is the event loop, [`program`] records programs, [`arch`] has one file per model
 //! family, [`sample`] one per sampler, [`chat`] one per template family.
+//!
+//! Guests of other people's may be built upon it: a crate that depends on this one without the feature `exports` and
+//! [`export!`]s architectures of its own (README.md, "A model that it does not know").
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![cfg_attr(
     test,
@@ -24,8 +27,10 @@ pub mod chat;
 pub mod embed;
 #[cfg(not(target_arch = "wasm32"))]
 mod fake;
+pub mod grammar;
 #[cfg(target_arch = "wasm32")]
 mod heap;
+pub mod json;
 pub mod num;
 pub mod params;
 pub mod program;
@@ -38,6 +43,7 @@ pub mod stop;
 #[cfg(test)]
 mod testdata;
 
+use arch::Architecture;
 use core::cell::UnsafeCell;
 use session::Session;
 
@@ -53,18 +59,37 @@ unsafe impl Sync for Slot {}
 
 static SLOT: Slot = Slot(UnsafeCell::new(None));
 
-/// The ABI version, see [`ABI_VERSION`].
-#[unsafe(no_mangle)]
-pub extern "C" fn realm_guest_abi() -> i32 {
-    ABI_VERSION
+/// `export!(("starcoder2", open))`: the functions that the host calls, of a guest that knows these [`Architecture`]s beside
+/// those of this crate, and before them.
+#[macro_export]
+macro_rules! export {
+    ($($more:expr),*) => {
+        /// The ABI version, see [`ABI_VERSION`]($crate::ABI_VERSION).
+        #[unsafe(no_mangle)]
+        pub extern "C" fn realm_guest_abi() -> i32 {
+            $crate::ABI_VERSION
+        }
+
+        /// Handles one event of the host; see "Life of a guest" in `ABI.md`.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn realm_guest_event(kind: i32, a: i32, b: i32) -> i32 {
+            // SAFETY: the host calls it, which has one thread for an instance, and no import calls back.
+            unsafe { $crate::event(&[$($more),*], kind, a, b) }
+        }
+    };
 }
 
-/// Handles one event of the host; see "Life of a guest" in `ABI.md`.
-#[unsafe(no_mangle)]
-pub extern "C" fn realm_guest_event(kind: i32, a: i32, b: i32) -> i32 {
-    // SAFETY: see `Slot`: one thread, never re-entered, so this is the only reference.
+#[cfg(feature = "exports")]
+export!();
+
+/// What `realm_guest_event` does, for a guest that knows `more` architectures. [`export!`] makes a call of it.
+///
+/// # Safety
+/// From one thread, and not while it is running.
+pub unsafe fn event(more: &[Architecture], kind: i32, a: i32, b: i32) -> i32 {
+    // SAFETY: by the contract above this is the only reference.
     let slot = unsafe { &mut *SLOT.0.get() };
-    session::event(slot, kind, a, b)
+    session::event(slot, more, kind, a, b)
 }
 
 /// Panics are bugs; the message goes to the host before the trap, so that it can be reported.

@@ -5,9 +5,10 @@
 
 use crate::abi::{self, Fail, Result};
 use crate::chat::Template;
+use crate::grammar::Source;
 use crate::num;
 use crate::sample::{Settings, mirostat};
-use crate::slim::{CHAT, SAMPLERS};
+use crate::slim::{CHAT, GRAMMAR, SAMPLERS};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -136,6 +137,8 @@ pub struct Params {
     pub ignore_eos: bool,
     /// Say how probable each token was.
     pub logprobs: bool,
+    /// What the text must match.
+    pub constraint: Source,
 }
 
 impl Default for Params {
@@ -176,6 +179,7 @@ impl Default for Params {
             chat_special: false,
             ignore_eos: false,
             logprobs: false,
+            constraint: Source::default(),
         }
     }
 }
@@ -198,7 +202,7 @@ const KV_TYPES: [(&str, KvType); 4] = [
 ];
 
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 39] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -227,6 +231,10 @@ const NAMES: [&str; 35] = [
     "dry_sequence_breakers",
     "samplers",
     "logit_bias",
+    "grammar",
+    "json_schema",
+    "grammar_lazy",
+    "grammar_triggers",
     "seed",
     "ignore_eos",
     "logprobs",
@@ -333,6 +341,10 @@ impl Params {
             "mirostat_tau" if SAMPLERS => self.sampling.mirostat.tau = positive()?,
             "mirostat_eta" if SAMPLERS => self.sampling.mirostat.eta = positive()?,
             "samplers" => self.sampling.samplers = chain(value)?,
+            "grammar" if GRAMMAR => self.constraint.grammar = String::from(value),
+            "json_schema" if GRAMMAR => self.constraint.json_schema = String::from(value),
+            "grammar_lazy" if GRAMMAR => self.constraint.lazy = switch(key, value)?,
+            "grammar_triggers" if GRAMMAR => self.constraint.triggers = lines(key, value)?,
             "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,
             "logit_bias" if SAMPLERS => self.logit_bias = biases(value)?,
             "stop" => self.stop = lines(key, value)?,

@@ -291,6 +291,11 @@ impl Recorder {
         self.op(19, 0, x, &[x, ids, counts, f], &[n.0]);
     }
 
+    /// x = -inf wherever the bit of the column is not set, in place; bits are i32 `[1, ⌈cols / 32⌉]`.
+    pub fn mask(&mut self, x: Operand, bits: Operand) {
+        self.op(20, 0, x, &[x, bits], &[]);
+    }
+
     /// dst f32 `[n, 1]` = log Σ exp(x · scale).
     pub fn logsumexp(&mut self, dst: Operand, x: Operand, scale: f32) {
         self.op(21, 0, dst, &[x], &[scale.to_bits()]);
@@ -314,6 +319,18 @@ impl Recorder {
     /// dst `[n, c]` = the convolution of x, with the rows before it, by weights `[c, taps]`.
     pub fn ssm_conv(&mut self, dst: Operand, x: Operand, before: Operand, weights: Operand) {
         self.op(24, 0, dst, &[x, before, weights], &[]);
+    }
+
+    /// dst = the state `[N, c]` after a selective scan, and behind it what comes out, `[n, c]`: of x, dt, B and C, with the rates A and
+    /// the factors D, from the state in a buffer's rows from `first` on, or, if `begun` is 0, from zeros.
+    pub fn ssm_scan(
+        &mut self,
+        dst: Operand,
+        src: &[Operand; 7],
+        groups: u32,
+        [first, begun]: [Dim; 2],
+    ) {
+        self.op(29, 0, dst, src, &[groups, first.0, begun.0]);
     }
 
     /// The codes of the operations so far: bit i is set if one has code i.

@@ -7,19 +7,22 @@
 
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
 use crate::arch::graph::{Graph, Io};
-use crate::arch::{self, Family};
+use crate::arch::{self, Architecture, Family};
 use crate::chat::{Part, Template};
 use crate::embed::Embedder;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
-use crate::recur::Kept;
+use crate::recur::{self, Kept};
 use crate::sample::{Key, Sampler};
 use crate::slim;
 use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use constrain::Constrained;
 use core::fmt::Write;
+
+mod constrain;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -59,7 +62,7 @@ pub struct Session {
     params: Params,
     ctx: u32,
     n_batch: u32,
-    /// Of each layer, its cache or its buffer of kept rows.
+    /// Of each layer, its cache or its buffer of kept rows; behind them, of each, its buffer of scanned state, if there are any.
     kv: Vec<u32>,
     kept: Kept,
     /// Of a model that makes embeddings.
@@ -72,6 +75,7 @@ pub struct Session {
     /// The program, what its sampling depends on, and whether it makes the sum.
     program: Option<(Key, bool, u32)>,
     stops: Stops,
+    constrained: Constrained,
     /// Positions whose steps succeeded.
     committed: u32,
     turn: Option<Turn>,
@@ -101,14 +105,15 @@ struct Turn {
     chat: bool,
 }
 
-/// Handles one event: see `ABI.md`. The session is created by OPEN.
+/// Handles one event: see `ABI.md`. The session is created by OPEN, of a model whose architecture is among `more` or this
+/// guest's own.
 ///
 /// What a token takes is apart from what a turn takes, in functions that stay functions: it runs
 /// once per token, with the caches full of weights, and what it does not touch it need not wait for.
-pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
+pub fn event(slot: &mut Option<Session>, more: &[Architecture], kind: i32, a: i32, b: i32) -> i32 {
     let result = match slot {
         Some(session) if kind == STEP => session.step(a),
-        _ => rare(slot, kind, a, b),
+        _ => rare(slot, more, kind, a, b),
     };
     match result {
         Ok(outcome) => outcome as i32,
@@ -118,10 +123,16 @@ pub fn event(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> i32 {
 
 #[cold]
 #[inline(never)]
-fn rare(slot: &mut Option<Session>, kind: i32, a: i32, b: i32) -> Result<Outcome> {
+fn rare(
+    slot: &mut Option<Session>,
+    more: &[Architecture],
+    kind: i32,
+    a: i32,
+    b: i32,
+) -> Result<Outcome> {
     match (kind, slot.as_mut()) {
         (OPEN, None) => {
-            *slot = Some(Session::open(a as u32)?);
+            *slot = Some(Session::open(a as u32, more)?);
             Ok(Outcome::Continue)
         }
         (PROMPT, Some(session)) => session.prompt(a, b as u32),
@@ -157,9 +168,9 @@ fn log_codes(codes: u32) {
 }
 
 impl Session {
-    fn open(model: u32) -> Result<Self> {
+    fn open(model: u32, more: &[Architecture]) -> Result<Self> {
         let params = Params::read()?;
-        let family = arch::open(model)?;
+        let family = arch::open(model, more)?;
         let facts = family.facts();
         let vocab = abi::vocab(model)?;
         if vocab.n_tokens > facts.n_vocab {
@@ -200,8 +211,9 @@ impl Session {
             KvType::Auto => abi::kind::F16,
         };
         let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
-        let kept = Kept::new(family.kept_rows());
-        let mut kv = try_vec(facts.n_layer as usize)?;
+        let [state_rows, state_cols] = family.state();
+        let kept = Kept::new(family.kept_rows(), state_rows);
+        let mut kv = try_vec(2 * facts.n_layer as usize)?;
         for layer in 0..facts.n_layer {
             kv.push(match family.kv(layer) {
                 Some(desc) => abi::kv_create(&KvDesc {
@@ -210,10 +222,15 @@ impl Session {
                     ..desc
                 })?,
                 None => {
-                    let width = family.base().n_embd;
+                    let width = family.kept_cols();
                     abi::buffer(abi::kind::F32, width, kept.buffer_rows())?
                 }
             });
+        }
+        if kept.state_rows() > 0 {
+            for _ in 0..facts.n_layer {
+                kv.push(abi::buffer(abi::kind::F32, state_cols, kept.state_rows())?);
+            }
         }
         let (embedder, n_logits) = match family.pooling() {
             Some(pooling) => {
@@ -241,6 +258,7 @@ impl Session {
             total: None,
             program: None,
             stops: Stops::default(),
+            constrained: Constrained::default(),
             committed: 0,
             turn: None,
             pending: None,
@@ -249,6 +267,7 @@ impl Session {
             params,
         };
         // Recorded now, so that a model this host cannot run is refused at OPEN.
+        session.check_grammar(&session.params)?;
         session.ready()?;
         Ok(session)
     }
@@ -259,11 +278,13 @@ impl Session {
         let (ctx, n_batch, tokens) = (self.ctx, self.n_batch, self.family.facts().n_vocab);
         params.same_session(&self.params, ctx, n_batch)?;
         params.biases_below(tokens)?;
+        self.check_grammar(&params)?;
         Ok(params)
     }
 
     /// Applies the parameters and records the program if they ask for another one.
     fn ready(&mut self) -> Result<()> {
+        self.take_grammar()?;
         let key = self
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
@@ -274,6 +295,7 @@ impl Session {
             }
             abi::program_destroy(handle);
             self.program = None;
+            self.constrained.forget_program();
         }
         if logprobs && self.total.is_none() {
             self.total = Some(abi::buffer(abi::kind::F32, 1, 1)?);
@@ -354,6 +376,7 @@ impl Session {
                 "the guest's memory limit (max_guest_memory_bytes) is too small for another turn"
             ));
         }
+        self.begin_grammar(&feed, bytes == 0 && !chat)?;
         self.stops.set(&self.params.stop);
         abi::detok_reset();
         abi::progress(0, count as u32);
@@ -550,23 +573,13 @@ impl Session {
             self.sampler.prepare()?;
         }
         let [n_bias, n_penalties, n_dry] = self.sampler.regs();
-        let ([a, b, c, d, e, f], more) = self.kept.values(n, self.committed);
+        let (kept, more) = self.kept.values(n, self.committed);
         let at = self.committed;
-        let regs = [
-            n,
-            at,
-            n - 1,
-            n_out,
-            n_bias,
-            n_penalties,
-            n_dry,
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-        ];
+        let mut regs = [0; 7 + recur::REGS];
+        let first = [n, at, n - 1, n_out, n_bias, n_penalties, n_dry];
+        for (to, value) in regs.iter_mut().zip(first.into_iter().chain(kept)) {
+            *to = value;
+        }
         abi::step_submit(program, regs.get(..7 + more).unwrap_or(&regs))
     }
 
@@ -575,6 +588,31 @@ impl Session {
             // The host has the message of what failed; `event` undoes the turn.
             return Err(Fail(status));
         }
+        // A second pick is from the logits of the step before.
+        let most = match self.constrained.second() {
+            Some(most) => most,
+            None => {
+                if let Some(outcome) = self.stepped()? {
+                    return Ok(outcome);
+                }
+                u32::MAX
+            }
+        };
+        let token = self.sampler.pick(most)?;
+        let eog = !self.params.ignore_eos && abi::is_eog(self.model, token);
+        if self.constrained.is_on()
+            && let Some(outcome) = self.constrain(token, eog)?
+        {
+            return Ok(outcome);
+        }
+        if eog {
+            return self.finish(Outcome::Eos);
+        }
+        self.token(token)
+    }
+
+    /// A step of the model has succeeded. None if a token is to be picked.
+    fn stepped(&mut self) -> Result<Option<Outcome>> {
         let Some(turn) = self.turn.as_mut() else {
             return Err(fail!(STATE, "a step ended that was never submitted"));
         };
@@ -583,18 +621,12 @@ impl Session {
         self.kept.advance();
         if let Some(embedder) = &self.embedder {
             embedder.pool(self.committed)?;
-            return self.finish(Outcome::Length);
+            return self.finish(Outcome::Length).map(Some);
         }
-        if !turn.decoding
-            && let Some(outcome) = self.prompt_step()?
-        {
-            return Ok(outcome);
+        if turn.decoding {
+            return Ok(None);
         }
-        let token = self.sampler.pick()?;
-        if !self.params.ignore_eos && abi::is_eog(self.model, token) {
-            return self.finish(Outcome::Eos);
-        }
-        self.token(token)
+        self.prompt_step()
     }
 
     /// A chunk of the prompt is in. None if it was the last, and a token is to be picked.
@@ -713,11 +745,12 @@ impl Session {
         if self.kept.any() && position != 0 && position != self.committed {
             return Err(fail!(
                 UNSUPPORTED,
-                "a model with convolutions goes back to its beginning only, not to {position}"
+                "a recurrent model goes back to its beginning only, not to {position}"
             ));
         }
         abi::kv_truncate(position)?;
         self.sampler.rewind(position);
+        self.constrained.rewind(position);
         self.committed = position;
         self.pending = None;
         self.chats.retain(|begin| *begin < position);
@@ -730,6 +763,7 @@ impl Session {
     /// Forgets the turn; the context keeps the positions of the steps that completed.
     fn abandon(&mut self) {
         self.stops.clear();
+        self.constrained.stop();
         let Some(turn) = self.turn.take() else { return };
         self.sampler.retract(turn.in_flight);
         if self.committed == turn.begin {

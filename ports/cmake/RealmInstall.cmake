@@ -116,6 +116,13 @@ foreach(folder IN ITEMS guest ports ports/arena ports/baremetal ports/freertos p
       REGEX "/(src|target|cpu|posix|cmake|cargo|realm_run\\.c|realm_bench\\.c|realm_tokenize\\.c|tool\\.[ch]|demo_model\\.c)$" EXCLUDE)
 endforeach()
 
+# The guest's source: others are built upon it, and like its examples.
+install(DIRECTORY ${realm_root}guest/ DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm/guest COMPONENT doc
+  USE_SOURCE_PERMISSIONS
+  FILES_MATCHING
+    PATTERN "*.rs" PATTERN "*.toml" PATTERN "Cargo.lock" PATTERN "build.sh"
+    PATTERN "target" EXCLUDE)
+
 # The installed examples are a project of their own.
 set(realm_examples_dir ${CMAKE_INSTALL_DATADIR}/doc/realm/examples-c)
 file(RELATIVE_PATH realm_prefix_from_examples

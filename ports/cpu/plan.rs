@@ -436,7 +436,9 @@ impl Planner<'_> {
         match Code::from_u16(op.code)? {
             Code::Cpy => Some(param(op, 2)),
             // A convolution reads the rows before its own, so those must be whole.
-            Code::TopK | Code::LogitBias | Code::Penalties | Code::Mask | Code::SsmConv => None,
+            Code::TopK | Code::LogitBias | Code::Penalties | Code::Mask => None,
+            // A scan's units are no rows.
+            Code::SsmConv | Code::SsmScan => None,
             Code::GetRows => self.bound.value(Operand::of(op.dst)).map(|v| v.rows),
             _ => {
                 let all = [Operand::of(op.dst), src(op, 0), src(op, 1), src(op, 2)];

@@ -194,9 +194,14 @@ impl<'a> Batch<'a> {
                 let Some(first) = items.first() else {
                     return (0, 1);
                 };
-                let cost = items.iter().fold(0usize, |sum, i| {
-                    sum.saturating_add(cols(self.item_op(i)).saturating_mul(8))
-                });
+                let cost = |op: u32| {
+                    let b = self.steps().next();
+                    let cost = b.and_then(|b| Some(exec::row_cost(b, b.ops.get(op as usize)?)));
+                    cost.map_or(8, |cost| usize::try_from(cost).unwrap_or(usize::MAX))
+                };
+                let cost = items
+                    .iter()
+                    .fold(0usize, |sum, i| sum.saturating_add(cost(self.item_op(i))));
                 (self.rows(self.item_op(first)), cost)
             }
             Phase::Prepare(g) => match self.plan.groups.get(*g) {

@@ -513,7 +513,8 @@ fn main() -> ExitCode {
         REALM_WASM_ONLY_1_1,
         true,
     );
-    let second = pass("all proposals that the library has", &scripts, 0, false);
+    let all = "all proposals that the library has";
+    let second = pass(all, &scripts, REALM_WASM_TABLE_GROW, false);
     let _ = fs::remove_dir_all(&scratch);
     println!("proposals that are not run: {OFF}");
     if first && second {

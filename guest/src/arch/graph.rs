@@ -38,6 +38,17 @@ pub struct Graph<'a> {
     pub n: Dim,
 }
 
+/// What a selective scan has of the model.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan {
+    /// Groups of heads that share B and C.
+    pub groups: u32,
+    /// A rate for each head.
+    pub rates: Operand,
+    /// What each head's input is multiplied with, and added.
+    pub factors: Operand,
+}
+
 /// How a layer attends.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
@@ -231,6 +242,24 @@ impl<'a> Graph<'a> {
             self.r.ssm_conv(out, x, before, weights);
             self.r.copy(buffer, k.to, before, k.fresh, k.stay);
             self.r.copy(buffer, k.fresh_to, x, k.fresh_from, k.fresh);
+        }
+        out
+    }
+
+    /// A selective scan of x, dt, B and C, with the state before it from `buffer`, which gets that before the next step. Nothing of
+    /// a model without state.
+    #[inline(never)]
+    pub fn scan(&mut self, scan: &Scan, [x, dt, b, c]: [Operand; 4], buffer: u32) -> Operand {
+        let cols = self.r.cols(x);
+        let out = self.value(cols);
+        let buffer = Operand::buffer(buffer);
+        if let Some(regs) = self.io.kept.and_then(|kept| kept.scan) {
+            let both = self.r.f32(cols, regs.all); // the state after, and behind it what comes out
+            let sources = [x, dt, b, c, scan.rates, buffer, scan.factors];
+            self.r.ssm_scan(both, &sources, scan.groups, regs.from);
+            let (none, rows) = (Dim(0), Dim(regs.rows));
+            self.r.copy(buffer, regs.to, both, none, rows);
+            self.r.copy(out, none, both, rows, self.n);
         }
         out
     }

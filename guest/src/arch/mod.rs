@@ -31,6 +31,8 @@ mod granite;
 mod lfm2;
 mod llama;
 #[cfg(feature = "all-families")]
+mod mamba2;
+#[cfg(feature = "all-families")]
 mod olmo2;
 #[cfg(feature = "all-families")]
 mod phi3;
@@ -41,27 +43,32 @@ mod smollm3;
 #[cfg(feature = "all-families")]
 mod stablelm;
 
-use crate::abi::{self, KvDesc, Result};
+use crate::abi::{self, Fail, KvDesc, Line, Result};
 use crate::embed::Pooling;
 use crate::program::Operand;
 use alloc::boxed::Box;
+use core::fmt::Write;
 use graph::Graph;
 use meta::Meta;
 use parts::Base;
 
-type Open = fn(&Meta) -> Result<Box<dyn Family>>;
+/// Reads and checks a model, and makes what records it.
+pub type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 
-/// The architectures this guest knows, as `general.architecture` has them.
+/// An architecture, as `general.architecture` has it, and what opens a model of it.
+pub type Architecture = (&'static str, Open);
+
+/// The architectures this guest knows.
 #[cfg(not(feature = "all-families"))]
-const FAMILIES: [(&str, Open); 2] = [("llama", llama::open), ("mistral3", llama::open)];
+const FAMILIES: [Architecture; 2] = [("llama", llama::open), ("mistral3", llama::open)];
 
 /// For people.
 #[cfg(not(feature = "all-families"))]
 const KNOWN: &str = "llama mistral3, being slim";
 
-/// The architectures this guest knows, as `general.architecture` has them.
+/// The architectures this guest knows.
 #[cfg(feature = "all-families")]
-const FAMILIES: [(&str, Open); 26] = [
+const FAMILIES: [Architecture; 27] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
     ("qwen2", qwen::open),
@@ -86,6 +93,7 @@ const FAMILIES: [(&str, Open); 26] = [
     ("lfm2", lfm2::open),
     ("lfm2moe", lfm2::open),
     ("deepseek2", deepseek2::open),
+    ("mamba2", mamba2::open),
     ("bert", bert::open),
     ("nomic-bert", bert::open),
 ];
@@ -93,7 +101,7 @@ const FAMILIES: [(&str, Open); 26] = [
 /// The same for people: `gemma/2/3` are gemma, gemma2 and gemma3.
 #[cfg(feature = "all-families")]
 const KNOWN: &str = "llama mistral3 qwen2/vl/moe qwen3/vl/moe/vlmoe gemma/2/3 phi3 smollm3 granite/moe olmo2 stablelm gpt2 \
-                     cohere2 gpt-oss lfm2/moe deepseek2 bert nomic-bert";
+                     cohere2 gpt-oss lfm2/moe deepseek2 mamba2 bert nomic-bert";
 
 /// Facts about a model that do not depend on its family.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +138,16 @@ pub trait Family {
         0
     }
 
+    /// Their columns.
+    fn kept_cols(&self) -> u32 {
+        self.base().n_embd
+    }
+
+    /// Rows and columns of the state that a layer's scan carries on; zeros for a model without.
+    fn state(&self) -> [u32; 2] {
+        [0, 0]
+    }
+
     /// The longest context there can be: of learned positions, as many as there are.
     fn n_ctx_max(&self) -> u32 {
         u32::MAX
@@ -138,7 +156,8 @@ pub trait Family {
     /// About how many operations a layer has.
     fn layer_ops(&self) -> usize;
 
-    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows; returns f32 logits `[n_out, n_vocab]`, or, of a
+    /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows, and behind those one per layer of its
+    /// buffer of state, if there are any; returns f32 logits `[n_out, n_vocab]`, or, of a
     /// model that makes embeddings, the last hidden rows `[n_tok, n_embd]`.
     fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand;
 
@@ -177,8 +196,8 @@ pub trait Family {
     }
 }
 
-/// Reads the model's architecture and opens its family.
-pub fn open(model: u32) -> Result<Box<dyn Family>> {
+/// Reads the model's architecture and opens its family, which is looked for in `more` first.
+pub fn open(model: u32, more: &[Architecture]) -> Result<Box<dyn Family>> {
     let Some(arch) = abi::meta_string(model, "general.architecture")? else {
         return Err(fail!(
             FORMAT,
@@ -186,14 +205,24 @@ pub fn open(model: u32) -> Result<Box<dyn Family>> {
         ));
     };
     let meta = Meta { model, arch };
-    match FAMILIES.iter().find(|(name, _)| *name == meta.arch) {
+    let mut known = more.iter().chain(&FAMILIES);
+    match known.find(|(name, _)| *name == meta.arch) {
         Some((_, open)) => open(&meta),
-        None => Err(fail!(
-            UNSUPPORTED,
-            "unknown architecture '{}'; this guest knows {KNOWN}",
-            meta.arch
-        )),
+        None => Err(unknown(&meta.arch, more)),
     }
+}
+
+#[cold]
+fn unknown(arch: &str, more: &[Architecture]) -> Fail {
+    let mut known = Line::new();
+    for (name, _) in more {
+        let _ = write!(known, "{name} ");
+    }
+    let known = known.text();
+    fail!(
+        UNSUPPORTED,
+        "unknown architecture '{arch}'; this guest knows {known}{KNOWN}"
+    )
 }
 
 #[cfg(all(test, feature = "all-families"))]

@@ -82,6 +82,14 @@ pub struct Rotary {
     pub long_short: [Operand; 2],
 }
 
+/// Which layers attend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layers {
+    Attend,
+    Mixed,
+    Recur,
+}
+
 /// Sizes, and the tensors at both ends.
 pub struct Base {
     /// Width of the residual stream.
@@ -164,22 +172,27 @@ pub fn linear(meta: &Meta, name: fmt::Arguments<'_>, k: u32, m: u32) -> Result<L
 impl Base {
     /// Reads and checks what the keys and tensors of nearly every decoder say. `norm` is the kind of the last one.
     pub fn read(meta: &Meta, norm: Norm) -> Result<Self> {
-        Self::of(meta, norm, Some("output_norm"), false)
+        Self::of(meta, norm, Some("output_norm"), Layers::Attend)
     }
 
     /// The same of a model whose layers do not all attend (these have no key/value heads), and whose last norm has this
     /// name.
     pub fn hybrid(meta: &Meta, norm: Norm, norm_name: &str) -> Result<Self> {
-        Self::of(meta, norm, Some(norm_name), true)
+        Self::of(meta, norm, Some(norm_name), Layers::Mixed)
+    }
+
+    /// The same of a model without attention: no heads.
+    pub fn recurrent(meta: &Meta, norm: Norm) -> Result<Self> {
+        Self::of(meta, norm, Some("output_norm"), Layers::Recur)
     }
 
     /// The same of a model without an output: no last norm.
     pub fn encoder(meta: &Meta, norm: Norm) -> Result<Self> {
-        Self::of(meta, norm, None, false)
+        Self::of(meta, norm, None, Layers::Attend)
     }
 
     #[inline(never)]
-    fn of(meta: &Meta, norm: Norm, norm_name: Option<&str>, hybrid: bool) -> Result<Self> {
+    fn of(meta: &Meta, norm: Norm, norm_name: Option<&str>, kind: Layers) -> Result<Self> {
         let arch = meta.arch.as_str();
         let n_layer = meta.need("block_count")?;
         let n_embd = meta.need("embedding_length")?;
@@ -189,7 +202,7 @@ impl Base {
                 "{n_layer} layers of width {n_embd} cannot be right"
             ));
         }
-        let layers = shapes(meta, n_layer, hybrid)?;
+        let layers = shapes(meta, n_layer, kind)?;
         let n_head = layers.first().map_or(1, |l| l.n_head);
         let head = |name: &str| Ok(meta.u32(name)?.unwrap_or(n_embd / n_head));
         let (head_k, head_v) = (
@@ -283,11 +296,19 @@ impl Base {
 }
 
 #[inline(never)]
-fn shapes(meta: &Meta, n_layer: u32, hybrid: bool) -> Result<Vec<Shape>> {
+fn shapes(meta: &Meta, n_layer: u32, kind: Layers) -> Result<Vec<Shape>> {
     let arch = meta.arch.as_str();
     let experts = meta.u32("expert_count")?.is_some_and(|n| n > 0);
     let mut layers = try_vec(n_layer as usize)?;
     for il in 0..n_layer {
+        if kind == Layers::Recur {
+            layers.push(Shape {
+                n_head: 1,
+                n_head_kv: 0,
+                n_ff: 0,
+            });
+            continue;
+        }
         let need = |name: &str, value: Option<u32>| match value {
             Some(n) if n > 0 && n <= MAX_DIM => Ok(n),
             _ => Err(fail!(
@@ -301,7 +322,7 @@ fn shapes(meta: &Meta, n_layer: u32, hybrid: bool) -> Result<Vec<Shape>> {
         )?;
         let kv = meta.u32_at("attention.head_count_kv", il)?.or(Some(n_head));
         let n_head_kv = match kv {
-            Some(0) if hybrid => 0,
+            Some(0) if kind == Layers::Mixed => 0,
             kv => need("attention.head_count_kv", kv)?,
         };
         let n_ff = match meta.u32_at("feed_forward_length", il)? {

@@ -66,6 +66,11 @@ impl<'a> Candidates<'a> {
         Ok(c)
     }
 
+    /// The largest logit there was; NaN if there is no number among them.
+    pub fn best(&self) -> f32 {
+        self.best
+    }
+
     /// How many are left.
     pub fn count(&self) -> u32 {
         self.to - self.from

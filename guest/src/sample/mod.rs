@@ -266,6 +266,11 @@ impl Sampler {
         }
     }
 
+    /// The tokens of the context.
+    pub fn history(&self) -> &[u32] {
+        self.penalties.history()
+    }
+
     /// The newest token of the context.
     pub fn last(&self) -> Option<u32> {
         self.penalties.history().last().copied()
@@ -304,20 +309,22 @@ impl Sampler {
         self.key.top_k == 0
     }
 
-    /// Picks the token after a step whose logits were wanted.
-    pub fn pick(&mut self) -> Result<u32> {
+    /// Picks the token after a step whose logits were wanted, of which all but `most` are banned.
+    pub fn pick(&mut self, most: u32) -> Result<u32> {
         if self.key.top_k == 0 {
             let mut token = [0u32];
             abi::buffer_read(self.tokens, 0, &mut token)?;
-            let [token] = token;
-            return Ok(token);
+            return match token {
+                [abi::NO_INDEX] => Err(no_numbers()),
+                [token] => Ok(token),
+            };
         }
-        self.draw()
+        self.draw(self.key.top_k.min(most))
     }
 
-    /// Draws from the candidates.
+    /// Draws from the best `count` candidates.
     #[inline(never)]
-    fn draw(&mut self) -> Result<u32> {
+    fn draw(&mut self, count: u32) -> Result<u32> {
         let sums = if self.key.full > 0.0 {
             let sums = self.top_k.sums()?;
             [
@@ -329,7 +336,10 @@ impl Sampler {
             [None, None]
         };
         let mut fetch = |first: u32, out: &mut [f32]| self.top_k.values(first, out);
-        let mut c = Candidates::new(self.key.top_k, sums, &mut fetch)?;
+        let mut c = Candidates::new(count, sums, &mut fetch)?;
+        if c.best().is_nan() {
+            return Err(no_numbers());
+        }
         self.settings.apply(&mut c, &mut self.rng)?;
         let u = self.rng.uniform();
         let mirostat = &self.settings.mirostat;
@@ -340,6 +350,15 @@ impl Sampler {
         };
         self.top_k.id(chosen)
     }
+}
+
+/// Nothing can be picked.
+#[cold]
+fn no_numbers() -> abi::Fail {
+    fail!(
+        FORMAT,
+        "the model's logits are no numbers: its weights are damaged"
+    )
 }
 
 #[cfg(test)]

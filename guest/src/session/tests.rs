@@ -3,13 +3,15 @@
 use super::*;
 use crate::fake::{BOS, EOS, Host, host};
 
+mod recurrent;
+
 struct Chat(Option<Session>);
 
 impl Chat {
     fn open(h: Host) -> Result<Self> {
         host(|slot| *slot = h);
         let mut chat = Self(None);
-        match event(&mut chat.0, OPEN, 1, 0) {
+        match event(&mut chat.0, &[], OPEN, 1, 0) {
             0 => Ok(chat),
             status => Err(Fail(status)),
         }
@@ -21,13 +23,13 @@ impl Chat {
             (h.input, h.script) = (input.to_vec(), script.to_vec());
             h.emits.clear();
         });
-        let mut rc = event(&mut self.0, PROMPT, kind, input.len() as i32);
+        let mut rc = event(&mut self.0, &[], PROMPT, kind, input.len() as i32);
         for _ in 0..steps {
             if rc != 0 || host(|h| h.submitted.is_none()) {
                 return rc;
             }
             host(Host::complete);
-            rc = event(&mut self.0, STEP, 0, 0);
+            rc = event(&mut self.0, &[], STEP, 0, 0);
         }
         rc
     }
@@ -58,7 +60,10 @@ fn parameters_are_refused_between_turns_and_nothing_changes() {
     let mut c = Chat::open(tiny(&[("n_batch", "3"), ("top_k", "5")])).unwrap();
     let mut ask = |key: &str, value: &str| {
         host(|h| h.set(key, value));
-        (event(&mut c.0, PARAMS, 0, 0), host(|h| h.message.clone()))
+        (
+            event(&mut c.0, &[], PARAMS, 0, 0),
+            host(|h| h.message.clone()),
+        )
     };
     assert_eq!(ask("top_k", "7").0, 0);
     for (key, value, good, said) in [
@@ -190,12 +195,12 @@ fn cancelled_and_failed_steps_leave_the_completed_positions() {
         0
     );
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     assert_eq!(context(), [1, 2]);
     assert_eq!(c.run(TEXT, b"a", &ids("b"), 1), 0);
     host(|h| h.submitted = None);
     assert_eq!(
-        event(&mut c.0, STEP, abi::status::LIMIT, 0),
+        event(&mut c.0, &[], STEP, abi::status::LIMIT, 0),
         abi::status::LIMIT
     );
     assert_eq!(context(), [1, 2, 97]);
@@ -217,7 +222,7 @@ fn a_turn_cancelled_at_once_never_happened() {
     );
     assert_eq!(c.run(CHAT, b"x", &[], 0), 0);
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     assert_eq!(c.run(CHAT, b"y", &ids("b"), 99), Outcome::Length as i32);
     let mut expected = vec![7];
     expected.extend(ids(
@@ -245,7 +250,7 @@ fn probabilities_are_said_when_asked_for() {
         h.buffers.len()
     });
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), Outcome::Length as i32);
     assert_eq!(host(|h| h.logprobs.clone()), [0.0, -5.5]);
     // Off and on again: another program, the same buffer.
     for (value, all) in [("0", 2), ("1", 4)] {
@@ -274,10 +279,10 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     let whole = context();
     // Further than the context goes.
     let beyond = whole.len() as i32 + 1;
-    assert_eq!(event(&mut c.0, REWIND, beyond, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], REWIND, beyond, 0), abi::status::STATE);
     assert_eq!(context(), whole);
     // Back to the first turn's end: "b" was shown, but had not entered.
-    assert_eq!(event(&mut c.0, REWIND, at, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, at, 0), 0);
     assert_eq!(context(), first);
     let session = c.0.as_ref().unwrap();
     assert_eq!((session.chats.len(), session.pending), (1, None));
@@ -287,69 +292,14 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     let registers = host(|h| h.submitted.clone()).unwrap().0;
     assert_eq!(registers[5] as usize, want.len());
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
     // To the very beginning: the next turn is a first one again.
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
     ask(&mut c, b"x", "ab");
     assert_eq!(context(), first);
     // Not while a turn is running.
     assert_eq!(c.run(TEXT, b"z", &ids("q"), 0), 0);
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), abi::status::STATE);
-}
-
-/// A one-layer model whose layer is a convolution over three positions.
-fn convolution() -> Host {
-    let mut h = Host::tiny("lfm2");
-    let zero = crate::fake::Meta::Array([0].into());
-    h.meta.insert("lfm2.attention.head_count_kv".into(), zero);
-    h.meta
-        .insert("lfm2.shortconv.l_cache".into(), crate::fake::Meta::U32(3));
-    h.tensors.retain(|t| !t.0.contains("attn_"));
-    for (name, ne) in [
-        ("token_embd_norm", &[8u64][..]),
-        ("blk.0.attn_norm", &[8]),
-        ("blk.0.shortconv.conv", &[3, 8]),
-        ("blk.0.shortconv.in_proj", &[8, 24]),
-        ("blk.0.shortconv.out_proj", &[8, 8]),
-    ] {
-        h.tensors.push((format!("{name}.weight"), 0, ne.to_vec()));
-    }
-    h.set("n_batch", "4");
-    h
-}
-
-#[test]
-fn kept_rows_change_places_with_every_step_that_succeeds() {
-    let mut c = Chat::open(convolution()).unwrap();
-    assert_eq!(host(|h| h.kv.len()), 0);
-    // from, to, fresh, stay, where fresh ones go and come from.
-    let kept = || host(|h| h.submitted.clone()).unwrap().0[7..].to_vec();
-    let prompt = [1u32, 2, 3, 4, 5].map(u32::to_le_bytes).concat();
-    assert_eq!(c.run(IDS, &prompt, &ids("ab"), 0), 0);
-    assert_eq!(kept(), [4, 2, 2, 0, 2, 2]); // zeros before the first
-    host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
-    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
-    // Abandoned: the same is read again.
-    host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
-    assert_eq!(c.run(IDS, &6u32.to_le_bytes(), &ids("ab"), 0), 0);
-    assert_eq!(kept(), [2, 0, 1, 1, 1, 0]);
-    host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
-    assert_eq!(kept(), [0, 2, 1, 1, 3, 0]);
-    host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
-    // Older rows are gone: back to the beginning, or not at all.
-    let unsupported = abi::status::UNSUPPORTED;
-    assert_eq!(event(&mut c.0, REWIND, 2, 0), unsupported);
-    assert_eq!(c.run(IDS, b"", &[], 0), unsupported);
-    assert_eq!(context(), [1, 2, 3, 4, 6]);
-    assert_eq!(event(&mut c.0, REWIND, 5, 0), 0);
-    assert_eq!(event(&mut c.0, REWIND, 0, 0), 0);
-    assert_eq!(c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 0), 0);
-    assert_eq!(kept()[0], 4);
-    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), abi::status::STATE);
 }
 
 /// A one-layer encoder.
@@ -402,7 +352,7 @@ fn an_input_becomes_one_vector_of_length_one() {
                 h.submitted = None;
                 h.context = tokens_of(3);
             });
-            assert_eq!(event(&mut c.0, STEP, 0, 0), Outcome::Length as i32);
+            assert_eq!(event(&mut c.0, &[], STEP, 0, 0), Outcome::Length as i32);
             let out = host(|h| h.buffers[2].3.clone());
             let out: Vec<f32> = (out.chunks_exact(4))
                 .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
@@ -469,13 +419,13 @@ fn penalties_see_the_recent_tokens() {
     );
     host(|h| h.script = vec![7]);
     host(Host::complete);
-    assert_eq!(event(&mut c.0, STEP, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), 0);
     assert_eq!(
         host(|h| h.submitted.clone()).unwrap().0,
         [1, 4, 0, 1, 1, 3, 0]
     );
     host(|h| h.submitted = None);
-    assert_eq!(event(&mut c.0, CANCEL, 0, 0), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
 }
 
 #[test]
@@ -495,7 +445,7 @@ fn what_cannot_work_is_refused_in_a_sentence() {
     // The whole list fits.
     refused(
         Host::tiny("a-rather-long-name"),
-        " lfm2/moe deepseek2 bert nomic-bert",
+        " lfm2/moe deepseek2 mamba2 bert nomic-bert",
     );
     let mut h = Host::tiny("llama");
     h.tensors[3].2 = vec![8, 9];
@@ -534,8 +484,8 @@ fn what_cannot_work_is_refused_in_a_sentence() {
         c.run(IDS, &7u32.to_le_bytes(), &ids("a"), 99),
         Outcome::Eos as i32
     );
-    assert_eq!(event(&mut c.0, STEP, 0, 0), abi::status::STATE);
-    assert_eq!(event(&mut c.0, 99, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], STEP, 0, 0), abi::status::STATE);
+    assert_eq!(event(&mut c.0, &[], 99, 0, 0), abi::status::STATE);
 }
 
 #[test]
@@ -586,4 +536,90 @@ fn what_is_said_in_a_chat_marks_nothing_unless_asked_to() {
     };
     assert_eq!(said("0"), whole(&ids("</s>")));
     assert_eq!(said("1"), whole(&[EOS]));
+}
+
+const JUST_AB: &str = "root ::= \"ab\"+ \"c\"?";
+
+#[test]
+fn a_grammar_lets_through_what_fits_and_picks_again_where_it_does_not() {
+    let mut c = Chat::open(tiny(&[("grammar", JUST_AB)])).unwrap();
+    // The model wants x: only a fits there. It wants to end too early: only b fits.
+    let script = [120, EOS, 97, 98, EOS];
+    assert_eq!(c.run(TEXT, b"p", &script, 20), 1);
+    assert_eq!(shown(), "abab");
+    assert_eq!(context(), [&[BOS, 112][..], &ids("abab")].concat());
+    // What must end ends, whatever the model wants.
+    assert_eq!(c.run(TEXT, b"q", &[97, 98, 99, 120], 20), 1);
+    assert_eq!(shown(), "abc");
+    // Without it everything is as before.
+    host(|h| h.set("grammar", ""));
+    assert_eq!(c.run(TEXT, b"q", &[120, EOS], 20), 1);
+    assert_eq!(shown(), "x");
+}
+
+#[test]
+fn a_text_goes_on_where_it_was_cut_or_rewound_to() {
+    let mut c = Chat::open(tiny(&[("grammar", JUST_AB), ("n_predict", "3")])).unwrap();
+    assert_eq!(c.run(TEXT, b"p", &[97, 98, 97], 20), 3);
+    host(|h| h.set("n_predict", "-1"));
+    // After "aba" only b fits.
+    assert_eq!(c.run(TEXT, b"", &[120, EOS], 20), 1);
+    assert_eq!(shown(), "b");
+    // Back to behind "a", and behind the prompt, and before it.
+    assert_eq!(event(&mut c.0, &[], REWIND, 3, 0), 0);
+    host(|h| h.context.truncate(3));
+    assert_eq!(c.run(TEXT, b"", &[120, 99, 99], 20), 1);
+    assert_eq!(shown(), "bc");
+    assert_eq!(event(&mut c.0, &[], REWIND, 1, 0), 0);
+    assert_eq!(c.run(TEXT, b"pp", &[120, 98, EOS], 20), 1);
+    assert_eq!(shown(), "ab");
+    // A cancelled second pick leaves nothing behind.
+    assert_eq!(c.run(TEXT, b"p", &[120], 1), 0);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
+    host(|h| h.submitted = None);
+    assert_eq!(c.run(TEXT, b"p", &[97, 98, EOS], 20), 1);
+    assert_eq!(shown(), "ab");
+}
+
+#[test]
+fn a_lazy_grammar_waits_for_its_trigger() {
+    let set = [
+        ("grammar", "root ::= \"<t>\" [0-9]+ \"!\""),
+        ("grammar_lazy", "1"),
+        ("grammar_triggers", "<t>\n<u>"),
+    ];
+    let mut c = Chat::open(tiny(&set)).unwrap();
+    let script = [ids("free<<t>"), ids("x12!y")].concat();
+    assert_eq!(c.run(TEXT, b"p", &script, 40), 1);
+    // Where the digits must begin the model wants x, and the lowest token that fits is 0.
+    assert_eq!(shown(), "free<<t>012!");
+    // The other trigger is none of what the grammar begins with: its last character is passed over.
+    let script = [ids("<u>"), vec![EOS]].concat();
+    assert_eq!(c.run(TEXT, b"p", &script, 40), 1);
+    assert_eq!(shown(), "<u\0");
+    host(|h| h.set("grammar_triggers", ""));
+    assert_eq!(c.run(TEXT, b"p", &[EOS], 40), -1);
+    assert!(host(|h| h.message.contains("grammar_triggers has none")));
+}
+
+#[test]
+fn bad_grammars_are_refused_when_they_are_set() {
+    let mut c = Chat::open(tiny(&[])).unwrap();
+    host(|h| h.set("grammar", "root ::= x\nx ::= [a"));
+    assert_eq!(event(&mut c.0, &[], PARAMS, 0, 0), -1);
+    let said = "parameter grammar, line 2, column 7: expected ] to end these characters";
+    assert_eq!(host(|h| h.message.clone()), said);
+    host(|h| h.set("grammar", JUST_AB));
+    assert_eq!(event(&mut c.0, &[], PARAMS, 0, 0), 0);
+    let mut none = tiny(&[("grammar", JUST_AB)]);
+    none.no_vocab = true;
+    assert!(Chat::open(none).is_err());
+    assert!(Chat::open(tiny(&[("grammar", "root ::= root")])).is_err());
+    // Nothing that fits: the turn fails in a sentence, and the session goes on.
+    let mut c = Chat::open(tiny(&[("grammar", "root ::= \"a\" [^\\x00-\\U0010FFFF]")])).unwrap();
+    assert_eq!(c.run(TEXT, b"p", &[97, 97], 20), -8);
+    assert!(host(|h| h
+        .message
+        .starts_with("no token of the vocabulary fits")));
+    assert_eq!(c.run(TEXT, b"p", &[97, 97], 20), -8);
 }

@@ -53,6 +53,10 @@ pub const REALM_WASM_F64: u32 = 4;
 /// `realm_wasm_module_options.flags`: refuse what came after draft 1.1 of the specification, which is 1.0 with
 /// mutable globals, sign extension, saturating conversions and several results.
 pub const REALM_WASM_ONLY_1_1: u32 = 1;
+/// `realm_wasm_module_options.flags`: take a module that has `table.grow`. Each one that runs leaves some 200 bytes on the
+/// thread's stack until the call ends, so a module that loops over it on purpose overflows the stack: only for modules that are
+/// trusted. Without it they are refused. (Builds whose interpreter is a loop, as for microcontrollers, take them anyway.)
+pub const REALM_WASM_TABLE_GROW: u32 = 2;
 
 /// The most parameters, or results, of a function that is called or given from C.
 pub const REALM_WASM_MAX_VALUES: u32 = 32;
@@ -155,7 +159,7 @@ pub struct realm_wasm_module_options {
     pub max_stack_bytes: u64,
     /// Nested calls at most; more is a trap. 0: 10000.
     pub max_call_depth: u32,
-    /// `REALM_WASM_ONLY_1_1`, or 0.
+    /// `REALM_WASM_ONLY_1_1` and `REALM_WASM_TABLE_GROW`, or'ed; 0.
     pub flags: u32,
 }
 
@@ -357,9 +361,9 @@ unsafe fn instance_ref<'a>(instance: *const realm_wasm_instance) -> Result<&'a I
 /// Validates and translates a module.
 ///
 /// A call of a module takes a few KiB of the calling thread's stack, up to 192 KiB more if the module has `memory.grow`. It may
-/// have that in at most 256 places of its code, and is then interpreted in short slices, up to half as fast. A module that has
-/// `table.grow` is not sliced: a hostile one can overflow the stack, as can one whose constant expressions are very long, and one
-/// whose functions give back hundreds of values can use up memory while it is validated.
+/// have that in at most 256 places of its code, and is then interpreted in short slices, up to half as fast. Constant expressions
+/// have at most 128 operators; a function's calls and blocks have at most as many parameters and results as it has bytes, and
+/// 65536 more; all functions have at most as many locals as the module has bytes, and 4194304 more.
 ///
 /// `wasm`, `bytes`: the module in binary form; not needed afterwards.
 /// `options`: NULL is the default.
@@ -368,7 +372,7 @@ unsafe fn instance_ref<'a>(instance: *const realm_wasm_instance) -> Result<&'a I
 /// **Threads**: any, at any time. Takes some milliseconds per 100 KB.
 ///
 /// **Returns** `FORMAT` for what is malformed, invalid, or uses what this build or `REALM_WASM_ONLY_1_1` leaves out;
-/// `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// `UNSUPPORTED` for `table.grow` without `REALM_WASM_TABLE_GROW`; `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `wasm` points to `bytes` bytes, `options` to its `struct_size` bytes or is NULL, `out` to a pointer; `error` is
@@ -391,7 +395,7 @@ pub unsafe extern "C" fn realm_wasm_module_load(
             // SAFETY: the caller's promise; zeros are valid in every field.
             let options = unsafe { read_struct(options, WHAT, MODULE_OPTIONS_MIN) }?;
             no_extension(options.next, WHAT)?;
-            if options.flags & !REALM_WASM_ONLY_1_1 != 0 {
+            if options.flags & !(REALM_WASM_ONLY_1_1 | REALM_WASM_TABLE_GROW) != 0 {
                 bail!(
                     InvalidArgument,
                     "{WHAT}: unknown flags {:#x}",
@@ -405,6 +409,7 @@ pub unsafe extern "C" fn realm_wasm_module_load(
                 max_stack_bytes: options.max_stack_bytes,
                 max_call_depth: options.max_call_depth,
                 only_1_1: options.flags & REALM_WASM_ONLY_1_1 != 0,
+                table_grow: options.flags & REALM_WASM_TABLE_GROW != 0,
             };
         }
         let module = LoadedModule::load(wasm, &wanted)?;

@@ -227,8 +227,7 @@ impl Task {
                 }
             }
             Kind::Append => cols * bound.rows(op) as u64,
-            // exp and friends cost some ten times a multiply-add.
-            _ => cols * 8,
+            _ => row_cost(bound, op),
         }
     }
 
@@ -271,6 +270,20 @@ impl Task {
             Kind::Attend => attend(bound, op, units),
         }
     }
+}
+
+/// Roughly what a unit of [`rows`] costs, in multiply-adds.
+pub fn row_cost(bound: &Bound<'_>, op: &realm_op) -> u64 {
+    let cols = bound.shape(Operand::of(op.dst)).0 as u64;
+    if op.code == Code::SsmScan as u16 {
+        // All tokens of a head; the destination has a row for each, and for each of the state.
+        let (n, heads) = (bound.shape(src(op, 0)).1, bound.shape(src(op, 1)).0);
+        let rows = bound.shape(src(op, 2)).0 / (param(op, 0) as usize).max(1);
+        let head = cols / (heads as u64).max(1);
+        return head.saturating_mul((n as u64 + 1).saturating_mul(2 * rows as u64));
+    }
+    // exp and friends cost some ten times a multiply-add.
+    cols * 8
 }
 
 fn multiply(
@@ -529,6 +542,8 @@ pub fn rows(
                 basic::weighted_sum(bound.row_mut(dst, i), x, weights, ids);
             },
             Code::SsmConv => experts::convolve(bound, op, i)?,
+            // A unit is a head.
+            Code::SsmScan => experts::scan(bound, op, i)?,
             Code::MulMat | Code::MulMatId | Code::Rope | Code::FlashAttnExt => {
                 return Err(Status::Internal);
             }

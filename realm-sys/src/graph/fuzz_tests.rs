@@ -710,6 +710,22 @@ impl<'a> Maker<'a> {
         self.op(Code::WeightedSum, 0, to, &[all, weights, ids], &[]);
     }
 
+    /// A scan over a state of four rows, which goes back to where it came from.
+    fn scan(&mut self, cols: u32, dim: usize, to: u32) {
+        let (x, state) = (self.value(cols, dim), self.buffer(cols, 3));
+        let [dt, b, c] = [0; 3].map(|_| self.source(cols, dim));
+        let vector = self.vector(cols);
+        let factors = if self.one_in(2) { vector } else { 0 };
+        let both = self.r.value(0, cols, 4 + ROWS);
+        let sources = [x, dt, b, c, vector, state, factors];
+        let first = if self.one_in(2) { 1 } else { 0 };
+        let begun = u32::from(!self.one_in(3));
+        self.op(Code::SsmScan, 0, both, &sources, &[cols / 4, first, begun]);
+        self.op(Code::Cpy, 0, state, &[both], &[0, 0, 4]);
+        let rows = self.dims[dim];
+        self.op(Code::Cpy, 0, to, &[both], &[4, 0, rows]);
+    }
+
     fn any(&mut self) {
         let (cols, dim) = (self.cols(), self.dim());
         let x = self.source(cols, dim);
@@ -718,7 +734,8 @@ impl<'a> Maker<'a> {
         } else {
             self.target(cols, dim, &[])
         };
-        match self.below(14) {
+        match self.below(15) {
+            14 => self.scan(cols, dim, to),
             13 => {
                 let kernel = self.weights.kernels.iter().find(|k| k.1 == cols);
                 let kernel = w(kernel.unwrap().0);

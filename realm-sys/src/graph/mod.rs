@@ -37,3 +37,5 @@ mod tests;
 mod expert_tests;
 #[cfg(all(test, feature = "cpu"))]
 mod fuzz_tests;
+#[cfg(all(test, feature = "cpu"))]
+mod scan_tests;

@@ -78,6 +78,7 @@ codes! {
     SumRows = 26, "SUM_ROWS";
     Div = 27, "DIV";
     Gather = 28, "GATHER";
+    SsmScan = 29, "SSM_SCAN";
 }
 
 /// An operand, unpacked.

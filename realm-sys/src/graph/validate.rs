@@ -356,6 +356,7 @@ impl Check<'_> {
             Code::Softcap | Code::SoftMax => self.scale(code),
             Code::WeightedSum => self.weighted_sum(),
             Code::SsmConv => self.ssm_conv(),
+            Code::SsmScan => self.ssm_scan(),
             Code::Concat => self.concat(),
             Code::Div => self.div(),
             Code::Gather => self.gather(),

@@ -12,7 +12,7 @@ use super::host::HostState;
 use super::imports;
 use crate::error::{Result, try_vec};
 use crate::store::{Sha256Digest, sha256};
-use crate::wasm::{growth, sections};
+use crate::wasm::{sections, survey};
 use crate::{bail, err};
 use alloc::sync::Arc;
 use wasmi::{
@@ -125,7 +125,7 @@ impl LoadedGuest {
         if sections::sections(wasm).flatten().any(no_code) {
             bail!(Format, "the guest is refused: it has no code");
         }
-        let growth = growth::of(wasm);
+        let growth = survey::of(wasm)?;
         if growth.table {
             bail!(
                 Format,

@@ -52,6 +52,37 @@ pub struct Instance {
 /// Bytes of a page of linear memory.
 pub const PAGE_BYTES: u64 = 65_536;
 
+/// Asks a guest for its ABI version, in slices of at most `slice` fuel.
+fn abi_version(store: &mut Store<HostState>, abi: &TypedFunc<(), i32>, slice: u64) -> Result<u32> {
+    let (mut left, mut suspended) = (ABI_FUEL, None::<TypedResumableCallOutOfFuel<i32>>);
+    loop {
+        let needed = suspended.as_ref().map_or(1, |call| call.required_fuel());
+        if needed > left {
+            bail!(
+                Guest,
+                "the guest used up its fuel in realm_guest_abi, {ABI_FUEL}"
+            );
+        }
+        let grant = slice.max(needed).min(left);
+        store
+            .set_fuel(grant)
+            .map_err(|e| err!(Internal, "fuel: {e}"))?;
+        let ended = match suspended.take() {
+            Some(call) => call.resume(&mut *store),
+            None => abi.call_resumable(&mut *store, ()),
+        };
+        left -= grant - store.get_fuel().unwrap_or(0).min(grant);
+        match ended {
+            Ok(TypedResumableCall::Finished(version)) => return Ok(version as u32),
+            Ok(TypedResumableCall::OutOfFuel(call)) => suspended = Some(call),
+            Ok(TypedResumableCall::HostTrap(call)) => {
+                bail!(Internal, "an import failed: {}", call.host_error())
+            }
+            Err(e) => bail!(Guest, "the guest trapped in realm_guest_abi: {e}"),
+        }
+    }
+}
+
 impl Instance {
     /// Instantiates a guest and asks for its ABI version.
     ///
@@ -61,9 +92,8 @@ impl Instance {
     pub fn new(guest: &Arc<LoadedGuest>, host: HostState) -> Result<Self> {
         let mut store = Store::new(guest.engine(), host);
         store.limiter(|host| &mut host.limiter);
-        store
-            .set_fuel(ABI_FUEL.min(guest.slice_fuel()))
-            .map_err(|e| err!(Internal, "fuel: {e}"))?;
+        // There is no start function that could need any.
+        store.set_fuel(0).map_err(|e| err!(Internal, "fuel: {e}"))?;
         if guest.initial_memory_bytes() > store.data().memory_limit {
             bail!(
                 Limit,
@@ -87,10 +117,7 @@ impl Instance {
         let event = instance
             .get_typed_func(&store, "realm_guest_event")
             .map_err(|_| missing("realm_guest_event"))?;
-        let version = abi
-            .call(&mut store, ())
-            .map_err(|e| err!(Guest, "the guest trapped in realm_guest_abi: {e}"))?
-            as u32;
+        let version = abi_version(&mut store, &abi, guest.slice_fuel())?;
         let (major, minor) = (version >> 16, version & 0xffff);
         if major != ABI_MAJOR || minor > ABI_MINOR {
             bail!(
@@ -289,7 +316,11 @@ impl Instance {
             Ok(TypedResumableCall::HostTrap(call)) => {
                 bail!(Internal, "an import failed: {}", call.host_error())
             }
-            Err(e) => bail!(Guest, "the guest trapped: {e}"),
+            // Guests that end by a panic say why before they trap.
+            Err(e) => match self.host_mut().fail_message.take() {
+                Some(why) => bail!(Guest, "the guest trapped: {why}"),
+                None => bail!(Guest, "the guest trapped: {e}"),
+            },
         }
     }
 }

@@ -155,6 +155,8 @@ pub struct Session {
     failed: Option<Error>,
     /// What the step that the guest is told about failed with.
     step_error: Option<Error>,
+    /// Parameters were set during a turn, which the guest has not been asked about.
+    unasked: bool,
     cancel: Arc<AtomicBool>,
     /// The context ends before the position that the logits are of.
     rewound: bool,
@@ -235,6 +237,7 @@ impl Session {
             ending: None,
             failed: None,
             step_error: None,
+            unasked: false,
             cancel: Arc::new(AtomicBool::new(false)),
             rewound: origin.rewound,
             limits: origin.limits,
@@ -264,7 +267,8 @@ impl Session {
     }
 
     /// Sets a parameter, or forgets it with `None`. Between turns the guest is asked whether it will do; while one is running,
-    /// the guest may be in the midst of an event, and says so when the next turn begins.
+    /// the guest may be in the midst of an event, and says so when the next turn begins. So it does while it refuses others,
+    /// that were set during a turn.
     ///
     /// # Errors
     /// As for [`Params::set`]; what the guest says. The parameter is what it was then. And if the session has failed.
@@ -273,13 +277,20 @@ impl Session {
         let params = &mut self.instance.host_mut().params;
         let before = params.set_or_unset(key, value)?;
         if self.between_turns().is_err() {
+            self.unasked = true;
             return Ok(());
         }
-        let result = self.check_params();
-        if result.is_err() {
-            self.instance.host_mut().params.undo(before);
+        let Err(refusal) = self.check_params() else {
+            self.unasked = false;
+            return Ok(());
+        };
+        self.instance.host_mut().params.undo(before);
+        // What was set during a turn may be refused as well: then one has to be repaired after the other.
+        if self.failed.is_some() || !self.unasked || self.check_params().is_ok() {
+            return Err(refusal);
         }
-        result
+        let params = &mut self.instance.host_mut().params;
+        params.set_or_unset(key, value).map(|_| ())
     }
 
     /// Begins a turn with a copy of the input; polling runs it.

@@ -61,13 +61,14 @@ fn parameters_are_checked_when_they_are_set() {
     finish(&mut s);
     s.prompt(InputKind::Chat, b"Hello").unwrap();
     assert!(s.poll(0).unwrap_err().message().contains("top_p is '2'"));
-    assert!(
-        s.set_param("temp", Some("1"))
-            .unwrap_err()
-            .message()
-            .contains("top_p is '2'")
-    );
-    s.set_param("top_p", None).unwrap();
+    // One is repaired after the other; what is bad by itself is said as soon as all others are good.
+    s.prompt(InputKind::Chat, b"Hello").unwrap();
+    s.set_param("min_p", Some("-1")).unwrap();
+    assert!(s.poll(0).unwrap_err().message().contains("is '"));
+    s.set_param("temp", Some("1")).unwrap();
+    s.set_param("top_p", Some("0.9")).unwrap();
+    s.set_param("min_p", None).unwrap();
+    s.set_param("top_k", Some("x")).unwrap_err();
     chat(&mut s, "Hello");
 }
 

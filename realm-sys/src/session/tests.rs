@@ -287,13 +287,18 @@ fn endless_opening_is_stopped_too() {
 fn traps_fail_the_session() {
     for (body, what) in [
         ("unreachable", "unreachable"),
+        (
+            "(drop (call $realm_fail (i32.const 8) (i32.const 4))) unreachable",
+            "the guest trapped: oops",
+        ),
         ("(i32.load (i32.const -1))", "out of bounds"),
         ("(i32.div_u (i32.const 1) (i32.const 0))", "divide by zero"),
         ("(call $down)", "stack"),
         ("(call_indirect (result i32) (i32.const 0))", ""),
     ] {
         let more =
-            "(func $down (result i32) (i32.add (call $down) (i32.const 1))) (table 1 funcref)";
+            "(func $down (result i32) (i32.add (call $down) (i32.const 1))) (table 1 funcref)
+                    (data (i32.const 8) \"oops\")";
         let body = format!(
             "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) {body}"
         );

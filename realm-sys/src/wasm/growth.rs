@@ -8,7 +8,7 @@
 //! stretch of code as a whole. Together that is at most [`STACK_BYTES`] of native stack.
 //!
 //! `table.grow` cannot be treated so: when it runs out of fuel, wasmi 2.0 resumes at an earlier instruction. Guests may not
-//! have it. Modules of the application's own that do are not sliced: one that is hostile can fill the stack.
+//! have it, and modules of the application's own only if it says that it trusts them; they are not sliced.
 //!
 //! What is built to dispatch by a loop (`portable-dispatch`, firmware) has no such frames.
 
@@ -25,11 +25,19 @@ const FRAME_BYTES: usize = 256;
 pub const STACK_BYTES: usize = (SLICE_FUEL as usize + MAX_PLACES) * FRAME_BYTES;
 const _: () = assert!(STACK_BYTES <= 192 << 10);
 
+/// Nothing is left on the native stack in this build.
+pub const DISPATCHES_BY_A_LOOP: bool = cfg!(any(
+    feature = "portable-dispatch",
+    target_os = "none",
+    target_arch = "riscv32",
+    target_arch = "riscv64"
+));
+
 /// Where a module grows something.
 #[derive(Default)]
 pub struct Growth {
     /// Places with `memory.grow`.
-    memory: usize,
+    pub memory: usize,
     /// Whether there is a `table.grow`.
     pub table: bool,
 }
@@ -40,13 +48,7 @@ impl Growth {
     /// # Errors
     /// `Limit` if it has too many places that grow its memory.
     pub fn slice_fuel(&self) -> Result<u64> {
-        let loops = cfg!(any(
-            feature = "portable-dispatch",
-            target_os = "none",
-            target_arch = "riscv32",
-            target_arch = "riscv64"
-        ));
-        if loops || self.table || self.memory == 0 {
+        if DISPATCHES_BY_A_LOOP || self.table || self.memory == 0 {
             return Ok(u64::MAX);
         }
         if self.memory > MAX_PLACES {
@@ -58,38 +60,6 @@ impl Growth {
         }
         Ok(SLICE_FUEL)
     }
-}
-
-/// Reads the code of a module. What cannot be read is left for the translator to refuse.
-#[cfg(feature = "validate")]
-pub fn of(wasm: &[u8]) -> Growth {
-    use wasmparser::{Operator, Parser, Payload};
-    let mut found = Growth::default();
-    for payload in Parser::new(0).parse_all(wasm) {
-        let body = match payload {
-            Ok(Payload::CodeSectionEntry(body)) => body,
-            Ok(_) => continue,
-            Err(_) => break,
-        };
-        let Ok(mut operators) = body.get_operators_reader() else {
-            break;
-        };
-        while !operators.eof() {
-            match operators.read() {
-                Ok(Operator::MemoryGrow { .. }) => found.memory += 1,
-                Ok(Operator::TableGrow { .. }) => found.table = true,
-                Ok(_) => {}
-                Err(_) => return found,
-            }
-        }
-    }
-    found
-}
-
-/// Without a validator only guests run that were looked at when the library was built.
-#[cfg(not(feature = "validate"))]
-pub fn of(_: &[u8]) -> Growth {
-    Growth::default()
 }
 
 #[cfg(test)]
@@ -282,7 +252,7 @@ mod tests {
     fn nor_do_they_in_a_start_function() {
         on_a_small_stack(|| {
             let instance = instantiate(&module(BODIES[0].1, "(start $run)"), 0).unwrap();
-            assert!(instance.find("\0start").is_ok() && instance.find("run").is_ok());
+            assert!(instance.find("run").is_ok());
             let e = instantiate(&module(BODIES[0].1, "(start $run)"), 1000)
                 .err()
                 .unwrap();
@@ -300,6 +270,41 @@ mod tests {
             let e = instantiate(&straight(MAX_PLACES + 1), 0).err().unwrap();
             assert_eq!(e.status(), Status::Limit, "{e}");
         });
+    }
+
+    /// Slices take nothing from what grows: every page is there once, with what was written into it.
+    #[test]
+    fn memory_grows_to_its_limit_across_slices() {
+        let text = "(module (memory (export \"memory\") 0)
+            (func (export \"run\") (result i32) (local $at i32) (local $pause i32)
+              (loop $again
+                (local.set $pause (i32.const 300))
+                (loop $wait (br_if $wait (local.tee $pause (i32.sub (local.get $pause) (i32.const 1)))))
+                (if (i32.ge_s (local.tee $at (memory.grow (i32.const 1))) (i32.const 0))
+                  (then
+                    (i32.store (i32.mul (local.get $at) (i32.const 65536)) (local.get $at))
+                    (br $again))))
+              (memory.size)))";
+        let module = LoadedModule::load(&wat::parse_str(text).unwrap(), &ModuleOptions::default());
+        let options = Options {
+            imports: &[],
+            peers: &[],
+            limits: Limits {
+                memory_bytes: 100 * 65536,
+                ..Limits::default()
+            },
+        };
+        let instance = Instance::new(&module.unwrap(), &options).unwrap();
+        let run = instance.callable(instance.find("run").unwrap()).unwrap();
+        let mut results = [wasmi::Val::I32(0)];
+        run.call(&[], &mut results).unwrap();
+        assert!(matches!(results, [wasmi::Val::I32(100)]), "{results:?}");
+        for page in 0..100_u32 {
+            let check = |bytes: &mut [u8]| assert_eq!(bytes, page.to_le_bytes());
+            instance
+                .with_memory(u64::from(page) * 65536, 4, check)
+                .unwrap();
+        }
     }
 
     /// Fuel is counted as if there were no slices: to the last unit, and given back.

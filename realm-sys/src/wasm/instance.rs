@@ -3,7 +3,7 @@
 use super::PAGE_BYTES;
 use super::group::{self, Group, Limits, State};
 use super::link::{self, Import, Peer};
-use super::module::{LoadedModule, START};
+use super::module::LoadedModule;
 use super::signature;
 use crate::error::{Error, Result, try_vec};
 use crate::num::env::FpGuard;
@@ -28,6 +28,14 @@ struct Own {
     instance: wasmi::Instance,
     /// Exported functions, in the order of the exports.
     functions: Vec<Func>,
+    /// The export that is the library's alone.
+    start: Option<Arc<str>>,
+}
+
+impl Own {
+    fn hides(&self, name: &str) -> bool {
+        self.start.as_deref() == Some(name)
+    }
 }
 
 /// An instance of the host's, or, in a host function, the one that called it.
@@ -115,9 +123,9 @@ impl Instance {
         store.data_mut().enter()?;
         store.data_mut().limit_slices(module.slice_fuel);
         let made = wasmi::Instance::new(&mut *store, &module.module, &externs).and_then(|made| {
-            match made.get_func(&*store, START) {
-                Some(start) if module.starts => group::call(&mut store, start, &[], &mut [])?,
-                _ => {}
+            let start = module.start.as_deref();
+            if let Some(start) = start.and_then(|name| made.get_func(&*store, name)) {
+                group::call(&mut store, start, &[], &mut [])?;
             }
             Ok(made)
         });
@@ -143,6 +151,7 @@ impl Instance {
             own: Some(Own {
                 instance,
                 functions,
+                start: module.start.clone(),
             }),
         })
     }
@@ -172,7 +181,7 @@ impl Instance {
 
     /// An export, for linking.
     pub(super) fn export(&self, ctx: impl AsContext<Data = State>, name: &str) -> Option<Extern> {
-        let own = self.own.as_ref().filter(|_| name != START)?;
+        let own = self.own.as_ref().filter(|own| !own.hides(name))?;
         own.instance.get_export(ctx, name)
     }
 
@@ -187,7 +196,7 @@ impl Instance {
             .instance
             .exports(&*store)
             .filter_map(|e| Some((e.name(), e.into_func()?)));
-        let Some(at) = functions.position(|(n, _)| n == name) else {
+        let Some(at) = functions.position(|(n, _)| n == name && !own.hides(n)) else {
             bail!(NotFound, "the module exports no function '{name}'");
         };
         let number = u32::try_from(at).map_err(|_| err!(Limit, "too many functions"))?;

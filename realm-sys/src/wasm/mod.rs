@@ -8,6 +8,7 @@
 //! | `instance`  | instances: calls, globals, memory |
 //! | `signature` | function types as text, `i(iI)` |
 //! | `sections`  | a module's bytes: exports of the host's own, for guests as well |
+//! | `survey`    | the one reading of a module before it is translated, for guests as well |
 //! | `growth`    | how far growing code may run before the native stack is unwound, for guests as well |
 //!
 //! Guests (`crate::guest`) are hosted apart from this: they are written to the guest ABI, resumable,
@@ -20,6 +21,7 @@ mod link;
 pub mod module;
 pub(crate) mod sections;
 pub mod signature;
+pub(crate) mod survey;
 
 pub use group::Limits;
 pub use instance::{Instance, Options};

@@ -4,13 +4,13 @@
 //! Instances can only be linked with each other if their modules share one: such modules are
 //! loaded "beside" one another, and their code is freed with the last of them.
 
-use super::{growth, sections};
+use super::{growth, sections, survey};
 use crate::bail;
 #[cfg(feature = "validate")]
 use crate::err;
 use crate::error::{Result, try_vec};
+use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use wasmi::{CompilationMode, Config, Engine, ExternType, Module};
 
 /// The largest module that is loaded unless the caller says otherwise.
@@ -45,6 +45,8 @@ pub struct ModuleOptions<'a> {
     /// Refuses what came after draft 1.1 of the specification: that is 1.0 with mutable globals, sign extension,
     /// saturating conversions and several results.
     pub only_1_1: bool,
+    /// Takes modules that have `table.grow`, which only those who are trusted may ([`growth`]).
+    pub table_grow: bool,
 }
 
 /// A module that instances can be made of.
@@ -55,12 +57,12 @@ pub struct LoadedModule {
     pub(super) instance_bytes: usize,
     /// Fuel that its code may be given at once.
     pub(super) slice_fuel: u64,
-    /// It has a start function, exported as [`START`].
-    pub(super) starts: bool,
+    /// The export that its start function became, so that it can be run like any other function: the last one, and nobody
+    /// else's to find.
+    pub(super) start: Option<Arc<str>>,
+    /// What it was loaded with.
+    table_grow: bool,
 }
-
-/// The export that a start function becomes, so that it can be run like any other function. C has no such name.
-pub(super) const START: &str = "\0start";
 
 fn config(options: &ModuleOptions<'_>) -> Result<Config> {
     let or = |value: u64, default| if value == 0 { default } else { value };
@@ -116,47 +118,56 @@ fn declared_items(wasm: &[u8]) -> usize {
     items.fold(0, usize::saturating_add).min(wasm.len())
 }
 
-/// The module without its start section, which the interpreter would run to its end at one go, but with the function it names as
-/// an export. None if there is none, or it is not where it belongs: then it is for the translator to refuse.
-///
-/// # Errors
-/// `NoMemory`.
-fn expose_start(wasm: &[u8]) -> Result<Option<Vec<u8>>> {
-    let (mut start, mut last) = (None, 0);
-    for section in sections::sections(wasm) {
-        let Some(section) = section else {
-            return Ok(None);
-        };
-        match section.id {
-            0 => continue,
-            sections::START if start.is_none() && last < sections::START => {
-                let index = section.cursor(wasm).and_then(|mut c| {
-                    let index = c.number()?;
-                    c.is_at_end().then_some(index)
-                });
-                if index.is_none() {
-                    return Ok(None);
-                }
-                start = index;
-            }
-            id if start.is_some() && id <= sections::START => return Ok(None),
-            _ => {}
-        }
-        last = section.id;
-    }
-    match start {
-        Some(index) => sections::with_exports(wasm, &[(START, 0, index)], false),
-        None => Ok(None),
-    }
+/// Translates a module, without its start section if it has one, which the interpreter would run to its end at one go, but with the
+/// function it names as an export, of the name that is given.
+#[cfg(feature = "validate")]
+fn translate(engine: &Engine, wasm: &[u8]) -> Result<(Module, Option<String>)> {
+    let refused = |e| err!(Format, "the module is refused: {e}");
+    let mut sections = sections::sections(wasm).flatten();
+    let Some(start) = sections.find(|s| s.id == sections::START) else {
+        return Ok((Module::new(engine, wasm).map_err(refused)?, None));
+    };
+    // As it is, before anything is changed: an export more makes some things valid that are not.
+    Module::validate(engine, wasm).map_err(refused)?;
+    let lost = || err!(Internal, "a start section is gone");
+    let index = start
+        .cursor(wasm)
+        .and_then(|mut c| c.number())
+        .ok_or_else(lost)?;
+    let name = free_name(wasm)?;
+    let added = [(name.as_str(), 0, index)];
+    let changed = sections::with_exports(wasm, &added, false)?.ok_or_else(lost)?;
+    let module = Module::new(engine, &*changed).map_err(refused)?;
+    Ok((module, Some(name)))
 }
 
+/// A name that no export of a valid module has: one of a length that none has.
 #[cfg(feature = "validate")]
-fn translate(engine: &Engine, wasm: &[u8]) -> Result<Module> {
-    Module::new(engine, wasm).map_err(|e| err!(Format, "the module is refused: {e}"))
+fn free_name(wasm: &[u8]) -> Result<String> {
+    use wasmparser::{Parser, Payload};
+    // Names of every length up to this one would be longer than the module.
+    let longest = wasm.len().saturating_mul(2).isqrt() + 1;
+    let mut taken = try_vec(longest, "lengths of names")?;
+    taken.resize(longest, false);
+    for payload in Parser::new(0).parse_all(wasm).flatten() {
+        if let Payload::ExportSection(section) = payload {
+            for export in section.into_iter().flatten() {
+                if let Some(taken) = taken.get_mut(export.name.len()) {
+                    *taken = true;
+                }
+            }
+        }
+    }
+    let free = taken.iter().position(|taken| !taken).unwrap_or(longest);
+    let mut name = String::new();
+    name.try_reserve_exact(free)
+        .map_err(|_| err!(NoMemory, "no memory for a name"))?;
+    name.extend(core::iter::repeat_n('s', free));
+    Ok(name)
 }
 
 #[cfg(not(feature = "validate"))]
-fn translate(_: &Engine, _: &[u8]) -> Result<Module> {
+fn translate(_: &Engine, _: &[u8]) -> Result<(Module, Option<String>)> {
     bail!(
         Unsupported,
         "this build has no validator, so it runs no modules"
@@ -189,7 +200,8 @@ impl LoadedModule {
         let engine = match options.beside {
             None => Arc::new(Engine::new(&config(options)?)),
             Some(other) => {
-                if options.max_stack_bytes != 0 || options.max_call_depth != 0 || options.only_1_1 {
+                let flags = options.only_1_1 || options.table_grow;
+                if options.max_stack_bytes != 0 || options.max_call_depth != 0 || flags {
                     bail!(
                         InvalidArgument,
                         "beside another module its stack limits and flags hold; they must be 0 here"
@@ -204,22 +216,23 @@ impl LoadedModule {
             .saturating_add(items)
             .saturating_add(BASE_BYTES);
         drop(try_vec::<u8>(likely, "bytes of translated module")?);
-        let slice_fuel = growth::of(wasm).slice_fuel()?;
-        let started = expose_start(wasm)?;
-        let module = translate(&engine, started.as_deref().unwrap_or(wasm))?;
-        if let Some(ExternType::Func(ty)) = module.get_export(START)
-            && !(ty.params().is_empty() && ty.results().is_empty())
-        {
+        let growth = survey::of(wasm)?;
+        let table_grow = options
+            .beside
+            .map_or(options.table_grow, |other| other.table_grow);
+        let (module, start) = translate(&engine, wasm)?;
+        if growth.table && !table_grow && !growth::DISPATCHES_BY_A_LOOP {
             bail!(
-                Format,
-                "the module is refused: its start function takes or gives values"
+                Unsupported,
+                "the module has table.grow, which can fill the native stack: REALM_WASM_TABLE_GROW takes those that are trusted"
             );
         }
         Ok(Arc::new(Self {
             module,
             engine,
-            slice_fuel,
-            starts: started.is_some(),
+            slice_fuel: growth.slice_fuel()?,
+            start: start.map(Arc::from),
+            table_grow,
             // Functions and globals once more, and the passive segments.
             instance_bytes: items.saturating_add(wasm.len()),
         }))

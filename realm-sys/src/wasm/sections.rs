@@ -147,10 +147,6 @@ pub struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    pub fn is_at_end(&self) -> bool {
-        self.at == self.bytes.len()
-    }
-
     pub fn byte(&mut self) -> Option<u8> {
         let byte = self.bytes.get(self.at)?;
         self.at += 1;

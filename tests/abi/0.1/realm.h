@@ -1079,7 +1079,8 @@ void realm_session_close(realm_session *session);
  * `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
  *
  * Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
- * is running the guest cannot be asked: it says so when the next turn begins.
+ * is running the guest cannot be asked: it says so when the next turn begins. A parameter that it would refuse then has to be
+ * repaired or taken away first: until it is, others are taken as during a turn.
  *
  * Threads: one at a time for a session.
  *
@@ -1435,6 +1436,12 @@ realm_status realm_cpu_force_isa(const char *name,
  */
 #define REALM_WASM_ONLY_1_1 1
 
+/* `realm_wasm_module_options.flags`: take a module that has `table.grow`. Each one that runs leaves some 200 bytes on the
+ * thread's stack until the call ends, so a module that loops over it on purpose overflows the stack: only for modules that are
+ * trusted. Without it they are refused. (Builds whose interpreter is a loop, as for microcontrollers, take them anyway.)
+ */
+#define REALM_WASM_TABLE_GROW 2
+
 /* The most parameters, or results, of a function that is called or given from C. */
 #define REALM_WASM_MAX_VALUES 32
 
@@ -1469,7 +1476,7 @@ typedef struct realm_wasm_module_options {
     uint64_t max_stack_bytes;
     /* Nested calls at most; more is a trap. 0: 10000. */
     uint32_t max_call_depth;
-    /* `REALM_WASM_ONLY_1_1`, or 0. */
+    /* `REALM_WASM_ONLY_1_1` and `REALM_WASM_TABLE_GROW`, or'ed; 0. */
     uint32_t flags;
 } realm_wasm_module_options;
 
@@ -1575,9 +1582,9 @@ typedef struct realm_wasm_options {
 /* Validates and translates a module.
  *
  * A call of a module takes a few KiB of the calling thread's stack, up to 192 KiB more if the module has `memory.grow`. It may
- * have that in at most 256 places of its code, and is then interpreted in short slices, up to half as fast. A module that has
- * `table.grow` is not sliced: a hostile one can overflow the stack, as can one whose constant expressions are very long, and one
- * whose functions give back hundreds of values can use up memory while it is validated.
+ * have that in at most 256 places of its code, and is then interpreted in short slices, up to half as fast. Constant expressions
+ * have at most 128 operators; a function's calls and blocks have at most as many parameters and results as it has bytes, and
+ * 65536 more; all functions have at most as many locals as the module has bytes, and 4194304 more.
  *
  * `wasm`, `bytes`: the module in binary form; not needed afterwards.
  * `options`: NULL is the default.
@@ -1586,7 +1593,7 @@ typedef struct realm_wasm_options {
  * Threads: any, at any time. Takes some milliseconds per 100 KB.
  *
  * Returns `FORMAT` for what is malformed, invalid, or uses what this build or `REALM_WASM_ONLY_1_1` leaves out;
- * `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * `UNSUPPORTED` for `table.grow` without `REALM_WASM_TABLE_GROW`; `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_wasm_module_load(const void *wasm,
                                     size_t bytes,

@@ -8,7 +8,8 @@ over libllama that is called as `ORACLE MODEL LOGITS N CTX ID...`: it evaluates 
 thread, no flash attention), writes the logits of the last one to LOGITS (f32, little-endian), and prints the N ids that
 greedy decoding goes on with. Needs the packages gguf and numpy.
 
-Embeddings are computed here, in double precision.
+Embeddings are computed here, in double precision, and so is starcoder2, whose GELU llama.cpp reads from a table of halves;
+there llama.cpp must come near and go on with the same tokens.
 """
 
 import json
@@ -316,6 +317,29 @@ def lfm2(arch="lfm2"):
     return m
 
 
+def mamba2():
+    m = Model("mamba2", "mamba2", heads=0, kv=0, ff=0)
+    w = m.w
+    inner, state, heads, groups, taps = 32, 8, 4, 2, 4
+    w.add_ssm_conv_kernel(taps)
+    w.add_ssm_inner_size(inner)
+    w.add_ssm_state_size(state)
+    w.add_ssm_time_step_rank(heads)
+    w.add_ssm_group_count(groups)
+    convolved = inner + 2 * groups * state
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.norm(b + "attn_norm", m.d)
+        m.matrix(b + "ssm_in", inner + convolved + heads, m.d)
+        m.matrix(b + "ssm_conv1d", convolved, taps, bias=True)
+        m.vector(b + "ssm_dt.bias", m.rng.normal(size=heads))
+        m.vector(b + "ssm_a", -np.exp(m.rng.normal(size=(heads, 1))))
+        m.vector(b + "ssm_d", m.rng.normal(size=(heads, 1)))
+        m.norm(b + "ssm_norm", (groups, inner // groups))
+        m.matrix(b + "ssm_out", m.d, inner)
+    return m
+
+
 def deepseek2():
     m = mla("deepseek2", q_rank=0)
     w = m.w
@@ -415,24 +439,76 @@ def nomic_bert():
     return m
 
 
-def embedding(m, ids):
-    """What bert (first row) and nomic-bert (mean) make of the ids."""
-    t, n = m.tensors, len(ids)
+def starcoder2():
+    """Of the guest in guest/examples/starcoder2."""
+    m = Model("starcoder2", "starcoder2", heads=4, kv=2, d=32, head=8, rms=False)
+    m.w.add_rope_dimension_count(8)
+    m.w.add_rope_freq_base(100000.0)
+    m.vector("output_norm.bias", 0.1 * m.rng.normal(size=m.d))
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        m.norm(b + "attn_norm", m.d, bias=True)
+        m.attention(il, bias=True)
+        m.norm(b + "ffn_norm", m.d, bias=True)
+        m.matrix(b + "ffn_up", m.ff, m.d, bias=True)
+        m.matrix(b + "ffn_down", m.d, m.ff, bias=True)
+    return m
 
-    def linear(x, name):
-        return x @ t[f"{name}.weight"].T + t.get(f"{name}.bias", 0)
 
-    def norm(x, name):
+class Definition:
+    """What layers are put together from, by the book."""
+
+    def __init__(self, m, n, freq_base):
+        self.t, self.m, self.n, self.freq_base = m.tensors, m, n, freq_base
+
+    def linear(self, x, name):
+        return x @ self.t[f"{name}.weight"].T + self.t.get(f"{name}.bias", 0)
+
+    def norm(self, x, name):
         c = x - x.mean(-1, keepdims=True)
         scale = 1 / np.sqrt((c * c).mean(-1, keepdims=True) + 1e-5)
-        return c * scale * t[f"{name}.weight"] + t[f"{name}.bias"]
+        return c * scale * self.t[f"{name}.weight"] + self.t[f"{name}.bias"]
 
-    def rotate(x):
-        half = m.head // 2
-        angle = np.outer(np.arange(n), 1000.0 ** (-np.arange(half) / half))
+    def rotate(self, x):
+        half = self.m.head // 2
+        angle = np.outer(np.arange(self.n), self.freq_base ** (-np.arange(half) / half))
         c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
         a, b = x[..., :half], x[..., half:]
         return np.concatenate([a * c - b * s, a * s + b * c], -1)
+
+    def attend(self, q, k, v, causal):
+        """Heads of queries share those of keys and values, as many as there are of one for one of the other."""
+        q, k, v = (part.reshape(self.n, -1, self.m.head) for part in (q, k, v))
+        if self.freq_base:
+            q, k = self.rotate(q), self.rotate(k)
+        k, v = (np.repeat(part, q.shape[1] // part.shape[1], 1) for part in (k, v))
+        scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(self.m.head)
+        if causal:
+            scores = np.where(np.tri(self.n, dtype=bool), scores, -np.inf)
+        e = np.exp(scores - scores.max(-1, keepdims=True))
+        return np.einsum("hij,jhd->ihd", e / e.sum(-1, keepdims=True), v).reshape(self.n, -1)
+
+
+def starcoder2_logits(m, ids):
+    """Of the last position."""
+    on = Definition(m, len(ids), 100000.0)
+    x = m.tensors["token_embd.weight"][ids]
+    for il in range(m.layers):
+        b = f"blk.{il}."
+        normed = on.norm(x, b + "attn_norm")
+        qkv = [on.linear(normed, b + f"attn_{part}") for part in "qkv"]
+        x = x + on.linear(on.attend(*qkv, causal=True), b + "attn_output")
+        up = on.linear(on.norm(x, b + "ffn_norm"), b + "ffn_up")
+        gelu = up * (1 + np.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3))) / 2
+        x = x + on.linear(gelu, b + "ffn_down")
+    return (on.norm(x, "output_norm") @ m.tensors["token_embd.weight"].T)[-1]
+
+
+def embedding(m, ids):
+    """What bert (first row) and nomic-bert (mean) make of the ids."""
+    t, n = m.tensors, len(ids)
+    on = Definition(m, n, 0 if m.arch == "bert" else 1000.0)
+    linear, norm = on.linear, on.norm
 
     x = t["token_embd.weight"][ids] + t["token_types.weight"][0]
     if m.arch == "bert":
@@ -444,12 +520,7 @@ def embedding(m, ids):
             qkv = [linear(x, b + f"attn_{part}") for part in "qkv"]
         else:
             qkv = np.split(linear(x, b + "attn_qkv"), 3, -1)
-        q, k, v = [part.reshape(n, m.heads, m.head) for part in qkv]
-        if m.arch != "bert":
-            q, k = rotate(q), rotate(k)
-        scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(m.head)
-        e = np.exp(scores - scores.max(-1, keepdims=True))
-        mixed = np.einsum("hij,jhd->ihd", e / e.sum(-1, keepdims=True), v).reshape(n, -1)
+        mixed = on.attend(*qkv, causal=False)
         x = norm(x + linear(mixed, b + "attn_output"), b + "attn_output_norm")
         if m.arch == "bert":
             up = linear(x, b + "ffn_up")
@@ -462,11 +533,38 @@ def embedding(m, ids):
     return y / np.linalg.norm(y)
 
 
+def ask(oracle, m, logits, ids):
+    """Has llama.cpp write its logits; the tokens that it goes on with."""
+    args = [oracle, m.path, HERE / logits, GREEDY, CTX, *ids]
+    done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{m.path.stem}: {done.returncode}: {done.stderr[-400:]}")
+    return [int(x) for x in done.stdout.split()]
+
+
+def by_definition(oracle, m, compute):
+    """Cases of a model that is computed here."""
+    cases = []
+    for i, ids in enumerate(PROMPTS):
+        file = f"{m.path.stem}.{i}.logits.f32"
+        theirs = ask(oracle, m, file, ids)
+        seen, ours = np.fromfile(HERE / file, "<f4"), compute(m, ids)
+        far = abs(ours - seen).max() / abs(ours).max()
+        greedy = []
+        for _ in range(GREEDY):
+            greedy.append(int(compute(m, ids + greedy).argmax()))
+        if far > 1e-3 or greedy != theirs:
+            raise SystemExit(f"{m.path.stem}: llama.cpp is {far} away, and goes on with {theirs}, not {greedy}")
+        ours.astype("<f4").tofile(HERE / file)
+        cases.append({"prompt_ids": ids, "logits_file": file, "shape": [1, VOCAB], "greedy_ids": greedy})
+    return cases
+
+
 def main():
     oracle = sys.argv[1]
     version = sys.argv[2] if len(sys.argv) > 2 else "llama.cpp"
     models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2, lfm2moe, deepseek2,
-              deepseek2_sigmoid]
+              deepseek2_sigmoid, mamba2]
     everything = {}
     for make in models:
         m = make()
@@ -475,16 +573,16 @@ def main():
         cases = []
         for i, ids in enumerate(PROMPTS):
             logits = f"{name}.{i}.logits.f32"
-            args = [oracle, m.path, HERE / logits, GREEDY, CTX, *ids]
-            done = subprocess.run([str(a) for a in args], capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit(f"{name}: {done.returncode}: {done.stderr[-400:]}")
-            greedy = [int(x) for x in done.stdout.split()]
+            greedy = ask(oracle, m, logits, ids)
             cases.append({"prompt_ids": ids, "logits_file": logits, "shape": [1, VOCAB], "greedy_ids": greedy})
         # llama.cpp's GELU reads a table of halves.
         tolerance = 1e-3 if m.arch.startswith("gemma") else 1e-4
         everything[name] = {"reference": version, "tolerance": tolerance, "cases": cases}
         print(name, m.path.stat().st_size)
+    m = starcoder2()
+    m.finish()
+    cases = by_definition(oracle, m, starcoder2_logits)
+    everything["starcoder2"] = {"guest": "starcoder2", "reference": "make.py (numpy)", "tolerance": 1e-4, "cases": cases}
     for make in [bert, nomic_bert]:
         m = make()
         m.finish()

@@ -213,6 +213,8 @@ impl<'a> Bound<'a> {
             Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => {
                 self.shape(dst).1
             }
+            // Heads, also if there are no rows: they follow one another.
+            Some(Code::SsmScan) => self.shape(src(op, 1)).0,
             // Its second source has rows of its own.
             Some(Code::SsmConv) => {
                 let value = self.value(dst).map_or(src(op, 0), |_| dst);

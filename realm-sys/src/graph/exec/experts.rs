@@ -1,15 +1,15 @@
-//! Operations whose rows are made of parts, or reach back to others: products with the experts that rows name, and
-//! convolutions.
+//! Operations whose rows are made of parts, or reach back to others: products with the experts that rows name,
+//! convolutions and scans.
 
 use super::{BAD_DATA, Bound, direct};
 use crate::backend::table::realm_op;
 use crate::error::Status;
-use crate::graph::kernels::conv;
 use crate::graph::kernels::matmul::{self, ActKind, MulMat};
-use crate::graph::op::{Operand, param, src};
+use crate::graph::kernels::{conv, scan};
+use crate::graph::op::{Operand, param, param_dim, src};
 use crate::quant::GgmlType;
 use core::ops::Range;
-use core::slice::from_raw_parts;
+use core::slice::{from_raw_parts, from_raw_parts_mut};
 
 impl<'a> Bound<'a> {
     /// What a MUL_MAT or MUL_MAT_ID multiplies: elements of a weight's row, and how many such parts a row of its input has.
@@ -126,6 +126,64 @@ pub fn convolve(bound: &Bound<'_>, op: &realm_op, i: usize) -> core::result::Res
                 None => bound.row(src(op, 1), at),
             };
             conv::add_tap(to, row, w, taps, tap);
+        }
+    }
+    Ok(())
+}
+
+/// Head `head` of a scan, all rows: its columns of the state after, and of what comes out.
+pub fn scan(bound: &Bound<'_>, op: &realm_op, head: usize) -> core::result::Result<(), Status> {
+    let number = |i: usize| -> core::result::Result<Option<f32>, Status> {
+        let Some(all) = bound.weight_bytes(src(op, i)) else {
+            return Ok(None);
+        };
+        let at = all.as_chunks::<4>().0.get(head).ok_or(Status::Internal)?;
+        Ok(Some(f32::from_le_bytes(*at)))
+    };
+    let (a, d) = (number(4)?.ok_or(Status::Internal)?, number(6)?);
+    let (x, dt, dst) = (src(op, 0), src(op, 1), Operand::of(op.dst));
+    let ((cols, n), heads) = (bound.shape(x), bound.shape(dt).0.max(1));
+    let groups = (param(op, 0) as usize).max(1);
+    let rows = bound.shape(src(op, 2)).0 / groups;
+    let n = n.min(bound.shape(dst).1.saturating_sub(rows));
+    let (width, of_group) = (cols / heads, head * groups / heads * rows);
+    // SAFETY: validation found all columns and rows to be there; these columns of the destination are this unit's alone, and nobody
+    // writes the sources.
+    unsafe {
+        let columns = |operand: Operand, row: usize| {
+            let base = bound.base(operand).cast::<f32>();
+            base.add(row * cols + head * width)
+        };
+        let row = |i: usize| from_raw_parts_mut(columns(dst, i), width);
+        let first = param_dim(op, 1, &bound.registers) as usize;
+        let begun = param_dim(op, 2, &bound.registers) != 0;
+        for s in 0..rows {
+            match begun {
+                true => {
+                    row(s).copy_from_slice(from_raw_parts(columns(src(op, 5), first + s), width))
+                }
+                false => row(s).fill(0.0),
+            }
+        }
+        for i in 0..n {
+            let x = from_raw_parts(columns(x, i).cast_const(), width);
+            let y = row(rows + i);
+            match d {
+                Some(d) => y.iter_mut().zip(x).for_each(|(y, x)| *y = d * x),
+                None => y.fill(0.0),
+            }
+            let dt = bound.row::<f32>(dt, i).get(head).ok_or(Status::Internal)?;
+            let (delta, decay) = scan::rates(*dt, a);
+            let part = |operand| {
+                bound
+                    .row::<f32>(operand, i)
+                    .iter()
+                    .skip(of_group)
+                    .take(rows)
+            };
+            for (s, (b, c)) in part(src(op, 2)).zip(part(src(op, 3))).enumerate() {
+                scan::step(row(s), y, x, [decay, b * delta, *c]);
+            }
         }
     }
     Ok(())

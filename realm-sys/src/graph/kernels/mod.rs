@@ -18,9 +18,10 @@
 //! | [`basic`]     | add, multiply, scale, weighted sums |
 //! | [`softmax`]   | softmax of a row |
 //! | [`conv`]      | short causal convolution |
+//! | [`scan`]      | selective scan |
 //! | [`select`]    | argmax, top-k, and what changes logits before them |
 //!
-//! **Rows are independent**: no kernel mixes rows, so batch size, slicing and threads cannot show in
+//! **Rows are independent**: no kernel mixes rows (but the scan, whose rows follow one another in every batch alike), so batch size, slicing and threads cannot show in
 //! the result. Element-wise kernels work in place; a caller with another destination copies first.
 //! Slices that must agree in length are cut to the shorter: the program's validation is where
 //! lengths are checked, and nothing here can leave its slices.
@@ -37,5 +38,6 @@ mod dot_q32;
 pub mod matmul;
 pub mod norm;
 pub mod rope;
+pub mod scan;
 pub mod select;
 pub mod softmax;

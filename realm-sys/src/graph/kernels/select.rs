@@ -33,6 +33,9 @@ fn key(x: f32, index: usize) -> u64 {
     u64::from(rank(x)) << 32 | u64::from(!(index as u32))
 }
 
+/// The index of the largest where there is no number.
+pub const NO_INDEX: u32 = u32::MAX;
+
 #[inline(always)]
 fn argmax_body<I: Isa>(_: I, x: &[f32]) -> u32 {
     // Lanes keep the first of their best; a strictly better rank replaces it.
@@ -61,8 +64,8 @@ fn argmax_body<I: Isa>(_: I, x: &[f32]) -> u32 {
             (r, i)
         }
     };
-    // A rank of 0 is a NaN, which never replaced anything: all NaN gives index 0.
-    best.iter().zip(&at).fold((0, 0), pick).1
+    // A rank of 0 is a NaN, which never replaced anything.
+    best.iter().zip(&at).fold((0, NO_INDEX), pick).1
 }
 
 #[inline(always)]
@@ -284,8 +287,9 @@ mod tests {
                 }
             }
         }
-        assert_eq!(argmax(&[]), 0);
-        assert_eq!(argmax(&[f32::NAN; 40]), 0);
+        assert_eq!(argmax(&[]), NO_INDEX);
+        assert_eq!(argmax(&[f32::NAN; 40]), NO_INDEX);
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), 0);
     }
 
     #[test]

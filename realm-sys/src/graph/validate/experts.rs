@@ -1,4 +1,4 @@
-//! Checks of operations whose rows are made of parts, or reach back to others: experts, weighted sums, convolutions.
+//! Checks of operations whose rows are made of parts, or reach back to others: experts, weighted sums, convolutions, scans.
 
 use super::super::op::{self, Dim, Operand, TYPE_F32, TYPE_I32, param};
 use super::Check;
@@ -122,6 +122,63 @@ impl Check<'_> {
             );
         }
         Ok(())
+    }
+
+    pub(super) fn ssm_scan(&mut self) -> Result<()> {
+        self.unused(7, 3, 0)?;
+        self.distinct(&[0])?;
+        let (x, dt) = (self.source(0, TYPE_F32)?, self.source(1, TYPE_F32)?);
+        let (b, c) = (self.source(2, TYPE_F32)?, self.source(3, TYPE_F32)?);
+        if !x.exact {
+            bail!(Format, "what is scanned is not a value");
+        }
+        let n = self.rows(&[x, dt, b, c])?;
+        let (heads, groups) = (dt.cols, u64::from(param(self.op, 0)));
+        let whole = |n: u64, parts: u64| parts > 0 && n.is_multiple_of(parts);
+        if !whole(heads, groups)
+            || !whole(x.cols, heads)
+            || !whole(b.cols, groups)
+            || b.cols != c.cols
+        {
+            bail!(
+                Format,
+                "{} columns in {heads} heads, and {} and {} in {groups} groups",
+                x.cols,
+                b.cols,
+                c.cols
+            );
+        }
+        let rows = b.cols / groups.max(1);
+        if rows > MAX_PARTS {
+            bail!(Limit, "a state of {rows} rows, at most {MAX_PARTS}");
+        }
+        for (i, what) in [(4, "rates"), (6, "factors")] {
+            if i == 6 && op::src(self.op, i) == Operand::None {
+                continue;
+            }
+            let w = self.weight(op::src(self.op, i))?;
+            let [a, b, rest @ ..] = w.ne;
+            if w.r#type != TYPE_F32 || rest != [1, 1] || a.checked_mul(b) != Some(heads) {
+                bail!(
+                    Format,
+                    "the {what} are [{a}, {b}] of type {}, {heads} f32 are needed",
+                    w.r#type
+                );
+            }
+        }
+        let Operand::Buffer(_) = op::src(self.op, 5) else {
+            bail!(Format, "the state is not a buffer");
+        };
+        let state = self.source(5, TYPE_F32)?;
+        let (first, limit) = (self.dim(1)?, self.max(state.rows)?);
+        self.dim(2)?;
+        let dst = self.dst(TYPE_F32)?;
+        self.same_cols(&[dst, x, state])?;
+        let need = rows.saturating_add(self.max(n)?.into());
+        if u64::from(self.max(dst.rows)?) < need {
+            bail!(Format, "{need} rows do not fit into the destination");
+        }
+        self.span(first, Dim::Const(rows as u32), limit, None)
     }
 
     pub(super) fn view_cols(&mut self) -> Result<()> {
