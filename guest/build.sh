@@ -61,11 +61,12 @@ build() {
     (cd "$here" && RUSTFLAGS="-Zlocation-detail=none -Clink-arg=--stack-first -Clink-arg=-zstack-size=$stack $flags" \
         "$CARGO" build --quiet --profile "$profile" --lib --locked --target-dir "$target" \
         -Zbuild-std=core,alloc --target wasm32-unknown-unknown "$@") || exit 1
-    "$WASM_OPT" "$level" -ocimfs 0 --strip-debug --strip-producers --enable-bulk-memory --enable-sign-ext \
+    # shellcheck disable=SC2086
+    "$WASM_OPT" $level --strip-debug --strip-producers --enable-bulk-memory --enable-sign-ext \
         --enable-mutable-globals --enable-nontrapping-float-to-int --enable-reference-types \
         --enable-multivalue -o "$target/$name.wasm" "$target/wasm32-unknown-unknown/$profile/realm_guest.wasm"
 }
-build realm_guest release 65536 -O3 ""
+build realm_guest release 65536 "-O3 -ocimfs 0" ""
 # For a microcontroller: the features that Cargo.toml explains left out, and a panic is a trap without a sentence.
 build realm_guest_slim slim 16384 -Oz "-Zunstable-options -Cpanic=immediate-abort" \
     --no-default-features --features exports -Zbuild-std-features=optimize_for_size
