@@ -37,6 +37,6 @@ fn main() {
     } else {
         println!("cargo:warning=there is no {}", demo.display());
     }
-    tool.files(["tool.c", "demo_model.c"]).compile("realm_tool");
+    tool.files(["tool.c", "demo_model.c", "chat.c"]).compile("realm_tool");
     println!("cargo:rustc-link-lib=m");
 }

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "chat.h"
 #include "tool.h"
 
 /* Naming the id ourselves spares the library from hashing the file to find one. */
@@ -35,7 +36,8 @@ static const char help[] =
     "      --ids \"1 2 3\"        the prompt as token ids, taken as they are\n"
     "      --raw                the prompt is text to be continued\n"
     "      --chat               the prompt is a user's message in the model's chat format\n"
-    "                           (the default where the model has a chat template, else --raw)\n"
+    "                           (the default where the model has a chat template, else --raw);\n"
+    "                           without a prompt: a conversation, with /save, /load, /reset, /help\n"
     "  -n, --n-predict N        at most N tokens (0: only read the prompt, -1: no limit)\n"
     "  -c, --ctx N              room for N tokens, prompt included (default 0: the guest's, which is\n"
     "                           what the model was trained for, at most 4096)\n"
@@ -78,6 +80,7 @@ static const char help[] =
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
 static int raw, chat, ignore_eos, ids_out, hash, verbose;
+static int talk; /* a conversation instead of a prompt */
 static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0;
 
 /* Moved between two tokens: a few milliseconds. */
@@ -240,8 +243,12 @@ static void check_options(void) {
     if (raw && chat) {
         tool_misuse("--raw and --chat exclude each other");
     }
-    if (prompts == 0 && (model_path != NULL || raw)) {
-        tool_misuse("no prompt: give -p, -f or --ids");
+    if (prompts == 0 && !chat && (model_path != NULL || raw)) {
+        tool_misuse("no prompt: give -p, -f or --ids, or --chat for a conversation");
+    }
+    talk = chat && prompts == 0;
+    if (talk && (ids_out || logits_path != NULL || embedding_path != NULL || stats_format != NULL)) {
+        tool_misuse("a conversation is only text: --ids-out, --logits-out, --embedding-out and --stats need a prompt");
     }
     if (stats_format != NULL && strcmp(stats_format, "json") != 0) {
         tool_misuse("--stats: '%s' is not a format, 'json' is", stats_format);
@@ -325,10 +332,8 @@ static realm_guest *load_guest(void) {
     return guest;
 }
 
-static realm_session *open_session(realm_runtime *runtime, const realm_guest *guest) {
+static realm_session_options options_of(const realm_guest *guest) {
     realm_session_options session_options = REALM_SESSION_OPTIONS_INIT;
-    realm_session *session = NULL;
-    realm_error error = {0, ""};
     session_options.guest = guest;
     session_options.fuel_per_event = (uint64_t)fuel_millions * 1000000u;
     session_options.backend = backend;
@@ -338,9 +343,24 @@ static realm_session *open_session(realm_runtime *runtime, const realm_guest *gu
     if (verbose) {
         session_options.log = guest_log;
     }
-    tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
-    return session;
+    return session_options;
 }
+
+/* Some chat templates tell the model what day it is. Guests of others may not know the parameter. */
+static void tell_time(void) {
+    static char now[24];
+    for (size_t i = 0; i < tool_param_count; i++) {
+        if (strcmp(tool_params[i].key, "chat_time") == 0) {
+            return;
+        }
+    }
+    if (guest_path == NULL) {
+        (void)snprintf(now, sizeof now, "%" PRIu64, (uint64_t)time(NULL));
+        tool_param_set("chat_time", now);
+    }
+}
+
+static void settle(void) { tool_model_settle(SETTLE_BYTES); }
 
 /* What realm_session_logits and realm_session_embedding have in common. */
 typedef realm_status (*read_floats)(realm_session *, float *, size_t, size_t *, realm_error *);
@@ -471,6 +491,13 @@ static void end_output(void) {
     }
 }
 
+static void end_session(realm_runtime *runtime, realm_guest *guest, realm_session *session) {
+    realm_session_close(session);
+    realm_guest_unload(guest);
+    realm_runtime_destroy(runtime);
+    (void)realm_model_remove(NULL, MODEL_ID, NULL);
+}
+
 int main(int argc, char **argv) {
     realm_error error = {0, ""};
     tool_parse(argc, argv, "realm-run", help, options, sizeof options / sizeof options[0]);
@@ -493,6 +520,7 @@ int main(int argc, char **argv) {
     }
     if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
         p.kind = REALM_INPUT_CHAT;
+        tell_time();
         if (p.bytes == 0) {
             tool_misuse("the prompt is empty, and a chat begins with a message (--raw begins with nothing)");
         }
@@ -511,7 +539,13 @@ int main(int argc, char **argv) {
     tool_isa(isa);
     realm_runtime *runtime = tool_runtime(thread_count);
     realm_guest *guest = load_guest();
-    realm_session *session = open_session(runtime, guest);
+    const realm_session_options session_options = options_of(guest);
+    realm_session *session = NULL;
+    tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
+    if (talk) {
+        end_session(runtime, guest, chat_run(runtime, MODEL_ID, &session_options, session, settle));
+        return 0;
+    }
     running = session;
     (void)signal(SIGINT, on_interrupt);
 
@@ -525,9 +559,6 @@ int main(int argc, char **argv) {
         print_stats(session);
     }
     running = NULL;
-    realm_session_close(session);
-    realm_guest_unload(guest);
-    realm_runtime_destroy(runtime);
-    (void)realm_model_remove(NULL, MODEL_ID, NULL);
+    end_session(runtime, guest, session);
     return reason == REALM_DONE_CANCELLED ? 130 : 0;
 }

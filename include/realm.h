@@ -827,6 +827,20 @@ const char *realm_runtime_backend_name(const realm_runtime *runtime, size_t inde
 /* Input: a user's message, which the guest puts into the model's chat format. */
 #define REALM_INPUT_CHAT 2
 
+/* Input: a whole conversation, as a JSON array of messages in OpenAI's form. Only what the context does not hold is evaluated; an
+ * assistant's message at the end is gone on with.
+ */
+#define REALM_INPUT_MESSAGES 3
+
+/* Input: what the assistant is made to say, in the reply that the last chat turn asked for; the model goes on behind it.
+ */
+#define REALM_INPUT_REPLY 4
+
+/* Input: none. Instead of generating, the guest tells what the last reply says, in one text event without a token: a message in
+ * OpenAI's JSON, with `content`, `reasoning_content` and `tool_calls`. Nothing enters the context.
+ */
+#define REALM_INPUT_PARSE 5
+
 /* The budget is spent; poll again. */
 #define REALM_EVENT_AGAIN 0
 

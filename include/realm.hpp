@@ -626,6 +626,16 @@ public:
 #endif
     // A user's message.
     result<void> chat(std::string_view text) noexcept { return prompt(REALM_INPUT_CHAT, text.data(), text.size()); }
+    // A whole conversation, as a JSON array of messages.
+    result<void> messages(std::string_view json) noexcept {
+        return prompt(REALM_INPUT_MESSAGES, json.data(), json.size());
+    }
+    // What the assistant is made to say; the model goes on behind it.
+    result<void> reply(std::string_view text) noexcept {
+        return prompt(REALM_INPUT_REPLY, text.data(), text.size());
+    }
+    // Has the guest tell, in a text event, what the last reply says: a message in JSON.
+    result<void> parse() noexcept { return prompt(REALM_INPUT_PARSE, nullptr, 0); }
 
     // Works on to the next token, without limit or for about so many microseconds, and says what came. 0 is no limit: what
     // is left of a frame is given as a duration, of which none is the shortest slice, or by budget_left().

@@ -87,7 +87,10 @@ enum {
 enum {
     REALM_GUEST_INPUT_TEXT = 0, /* UTF-8 to be continued as it stands. */
     REALM_GUEST_INPUT_IDS = 1,  /* uint32_t token ids, verbatim; the length counts bytes. */
-    REALM_GUEST_INPUT_CHAT = 2  /* UTF-8, the content of a user's message. */
+    REALM_GUEST_INPUT_CHAT = 2, /* UTF-8, the content of a user's message. */
+    REALM_GUEST_INPUT_MESSAGES = 3, /* UTF-8, a conversation: a JSON array of messages. */
+    REALM_GUEST_INPUT_REPLY = 4, /* UTF-8, what the assistant says next. */
+    REALM_GUEST_INPUT_PARSE = 5  /* Nothing: tell what the last reply says. */
 };
 
 /* What realm_guest_event returns, unless it is a negative status. After OPEN and REWIND only 0 will do. */

@@ -26,6 +26,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import terminal
+
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 # Vocabularies the core knows.
@@ -578,6 +580,9 @@ def main():
             messages(tools, demo)
             check("every sampler acts", samplers_act, tools)
             check("conveniences", conveniences, tools, demo)
+            check("a conversation on a terminal", terminal.conversation, tools)
+            check("a reply is interrupted", terminal.interrupted, tools)
+            check("a conversation through pipes", terminal.piped, tools)
             damaged_files(tools, demo)
         else:
             report("failed", "demo model", f"there is no {demo}")

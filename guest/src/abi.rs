@@ -289,20 +289,13 @@ pub fn meta_bool(id: u32, key: &str, index: i32) -> Result<Option<bool>> {
     Ok(optional(result)?.map(|_| out != [0]))
 }
 
-/// A metadata string; None if the key is missing.
-pub fn meta_string(id: u32, key: &str) -> Result<Option<String>> {
+/// A metadata string, or an element of an array of them (`index` -1: the string itself); None if the key is missing.
+pub fn meta_string(id: u32, key: &str, index: i32) -> Result<Option<String>> {
     let bytes = read_all(|dst, room| {
         // SAFETY: `dst` has `room` bytes, the key is live.
         unsafe {
-            sys::realm_meta_get(
-                id,
-                key.as_ptr(),
-                key.len(),
-                -1,
-                kind::META_STRING,
-                dst,
-                room,
-            )
+            let (key, len) = (key.as_ptr(), key.len());
+            sys::realm_meta_get(id, key, len, index, kind::META_STRING, dst, room)
         }
     })?;
     Ok(bytes.map(text_of))

@@ -166,7 +166,15 @@ mod imports {
     use super::*;
     imports! {
         realm_meta_get(h, id: u32, key: *const u8, n: usize, index: i32, kind: u32, dst: *mut u8, room: usize) {
-            match (h.meta.get(&text(key, n)), kind, index) {
+            let key = text(key, n);
+            if key == "tokenizer.ggml.tokens" {
+                return match index as u32 {
+                    BOS => put(b"<s>", dst, room),
+                    EOS => put(b"</s>", dst, room),
+                    _ => -3,
+                };
+            }
+            match (h.meta.get(&key), kind, index) {
                 (None, ..) => -3,
                 (Some(Meta::Text(t)), 8, -1) => put(t.as_bytes(), dst, room),
                 (Some(Meta::U32(v)), 4, -1) => put(&v.to_le_bytes(), dst, room),

@@ -4,7 +4,7 @@
 //! to a default costs its author an evening.
 
 use crate::abi::{self, Fail, Result};
-use crate::chat::Template;
+use crate::chat;
 use crate::grammar::Source;
 use crate::num;
 use crate::sample::{Settings, mirostat};
@@ -129,8 +129,14 @@ pub struct Params {
     pub stop: Vec<String>,
     /// System message of a chat.
     pub system: String,
-    /// Chat template; None: detect from the model.
-    pub chat_template: Option<Template>,
+    /// A template, or the name of a format; None: the model's own.
+    pub chat_template: Option<String>,
+    /// JSON: the tools that a template is told of, and variables of its own; empty: none.
+    pub tools: String,
+    /// As above.
+    pub chat_template_kwargs: String,
+    /// What a template takes for the time, in seconds since 1970, UTC.
+    pub chat_time: i64,
     /// Recognise special tokens in what is said in a chat, not only in its marks.
     pub chat_special: bool,
     /// Go on after an end token.
@@ -176,6 +182,9 @@ impl Default for Params {
             stop: Vec::new(),
             system: String::new(),
             chat_template: None,
+            tools: String::new(),
+            chat_template_kwargs: String::new(),
+            chat_time: chat::NOW,
             chat_special: false,
             ignore_eos: false,
             logprobs: false,
@@ -187,6 +196,8 @@ impl Default for Params {
 /// Longest context and largest batch that are believed.
 const MAX_CTX: i64 = 1 << 24;
 const MAX_BATCH: i64 = 4096;
+/// The last second of the year 9999.
+const MAX_TIME: i64 = 253_402_300_799;
 /// More would make every token slow without making any text better.
 const MAX_BIASES: usize = 4096;
 const MAX_STRINGS: usize = 64;
@@ -202,7 +213,7 @@ const KV_TYPES: [(&str, KvType); 4] = [
 ];
 
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 42] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -242,6 +253,9 @@ const NAMES: [&str; 39] = [
     "system",
     "chat_special",
     "chat_template",
+    "chat_template_kwargs",
+    "tools",
+    "chat_time",
 ];
 /// More in one name are no slips.
 const MAX_SLIPS: usize = 3;
@@ -349,7 +363,10 @@ impl Params {
             "logit_bias" if SAMPLERS => self.logit_bias = biases(value)?,
             "stop" => self.stop = lines(key, value)?,
             "system" if CHAT => self.system = String::from(value),
-            "chat_template" if CHAT => self.chat_template = Template::from_param(value)?,
+            "chat_template" if CHAT => self.chat_template = template(value)?,
+            "chat_template_kwargs" if CHAT => self.chat_template_kwargs = json(key, value, "{")?,
+            "tools" if CHAT => self.tools = json(key, value, "[")?,
+            "chat_time" if CHAT => self.chat_time = int(0, MAX_TIME)?,
             "chat_special" if CHAT => self.chat_special = switch(key, value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
@@ -456,6 +473,44 @@ fn switch(key: &str, value: &str) -> Result<bool> {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
         _ => Err(refused(key, value, &"0 or 1")),
+    }
+}
+
+/// A chat template, or the name of a format; None: the model's own template.
+fn template(value: &str) -> Result<Option<String>> {
+    if value.is_empty() || value == "auto" {
+        return Ok(None);
+    }
+    if !value.contains("{{") && !value.contains("{%") {
+        return match chat::named::known(value) {
+            true => Ok(Some(String::from(value))),
+            false => Err(refused(
+                "chat_template",
+                value,
+                &"auto, a template, or chatml, llama3, zephyr, phi3, gemma, granite, command-r, gpt-oss, llama2, mistral or raw",
+            )),
+        };
+    }
+    match realm_jinja::Template::new(value) {
+        Ok(_) => Ok(Some(String::from(value))),
+        Err(error) => Err(fail!(INVALID_ARGUMENT, "parameter chat_template, {error}")),
+    }
+}
+
+/// JSON that begins with this sign; nothing is nothing.
+fn json(key: &str, value: &str, sign: &str) -> Result<String> {
+    let text = value.trim();
+    if !text.is_empty() && !text.starts_with(sign) {
+        let expected = if sign == "[" {
+            "a JSON array"
+        } else {
+            "a JSON object"
+        };
+        return Err(refused(key, value, &expected));
+    }
+    match realm_jinja::parse_json(text, false) {
+        Err(error) if !text.is_empty() => Err(fail!(INVALID_ARGUMENT, "parameter {key}, {error}")),
+        _ => Ok(String::from(text)),
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
 use crate::arch::graph::{Graph, Io};
 use crate::arch::{self, Architecture, Family};
-use crate::chat::{Part, Template};
+use crate::chat::Talk;
 use crate::embed::Embedder;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
@@ -53,6 +53,9 @@ const PARAMS: i32 = 6;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
+const MESSAGES: i32 = 3;
+const REPLY: i32 = 4;
+const PARSE: i32 = 5;
 
 /// A session: one conversation with one model.
 pub struct Session {
@@ -81,8 +84,8 @@ pub struct Session {
     turn: Option<Turn>,
     /// A generated token that was shown but has not entered the context.
     pending: Option<u32>,
-    /// Where in the context its chat turns begin.
-    chats: Vec<u32>,
+    /// The chat that the context holds.
+    talk: Talk,
     /// Turns begun, for seeding.
     turns: u32,
 }
@@ -262,7 +265,7 @@ impl Session {
             committed: 0,
             turn: None,
             pending: None,
-            chats: Vec::new(),
+            talk: Talk::default(),
             turns: 0,
             params,
         };
@@ -358,33 +361,40 @@ impl Session {
         }
         let kind = match (kind, &self.embedder) {
             (CHAT, Some(_)) => TEXT,
+            (MESSAGES | REPLY | PARSE, Some(_)) => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "a model that makes embeddings has no conversations"
+                ));
+            }
             (kind, _) => kind,
         };
-        let chat = kind == CHAT;
+        if kind == PARSE && slim::CHAT {
+            return self.parse_reply();
+        }
+        let begin = self.talk.len();
         let feed = self.input(kind, bytes as usize)?;
+        let chat = self.talk.len() > begin;
         let (count, room) = (feed.len(), self.ctx - self.committed);
         if count > room as usize {
+            if chat {
+                self.talk.take_back();
+            }
             let ctx = self.ctx;
             return Err(fail!(
                 LIMIT,
                 "the prompt has {count} tokens, but the context of {ctx} has room for {room}"
             ));
         }
-        if self.chats.try_reserve(1).is_err() {
-            return Err(fail!(
-                NO_MEMORY,
-                "the guest's memory limit (max_guest_memory_bytes) is too small for another turn"
-            ));
+        if let Err(e) = self.begin_grammar(&feed, bytes == 0 && !chat) {
+            if chat {
+                self.talk.take_back();
+            }
+            return Err(e);
         }
-        self.begin_grammar(&feed, bytes == 0 && !chat)?;
         self.stops.set(&self.params.stop);
         abi::detok_reset();
         abi::progress(0, count as u32);
-        if chat {
-            // Behind what is owed, which is the turn's before.
-            let owed = u32::from(self.pending.is_some());
-            self.chats.push(self.committed + owed);
-        }
         self.turn = Some(Turn {
             feed,
             fed: 0,
@@ -403,17 +413,9 @@ impl Session {
     /// The tokens of the pending input, behind what is owed to the context.
     fn input(&mut self, kind: i32, bytes: usize) -> Result<Vec<u32>> {
         let raw = abi::input(bytes)?;
-        let mut feed = match kind {
-            IDS => return self.ids(&raw),
-            TEXT | CHAT => try_vec(1 + raw.len() / 4)?,
-            _ => {
-                return Err(fail!(
-                    UNSUPPORTED,
-                    "input kind {kind} is not known to this guest"
-                ));
-            }
-        };
-        feed.extend(self.pending);
+        if kind == IDS {
+            return self.ids(&raw);
+        }
         let Ok(text) = String::from_utf8(raw) else {
             return Err(fail!(INVALID_ARGUMENT, "the prompt is not UTF-8"));
         };
@@ -423,30 +425,28 @@ impl Session {
                 "the model has no vocabulary; give token ids"
             ));
         }
-        if kind == CHAT && !slim::CHAT {
+        if kind != TEXT && !slim::CHAT {
             return Err(fail!(
                 UNSUPPORTED,
                 "chat formats are not known to this slim guest; give text"
             ));
         }
-        if kind == CHAT {
-            let system = &self.params.system;
-            let apart = !self.params.chat_special && (self.marks(&text)? || self.marks(system)?);
-            let parts = self
-                .template()?
-                .turn(self.chats.is_empty(), system, &text, apart);
-            drop(text);
-            for part in &parts {
-                match part {
-                    Part::Text(text) => self.tokenize(text, abi::PARSE_SPECIAL, &mut feed)?,
-                    Part::Plain(text) => self.tokenize(text, 0, &mut feed)?,
-                    Part::Bos => feed.extend(u32::try_from(self.vocab.bos)),
-                    Part::Eos => feed.extend(u32::try_from(self.vocab.eos)),
-                }
+        let feed = match kind {
+            TEXT => {
+                let mut feed = try_vec(1 + text.len() / 4)?;
+                feed.extend(self.pending);
+                self.tokenize(&text, abi::PARSE_SPECIAL, &mut feed)?;
+                feed
             }
-        } else {
-            self.tokenize(&text, abi::PARSE_SPECIAL, &mut feed)?;
-        }
+            CHAT | MESSAGES if slim::CHAT => self.converse(kind == MESSAGES, &text)?,
+            REPLY if slim::CHAT => self.go_on(&text)?,
+            _ => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "input kind {kind} is not known to this guest"
+                ));
+            }
+        };
         self.never_empty(feed)
     }
 
@@ -507,17 +507,14 @@ impl Session {
         Ok(feed)
     }
 
-    /// Whether special tokens would be recognised in the text.
-    fn marks(&self, text: &str) -> Result<bool> {
-        let (mut parsed, mut plain) = (try_vec(text.len() / 4)?, try_vec(text.len() / 4)?);
-        abi::tokenize(self.model, text, abi::PARSE_SPECIAL, &mut parsed)?;
-        abi::tokenize(self.model, text, 0, &mut plain)?;
-        Ok(parsed != plain)
-    }
-
     /// Appends text; at the start of an empty context with what the vocabulary adds there.
     fn tokenize(&self, text: &str, flags: u32, feed: &mut Vec<u32>) -> Result<()> {
-        let start = self.committed == 0 && feed.is_empty();
+        self.tokens_of(text, flags, self.committed == 0, feed)
+    }
+
+    /// The same for a text that begins where the context is empty, or not.
+    fn tokens_of(&self, text: &str, flags: u32, empty: bool, feed: &mut Vec<u32>) -> Result<()> {
+        let start = empty && feed.is_empty();
         let special = if start { abi::ADD_SPECIAL } else { 0 };
         abi::tokenize(self.model, text, special | flags, feed)?;
         // A vocabulary that adds EOS would end the text that is to be continued.
@@ -525,26 +522,6 @@ impl Session {
             feed.pop_if(|last| i32::try_from(*last) == Ok(self.vocab.eos));
         }
         Ok(())
-    }
-
-    fn template(&self) -> Result<Template> {
-        if let Some(template) = self.params.chat_template {
-            return Ok(template);
-        }
-        let Some(text) = abi::meta_string(self.model, "tokenizer.chat_template")? else {
-            abi::log(
-                1,
-                format_args!("the model has no chat template; messages go in as they stand"),
-            );
-            return Ok(Template::Raw);
-        };
-        Ok(Template::detect(&text).unwrap_or_else(|| {
-            abi::log(
-                1,
-                format_args!("the model's chat template is unknown; messages go in as they stand"),
-            );
-            Template::Raw
-        }))
     }
 
     /// Submits the next chunk of the turn's tokens.
@@ -753,7 +730,7 @@ impl Session {
         self.constrained.rewind(position);
         self.committed = position;
         self.pending = None;
-        self.chats.retain(|begin| *begin < position);
+        self.talk.rewind(position);
         if position == 0 {
             self.turns = 0;
         }
@@ -766,16 +743,25 @@ impl Session {
         self.constrained.stop();
         let Some(turn) = self.turn.take() else { return };
         self.sampler.retract(turn.in_flight);
-        if self.committed == turn.begin {
+        let happened = self.committed != turn.begin;
+        if !happened {
             self.pending = turn.owed;
-            if turn.chat {
-                self.chats.pop();
-            }
         }
+        // What nobody answered was not said.
+        match (turn.chat && !turn.decoding, happened) {
+            (true, true) => {
+                let owed = u32::from(turn.owed.is_some());
+                self.talk.give_up(turn.begin + owed);
+            }
+            (true, false) => self.talk.take_back(),
+            _ => {}
+        }
+
         // Nothing to tell anybody if this fails: the session has failed with it.
         let _ = abi::kv_truncate(self.committed);
     }
 }
 
+mod talk;
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,10 @@ impl Meta {
     /// A string; None if absent.
     #[inline(never)]
     pub fn string(&self, name: &str) -> Result<Option<String>> {
-        self.explain(name, abi::meta_string(self.model, self.key(name).text()))
+        self.explain(
+            name,
+            abi::meta_string(self.model, self.key(name).text(), -1),
+        )
     }
 
     /// Whether `name` says yes; None if absent.

@@ -198,7 +198,7 @@ pub trait Family {
 
 /// Reads the model's architecture and opens its family, which is looked for in `more` first.
 pub fn open(model: u32, more: &[Architecture]) -> Result<Box<dyn Family>> {
-    let Some(arch) = abi::meta_string(model, "general.architecture")? else {
+    let Some(arch) = abi::meta_string(model, "general.architecture", -1)? else {
         return Err(fail!(
             FORMAT,
             "the model does not say its general.architecture"

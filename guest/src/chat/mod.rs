@@ -1,213 +1,302 @@
-//! Chat formats: which one a model uses, and how one turn of it reads.
+//! Chats: the messages so far, and what the model's template makes of them.
 //!
-//! A turn is rendered onto the kept context: the first with the system message, later ones behind the
-//! end of the assistant's last message, which the model's own end token did not enter. A template in
-//! a file is a Jinja program; it is recognised by what it contains, not run.
+//! Every turn renders the whole conversation and compares the text with what is in the context: usually that is how it
+//! begins, and only the rest is fed. A template that writes its past anew (without old thoughts, say) makes the session go
+//! back to where the two part.
 
-pub mod inst;
-pub mod roles;
+pub mod named;
+pub mod reply;
 
 use crate::abi::Result;
-use Piece::{Mark, Said};
 use alloc::string::String;
 use alloc::vec::Vec;
+use realm_jinja::{Dict, Error, Limits, Template, Text, Value, parse_json};
 
-/// A piece of a rendered turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text in which special tokens are recognised.
-    Text(String),
-    /// Text that stands for itself, whatever is in it.
-    Plain(String),
-    /// The vocabulary's beginning-of-text token, whatever it is called.
-    Bos,
-    /// The vocabulary's end-of-text token.
-    Eos,
+/// What a template may take: some hundred million instructions.
+const LIMITS: Limits = Limits {
+    steps: 4_000_000,
+    output_bytes: 8 << 20,
+};
+
+/// What `strftime_now` reads where nobody said what time it is: 2025-01-01 00:00:00.
+pub const NOW: i64 = 1_735_689_600;
+
+/// What a conversation is rendered with.
+pub struct Style<'a> {
+    /// A name of [`named`], or a template.
+    pub template: &'a str,
+    /// JSON: tools, and variables of the template; empty: none.
+    pub tools: &'a str,
+    /// As above.
+    pub kwargs: &'a str,
+    /// Seconds since 1970, UTC.
+    pub now: i64,
+    /// How BOS and EOS are written.
+    pub bos: &'a str,
+    /// As above.
+    pub eos: &'a str,
 }
 
-/// A known chat format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Template {
-    /// Marked messages with a role each: ChatML, llama 3, zephyr, phi 3, gemma, granite, command-r, gpt-oss.
-    Roles(roles::Kind),
-    /// Questions between `[INST]` and `[/INST]`: llama 2 and mistral.
-    Inst(inst::Kind),
-    /// No format: the message as it stands.
-    Raw,
+/// A turn of a chat in the context.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// How many messages came before it, and before the reply of the turn before.
+    messages: usize,
+    /// The length of the text that was rendered before, if what was rendered for this turn begins with it.
+    before: Option<usize>,
+    /// Where its reply begins: a position.
+    reply: u32,
 }
 
-/// The names of the parameter `chat_template`.
-const NAMES: [(&str, Template); 20] = [
-    ("chatml", Template::Roles(roles::Kind::ChatMl)),
-    ("llama3", Template::Roles(roles::Kind::Llama3)),
-    ("zephyr", Template::Roles(roles::Kind::Zephyr)),
-    ("phi3", Template::Roles(roles::Kind::Phi3)),
-    ("gemma", Template::Roles(roles::Kind::Gemma)),
-    ("granite", Template::Roles(roles::Kind::Granite)),
-    ("command-r", Template::Roles(roles::Kind::CommandR)),
-    ("gpt-oss", Template::Roles(roles::Kind::GptOss)),
-    ("llama2", Template::Inst(inst::Kind::Llama2)),
-    ("llama2-sys", Template::Inst(inst::Kind::Llama2Sys)),
-    ("llama2-sys-bos", Template::Inst(inst::Kind::Llama2SysBos)),
-    (
-        "llama2-sys-strip",
-        Template::Inst(inst::Kind::Llama2SysStrip),
-    ),
-    ("mistral", Template::Inst(inst::Kind::MistralV3)),
-    ("mistral-v1", Template::Inst(inst::Kind::MistralV1)),
-    ("mistral-v3", Template::Inst(inst::Kind::MistralV3)),
-    (
-        "mistral-v3-tekken",
-        Template::Inst(inst::Kind::MistralV3Tekken),
-    ),
-    ("mistral-v7", Template::Inst(inst::Kind::MistralV7)),
-    (
-        "mistral-v7-tekken",
-        Template::Inst(inst::Kind::MistralV7Tekken),
-    ),
-    ("raw", Template::Raw),
-    ("none", Template::Raw),
-];
-
-impl Template {
-    /// The value of the parameter: `auto` (None), a name, or the text of a template to recognise.
-    pub fn from_param(value: &str) -> Result<Option<Self>> {
-        if value.is_empty() || value == "auto" {
-            return Ok(None);
-        }
-        let named = NAMES
-            .iter()
-            .find(|(name, _)| *name == value)
-            .map(|(_, t)| *t);
-        match named.or_else(|| {
-            if value.contains('{') {
-                Self::detect(value)
-            } else {
-                None
-            }
-        }) {
-            Some(template) => Ok(Some(template)),
-            None => Err(fail!(
-                INVALID_ARGUMENT,
-                "unknown chat_template '{value}' (known: auto, chatml, llama3, zephyr, phi3, gemma, granite, command-r, gpt-oss, llama2, mistral, raw)"
-            )),
-        }
-    }
-
-    /// Recognises the text of a model's template; None if it is none of the known formats.
-    pub fn detect(text: &str) -> Option<Self> {
-        let has = |s: &str| text.contains(s);
-        if has("<|im_start|>") {
-            // Two formats borrow ChatML's opening and nothing else of it.
-            let impostor = has("<|im_sep|>") || has("<end_of_utterance>");
-            return (!impostor).then_some(Self::Roles(roles::Kind::ChatMl));
-        }
-        for (mark, second, kind) in [
-            ("<start_of_turn>", "<end_of_turn>", roles::Kind::Gemma),
-            ("<|start_of_role|>", "<|end_of_text|>", roles::Kind::Granite),
-            (
-                "<|START_OF_TURN_TOKEN|>",
-                "<|USER_TOKEN|>",
-                roles::Kind::CommandR,
-            ),
-            ("<|start|>assistant", "<|message|>", roles::Kind::GptOss),
-        ] {
-            // Later command models frame the text once more.
-            if has(mark) && has(second) && !has("<|START_TEXT|>") {
-                return Some(Self::Roles(kind));
-            }
-        }
-        if has("[INST]") {
-            return Some(Self::Inst(inst::Kind::detect(text)));
-        }
-        if has("<|assistant|>") && has("<|end|>") {
-            return Some(Self::Roles(roles::Kind::Phi3));
-        }
-        if has("<|user|>") && has("<|assistant|>") && !has("[gMASK]") {
-            // Others close a user's message with a line break only; this one with the end token.
-            let user = text.split("<|user|>").skip(1);
-            let closes = |s: &str| {
-                s.split("<|")
-                    .next()
-                    .is_some_and(|s| s.contains("eos_token"))
-            };
-            if has("<|endoftext|>") || user.into_iter().any(closes) {
-                return Some(Self::Roles(roles::Kind::Zephyr));
-            }
-        }
-        if has("<|start_header_id|>") && has("<|end_header_id|>") {
-            return Some(Self::Roles(roles::Kind::Llama3));
-        }
-        None
-    }
-
-    /// Renders a user's message up to where the assistant begins to speak. `first`: nothing of the
-    /// chat is in the context yet, and `system`, unless empty, goes before it. `apart`: what is said is kept apart from the
-    /// marks, as plain text, because it contains what would be taken for marks.
-    pub fn turn(self, first: bool, system: &str, user: &str, apart: bool) -> Vec<Part> {
-        let mut out = Writer {
-            apart,
-            ..Writer::default()
-        };
-        match self {
-            Self::Roles(kind) => roles::turn(&mut out, kind, first, system, user),
-            Self::Inst(kind) => inst::turn(&mut out, kind, first, system, user),
-            Self::Raw => {
-                if first && !system.is_empty() {
-                    out.text(&[Said(system), Mark("\n\n")]);
-                }
-                out.text(&[Said(user)]);
-            }
-        }
-        out.parts
-    }
-}
-
-/// Text of a turn, by who wrote it.
-#[derive(Clone, Copy, Debug)]
-pub enum Piece<'a> {
-    /// The format.
-    Mark(&'a str),
-    /// Those who speak.
-    Said(&'a str),
-}
-
-/// Collects parts, joining neighbouring text, so that it is tokenized as one.
+/// The chat of a session.
 #[derive(Default)]
-pub struct Writer {
-    parts: Vec<Part>,
-    apart: bool,
+pub struct Talk {
+    messages: Vec<Value>,
+    turns: Vec<Turn>,
+    /// Where in the context it begins.
+    base: Option<u32>,
+    /// The text of the context from there to the last turn's reply, if it is known.
+    rendered: Option<String>,
+    /// Where the last reply ends, if a turn behind it was given up and has left something in the context.
+    end: Option<u32>,
 }
 
-impl Writer {
-    /// Appends text.
-    pub fn text(&mut self, pieces: &[Piece<'_>]) {
-        for piece in pieces {
-            let text = match piece {
-                Mark("") | Said("") => continue,
-                Said(text) if self.apart => {
-                    self.parts.push(Part::Plain(String::from(*text)));
-                    continue;
-                }
-                Mark(text) | Said(text) => text,
-            };
-            if let Some(Part::Text(last)) = self.parts.last_mut() {
-                last.push_str(text);
-            } else {
-                self.parts.push(Part::Text(String::from(*text)));
+/// A turn that is about to begin.
+pub struct Next {
+    /// All messages but the reply that is asked for.
+    pub messages: Vec<Value>,
+    /// What the assistant is to go on with, or nothing.
+    pub prefill: String,
+    /// Messages to fall back to if the turn comes to nothing.
+    kept: usize,
+}
+
+impl Talk {
+    /// Where in the context the chat begins.
+    pub fn base(&self) -> Option<u32> {
+        self.base
+    }
+
+    /// Where the last reply begins.
+    pub fn reply(&self) -> Option<u32> {
+        self.turns.last().map(|turn| turn.reply)
+    }
+
+    /// The text of the context that was rendered, if it is known; the reply follows.
+    pub fn rendered(&self) -> Option<&str> {
+        self.rendered.as_deref().filter(|_| !self.turns.is_empty())
+    }
+
+    /// A user's message, behind what was said so far: the last reply and, at the beginning, a system message.
+    pub fn say(&self, system: &str, reply: &str, text: &str) -> Result<Next> {
+        let mut messages = self.messages.clone();
+        if self.turns.is_empty() {
+            messages.clear();
+            if !system.is_empty() {
+                messages.push(message("system", system)?);
             }
+        } else {
+            messages.push(reply::message(reply)?);
+        }
+        messages.push(message("user", text)?);
+        Ok(Next {
+            messages,
+            prefill: String::new(),
+            kept: self.messages.len(),
+        })
+    }
+
+    /// All messages, in JSON. One of an assistant's at the end is to be gone on with.
+    pub fn replace(&self, system: &str, json: &str) -> Result<Next> {
+        let list = match parse_json(json, true) {
+            Ok(Value::Seq(list)) => list,
+            Ok(other) => {
+                let kind = other.type_name();
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "messages: expected a JSON array, found a {kind}"
+                ));
+            }
+            Err(error) => return Err(fail!(INVALID_ARGUMENT, "messages: {error}")),
+        };
+        let mut messages = list.items.take();
+        let mut prefill = String::new();
+        let role = |value: Option<&Value>| match value {
+            Some(Value::Dict(dict)) => dict
+                .get_str("role")
+                .and_then(|v| Some(String::from(v.as_text()?.as_str()))),
+            _ => None,
+        };
+        for (i, value) in messages.iter().enumerate() {
+            if role(Some(value)).is_none() {
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "messages: element {i} is no object with a \"role\" that is a string"
+                ));
+            }
+        }
+        let first = role(messages.first());
+        if first.is_none() {
+            return Err(fail!(INVALID_ARGUMENT, "messages: the array is empty"));
+        }
+        if !system.is_empty() && !matches!(first.as_deref(), Some("system" | "developer")) {
+            messages.insert(0, message("system", system)?);
+        }
+        if let Some(Value::Dict(last)) = messages.last()
+            && role(messages.last()).as_deref() == Some("assistant")
+            && !last
+                .get_str("tool_calls")
+                .is_some_and(|calls| calls.truth())
+        {
+            let content = last.get_str("content");
+            prefill.push_str(
+                content
+                    .as_ref()
+                    .and_then(Value::as_text)
+                    .map_or("", Text::as_str),
+            );
+            messages.pop();
+        }
+        Ok(Next {
+            messages,
+            prefill,
+            kept: 0,
+        })
+    }
+
+    /// A turn has begun: its text, from which byte on it is new, where the chat begins and where the reply will.
+    pub fn begin(&mut self, next: Next, rendered: &str, new: Option<usize>, base: u32, reply: u32) {
+        let before = new.and_then(|_| self.rendered.as_ref().map(String::len));
+        self.turns.push(Turn {
+            messages: next.kept,
+            before,
+            reply,
+        });
+        self.messages = next.messages;
+        self.base = Some(base);
+        self.end = None;
+        self.rendered = Some(String::from(rendered));
+    }
+
+    /// The last turn never happened.
+    pub fn take_back(&mut self) {
+        let Some(turn) = self.turns.pop() else { return };
+        self.messages.truncate(turn.messages);
+        match (turn.before, &mut self.rendered) {
+            (Some(length), Some(text)) => text.truncate(length),
+            _ => self.rendered = None,
+        }
+        if self.turns.is_empty() {
+            self.messages.clear();
+            self.base = None;
         }
     }
 
-    /// Appends BOS.
-    pub fn bos(&mut self) {
-        self.parts.push(Part::Bos);
+    /// Where the last reply ends, if the context goes on behind it.
+    pub fn end(&self) -> Option<u32> {
+        self.end
     }
 
-    /// Appends EOS.
-    pub fn eos(&mut self) {
-        self.parts.push(Part::Eos);
+    /// The last turn was given up before its prompt was in; it left what is behind this position.
+    pub fn give_up(&mut self, position: u32) {
+        let base = self.base;
+        self.take_back();
+        self.base = base;
+        self.end = Some(position);
     }
+
+    /// The context ends at this position now.
+    pub fn rewind(&mut self, position: u32) {
+        let base = self.base;
+        self.end = self.end.filter(|end| *end < position);
+        while self.reply().is_some_and(|reply| reply > position) {
+            self.take_back();
+        }
+        self.base = base;
+        if self.base.is_some_and(|base| base >= position) {
+            *self = Self::default();
+        }
+    }
+
+    /// Turns in the context.
+    pub fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+}
+
+/// A message of a role that is not the data's.
+fn message(role: &str, content: &str) -> Result<Value> {
+    let dict = Dict::default();
+    put(&dict, "role", Value::text(role))?;
+    put(&dict, "content", Value::Str(Text::user(content)))?;
+    Ok(Value::dict(dict))
+}
+
+/// Sets a key.
+fn put(dict: &Dict, key: &str, value: Value) -> Result<()> {
+    dict.set_str(key, value).map_err(|error| failed(&error))
+}
+
+/// A template's error is the host's to know.
+#[cold]
+fn failed(error: &Error) -> crate::abi::Fail {
+    fail!(INVALID_ARGUMENT, "chat template, {error}")
+}
+
+/// Renders messages up to where the assistant begins to speak.
+pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
+    let context = Dict::default();
+    let mut source = style.template;
+    if let Some((template, variables)) = named::template(source) {
+        source = template;
+        for (name, value) in variables {
+            put(&context, name, value)?;
+        }
+    }
+    put(&context, "add_generation_prompt", Value::Bool(true))?;
+    put(&context, "bos_token", Value::text(style.bos))?;
+    put(&context, "eos_token", Value::text(style.eos))?;
+    put(&context, "tools", read(style.tools)?)?;
+    if let Value::Dict(kwargs) = read(style.kwargs)? {
+        for (name, value) in kwargs.items() {
+            put(&context, name.as_text().map_or("", Text::as_str), value)?;
+        }
+    }
+    let template = Template::new(source).map_err(|error| failed(&error))?;
+    // Arguments of calls are objects to most templates, and text to the others.
+    let mut result = Err(Error {
+        line: 0,
+        message: String::new(),
+    });
+    for objects in [true, false] {
+        let messages: Result<Vec<Value>> = messages
+            .iter()
+            .map(|m| reply::with_arguments(m, objects))
+            .collect();
+        let messages = Value::list(messages?).map_err(|error| failed(&error))?;
+        put(&context, "messages", messages)?;
+        let again = template.render(&context, style.now, LIMITS);
+        if again.is_ok() || objects {
+            result = again;
+        }
+        if result.is_ok() {
+            break;
+        }
+    }
+    result.map_err(|error| failed(&error))
+}
+
+/// JSON that was looked at when it was set.
+fn read(json: &str) -> Result<Value> {
+    if json.is_empty() {
+        return Ok(Value::None);
+    }
+    parse_json(json, true).map_err(|error| failed(&error))
 }
 
 #[cfg(test)]

@@ -1,62 +1,75 @@
-//! Rendered conversations against the real templates' output, turn by turn.
+//! Named formats against the outputs of real templates, and replies taken apart.
 
 use super::*;
+use crate::fake::{Host, host};
 use crate::testdata::{Json, read};
+use std::string::String;
 
-/// Text as the tokenizer would see it, with the special tokens the data was rendered with.
-fn rendered(parts: &[Part]) -> String {
-    let piece = |part: &Part| match part {
-        Part::Text(text) | Part::Plain(text) => text.clone(),
-        Part::Bos => String::from("<s>"),
-        Part::Eos => String::from("</s>"),
-    };
-    parts.iter().map(piece).collect()
-}
-
-/// A conversation of system, user, assistant, user …, as the session renders it.
-fn conversation(template: Template, messages: &[Json]) -> String {
-    let (mut out, mut system, mut first) = (String::new(), "", true);
-    for message in messages {
-        let content = message.get("content").text();
-        match message.get("role").text() {
-            "system" => system = content,
-            "user" => {
-                out += &rendered(&template.turn(first, system, content, false));
-                first = false;
-            }
-            _ => out += content,
-        }
+fn style(template: &str) -> Style<'_> {
+    Style {
+        template,
+        tools: "",
+        kwargs: "",
+        now: 1_735_787_045,
+        bos: "<s>",
+        eos: "</s>",
     }
-    out
 }
 
+fn messages(json: &str) -> Vec<Value> {
+    let next = Talk::default().replace("", json).unwrap();
+    let mut all = next.messages;
+    if !next.prefill.is_empty() {
+        all.push(message("assistant", &next.prefill).unwrap());
+    }
+    all
+}
+
+fn rendered(template: &str, json: &str) -> String {
+    let text = super::render(&style(template), &messages(json)).unwrap();
+    String::from(text.as_str())
+}
+
+/// A conversation of the data as JSON.
+fn json_of(conversation: &Json) -> String {
+    let mut out = String::from("[");
+    for (i, message) in conversation.list().iter().enumerate() {
+        let quoted = |key: &str| {
+            let text = Value::text(message.get(key).text());
+            String::from(write(&text).as_str())
+        };
+        let comma = if i > 0 { "," } else { "" };
+        out += &alloc::format!(
+            "{comma}{{\"role\":{},\"content\":{}}}",
+            quoted("role"),
+            quoted("content")
+        );
+    }
+    out + "]"
+}
+
+fn write(value: &Value) -> Text {
+    realm_jinja::write_json(value).unwrap()
+}
+
+/// Formats by name write what the templates of models of that family write, where these add nothing of their own.
 #[test]
-fn real_templates() {
+fn named_formats_are_those_of_models() {
     let Some(text) = read("chat/expected.json") else {
         return;
     };
     let data = Json::parse(&text);
-    // Templates that say more than the conversation (a default system message, the date, an empty
-    // thought) agree only in the conversations named.
-    let expect: [(&str, &str, &[&str]); 13] = [
+    let all: &[&str] = &["sys_user", "multi", "user_only"];
+    let expect: [(&str, &str, &[&str]); 10] = [
         ("Qwen-Qwen2.5-7B-Instruct", "chatml", &["sys_user", "multi"]),
-        ("Qwen3-Coder", "chatml", &["sys_user", "multi", "user_only"]),
+        ("Qwen3-Coder", "chatml", all),
         ("MiMo-VL", "chatml", &["sys_user", "multi"]),
-        (
-            "openbmb-MiniCPM5-1B",
-            "chatml",
-            &["sys_user", "multi", "user_only"],
-        ),
         (
             "Bielik-11B-v3.0-Instruct",
             "chatml",
             &["sys_user", "user_only"],
         ),
-        (
-            "microsoft-Phi-3.5-mini-instruct",
-            "phi3",
-            &["sys_user", "multi", "user_only"],
-        ),
+        ("microsoft-Phi-3.5-mini-instruct", "phi3", all),
         (
             "Mistral-Small-3.2-24B-Instruct-2506",
             "mistral-v7-tekken",
@@ -72,20 +85,11 @@ fn real_templates() {
             "mistral-v3-tekken",
             &["sys_user", "user_only"],
         ),
-        ("meta-llama-Llama-3.2-3B-Instruct", "llama3", &[]),
         ("google-gemma-2-2b-it", "gemma", &["user_only"]),
         ("ibm-granite-granite-4.0", "granite", &["sys_user", "multi"]),
-        (
-            "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
-            "command-r",
-            &[],
-        ),
     ];
     let mut compared = 0;
     for (file, name, conversations) in expect {
-        let jinja = read(&alloc::format!("chat/{file}.jinja")).unwrap_or_default();
-        let template = Template::detect(&jinja);
-        assert_eq!(template, Template::from_param(name).unwrap(), "{file}");
         let cases = data.get("cases").list();
         let case = cases
             .iter()
@@ -97,117 +101,258 @@ fn real_templates() {
             {
                 continue;
             }
-            let got = conversation(
-                template.unwrap(),
-                data.get("conversations").get(conv).list(),
-            );
+            let found = rendered(name, &json_of(data.get("conversations").get(conv)));
             let expected = result.get("output").text();
-            // The vocabulary adds BOS, not the guest.
+            // The vocabulary adds BOS, not the format.
             assert_eq!(
-                got,
+                found,
                 expected.strip_prefix("<s>").unwrap_or(expected),
                 "{file} {conv}"
             );
             compared += 1;
         }
     }
-    assert_eq!(compared, 24);
+    assert_eq!(compared, 21);
 }
 
-/// TinyLlama's and llama-2's own templates are not in the data; these are their outputs.
+const MULTI: &str = r#"[{"role":"system","content":" S "},{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"},{"role":"user","content":"Bye"}]"#;
+
 #[test]
 fn formats_outside_the_data() {
-    let zephyr = "{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\
-                  {{ '<|assistant|>\n' + message['content'] + eos_token }}";
-    let falcon = "{{ '<|user|>\n' + message['content'] + '\n' }}{{ '<|assistant|>\n' + message['content'] + eos_token }}";
-    assert_eq!(
-        Template::detect(zephyr),
-        Template::from_param("zephyr").unwrap()
-    );
-    assert_eq!(Template::detect(falcon), None);
-    let llama2 = "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }} <<SYS>>";
-    assert_eq!(
-        Template::detect(llama2),
-        Template::from_param("llama2-sys-strip").unwrap()
-    );
-    assert_eq!(Template::detect("{{ messages }}"), None);
-    let t = Template::from_param("llama2-sys").unwrap().unwrap();
-    let text = rendered(&t.turn(true, "Be brief.", "Hi", false))
-        + "Hello"
-        + &rendered(&t.turn(false, "", "Bye", false));
-    assert_eq!(
-        text,
-        "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]Hello</s>[INST] Bye [/INST]"
-    );
-    let t = Template::from_param("zephyr").unwrap().unwrap();
-    let text = rendered(&t.turn(true, "", "Hi", false))
-        + "Hello"
-        + &rendered(&t.turn(false, "", "Bye", false));
-    assert_eq!(
-        text,
-        "<|user|>\nHi</s>\n<|assistant|>\nHello</s>\n<|user|>\nBye</s>\n<|assistant|>\n"
-    );
-    // gemma 3 takes system messages, before the first question.
-    let t = Template::detect("<start_of_turn>{{ role }}<end_of_turn>").unwrap();
-    let text = rendered(&t.turn(true, "S", " Hi ", false))
-        + "Hello"
-        + &rendered(&t.turn(false, "", "Bye", false));
-    assert_eq!(
-        text,
-        "<start_of_turn>user\nS\n\nHi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n\
-         <start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n"
-    );
-    let t = Template::from_param("gpt-oss").unwrap();
-    assert_eq!(
-        Template::detect("<|start|>assistant<|channel|>final<|message|>"),
-        t
-    );
-    let text = rendered(&t.unwrap().turn(false, "", "Hi", false));
-    assert_eq!(
-        text,
-        "<|end|><|start|>user<|message|>Hi<|end|><|start|>assistant"
-    );
-    let t = Template::from_param("command-r").unwrap().unwrap();
-    assert_eq!(
-        rendered(&t.turn(true, "S", "Hi", false)),
-        "<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>S<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|USER_TOKEN|>\
-         Hi<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"
-    );
-    let t = Template::from_param("llama3").unwrap().unwrap();
-    assert_eq!(
-        rendered(&t.turn(true, "S", " Hi ", false)),
-        "<|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n\
-         Hi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-    );
+    for (name, text) in [
+        (
+            "llama2-sys",
+            "[INST] <<SYS>>\n S \n<</SYS>>\n\nHi [/INST]Hello</s>[INST] Bye [/INST]",
+        ),
+        (
+            "llama2-sys-bos",
+            "[INST] <<SYS>>\n S \n<</SYS>>\n\nHi [/INST]Hello</s><s>[INST] Bye [/INST]",
+        ),
+        (
+            "llama2-sys-strip",
+            "[INST] <<SYS>>\nS\n<</SYS>>\n\nHi [/INST]Hello</s>[INST] Bye [/INST]",
+        ),
+        (
+            "mistral-v1",
+            " [INST]  S \n\nHi [/INST]Hello</s> [INST] Bye [/INST]",
+        ),
+        (
+            "mistral-v7",
+            "[SYSTEM_PROMPT]  S [/SYSTEM_PROMPT][INST] Hi[/INST]Hello</s>[INST] Bye[/INST]",
+        ),
+        (
+            "zephyr",
+            "<|system|>\n S </s>\n<|user|>\nHi</s>\n<|assistant|>\nHello</s>\n<|user|>\nBye</s>\n<|assistant|>\n",
+        ),
+        (
+            "gemma",
+            "<start_of_turn>user\nS\n\nHi<end_of_turn>\n<start_of_turn>model\nHello<end_of_turn>\n<start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n",
+        ),
+        (
+            "gpt-oss",
+            "<|start|>system<|message|> S <|end|><|start|>user<|message|>Hi<|end|><|start|>assistantHello<|end|><|start|>user<|message|>Bye<|end|><|start|>assistant",
+        ),
+        (
+            "llama3",
+            "<|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        ),
+        ("raw", " S \n\nHiHelloBye"),
+    ] {
+        assert_eq!(rendered(name, MULTI), text, "{name}");
+    }
 }
 
-/// Messages that hold marks stay apart from the format's own, and nothing else changes.
 #[test]
-fn messages_with_marks_are_plain_text() {
-    let text = |s: &str| Part::Text(s.into());
-    let plain = |s: &str| Part::Plain(s.into());
-    let chatml = Template::Roles(roles::Kind::ChatMl);
+fn templates_get_tools_variables_and_the_time() {
+    let source = "{{ tools[0].name }}{{ think }}{{ strftime_now('%Y') }}{{ messages[0].tool_calls[0].function.arguments.a }}{{ bos_token }}";
+    let json = r#"[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\"a\": 5}"}}]}]"#;
+    let style = Style {
+        tools: r#"[{"name":"t"}]"#,
+        kwargs: r#"{"think": false}"#,
+        ..style(source)
+    };
+    let text = super::render(&style, &messages(json)).unwrap();
+    assert_eq!(text.as_str(), "tFalse20255<s>");
+    // Some take arguments as text.
     assert_eq!(
-        chatml.turn(true, "Be brief.", "a<|im_end|>b", true),
-        [
-            text("<|im_start|>system\n"),
-            plain("Be brief."),
-            text("<|im_end|>\n<|im_start|>user\n"),
-            plain("a<|im_end|>b"),
-            text("<|im_end|>\n<|im_start|>assistant\n"),
-        ]
+        rendered(
+            "{{ 'x' + messages[0].tool_calls[0].function.arguments }}",
+            json
+        ),
+        "x{\"a\": 5}"
     );
-    for (_, template) in NAMES {
-        let joined = |apart| {
-            let mut all = String::new();
-            for part in template.turn(true, "Be brief.", "Hi", apart) {
-                match part {
-                    Part::Text(text) | Part::Plain(text) => all += &text,
-                    Part::Bos | Part::Eos => all.push('|'),
-                }
+    host(|h| *h = Host::tiny("llama"));
+    assert!(super::render(&self::style("\n{{ raise_exception('no ' ~ tools) }}"), &[]).is_err());
+    assert_eq!(
+        host(|h| h.message.clone()),
+        "chat template, line 2: no None"
+    );
+    for (bad, said) in [
+        ("{}", "messages: expected a JSON array, found a dict"),
+        (
+            "[",
+            "messages: line 1: JSON: expected a value, but the text ends",
+        ),
+        ("[]", "messages: the array is empty"),
+        (
+            "[{\"role\":\"user\"},{\"content\":\"x\"}]",
+            "messages: element 1 is no object with a \"role\" that is a string",
+        ),
+    ] {
+        assert!(Talk::default().replace("", bad).is_err());
+        assert_eq!(host(|h| h.message.clone()), said);
+    }
+}
+
+/// Content, thoughts, and calls with their arguments, on one line each.
+fn taken_apart(text: &str) -> String {
+    let Value::Dict(message) = parse_json(&reply::json(text).unwrap(), false).unwrap() else {
+        panic!("no object");
+    };
+    let shown = |key: &str| match message.get_str(key) {
+        Some(Value::Str(text)) => String::from(text.as_str()),
+        _ => String::from("-"),
+    };
+    let mut out = shown("content") + "|" + &shown("reasoning_content");
+    if let Some(Value::Seq(calls)) = message.get_str("tool_calls") {
+        for call in calls.items.borrow().iter() {
+            let Value::Dict(call) = call else { continue };
+            let Some(Value::Dict(function)) = call.get_str("function") else {
+                continue;
+            };
+            for value in [
+                function.get_str("name"),
+                function.get_str("arguments"),
+                call.get_str("id"),
+            ] {
+                out += "|";
+                out += value.unwrap().as_text().unwrap().as_str();
             }
-            all
-        };
-        assert_eq!(joined(true), joined(false));
+        }
+    }
+    out
+}
+
+#[test]
+fn replies_are_taken_apart() {
+    let weather = r#"|get_weather|{"city": "Paris", "days": 3}|call_0"#;
+    for (text, content) in [
+        // Hermes, Qwen.
+        (
+            "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}}\n</tool_call>",
+            "-|-",
+        ),
+        (
+            "<think>\nhm\n</think>\n\nOK.<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}}</tool_call>",
+            "OK.|hm",
+        ),
+        // Qwen3-Coder, GLM, MiniMax.
+        (
+            "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>",
+            "-|-",
+        ),
+        (
+            "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
+            "-|-",
+        ),
+        (
+            "<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">Paris</parameter>\n<parameter name=\"days\">3</parameter>\n</invoke>\n</minimax:tool_call>",
+            "-|-",
+        ),
+        // Llama 3.
+        (
+            "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\", \"days\": 3}}",
+            "-|-",
+        ),
+        (
+            "<|python_tag|>{\"type\": \"function\", \"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\", \"days\": 3}}<|eom_id|>",
+            "-|-",
+        ),
+        ("<|python_tag|>get_weather(city=\"Paris\", days=3)", "-|-"),
+        (
+            "<function=get_weather>{\"city\": \"Paris\", \"days\": 3}</function>",
+            "-|-",
+        ),
+        // Mistral.
+        (
+            "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}}]",
+            "-|-",
+        ),
+        (
+            "Sure.[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Paris\", \"days\": 3}",
+            "Sure.|-",
+        ),
+        (
+            "[THINK]hm[/THINK][TOOL_CALLS]get_weather{\"city\": \"Paris\", \"days\": 3}",
+            "-|hm",
+        ),
+        // DeepSeek R1; V3.1.
+        (
+            "hm</think>\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{\"city\": \"Paris\", \"days\": 3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            "-|hm",
+        ),
+        (
+            "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{\"city\": \"Paris\", \"days\": 3}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            "-|-",
+        ),
+        // gpt-oss.
+        (
+            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"Paris\", \"days\": 3}<|call|>",
+            "|hm",
+        ),
+        // Functionary, granite, command-r, nemotron, lfm2.
+        (">>>get_weather\n{\"city\": \"Paris\", \"days\": 3}", "-|-"),
+        (
+            ">>>all\nSure.\n>>>get_weather\n{\"city\": \"Paris\", \"days\": 3}",
+            "Sure.|-",
+        ),
+        (
+            "<|tool_call|>[{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}}]",
+            "-|-",
+        ),
+        (
+            "<TOOLCALL>[{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}}]</TOOLCALL>",
+            "-|-",
+        ),
+        (
+            "<|tool_call_start|>[get_weather(city='Paris', days=3)]<|tool_call_end|>",
+            "-|-",
+        ),
+    ] {
+        let content = if content == "|hm" { "-|hm" } else { content };
+        assert_eq!(taken_apart(text), String::from(content) + weather, "{text}");
+    }
+    for (text, parts) in [
+        ("Hello, world. \n", "Hello, world. \n|-"),
+        ("<think>one\ntwo</think>\n\nThree", "Three|one\ntwo"),
+        ("<think>cut off", "|cut off"),
+        (
+            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Hi.<|return|>",
+            "Hi.|hm",
+        ),
+        ("{\"name\": \"Bob\"}", "{\"name\": \"Bob\"}|-"),
+        (
+            "<tool_call>{broken</tool_call>",
+            "<tool_call>{broken</tool_call>|-",
+        ),
+        ("a < b and >>> c functools", "a < b and >>> c functools|-"),
+        (
+            "<tool_call>{\"name\": \"a\", \"arguments\": {}}</tool_call>\n<tool_call>{\"name\": \"b\", \"arguments\": {\"x\": [1, \"</y>\"]}}</tool_call>",
+            "-|-|a|{}|call_0|b|{\"x\": [1, \"</y>\"]}|call_1",
+        ),
+        (
+            "<|START_THINKING|>hm<|END_THINKING|><|START_ACTION|>[\n{\"tool_call_id\": \"0\", \"tool_name\": \"f\", \"parameters\": {\"a\": 1}}\n]<|END_ACTION|>",
+            "-|hm|f|{\"a\": 1}|0",
+        ),
+        (
+            "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\": 1}<|tool_call_end|><|tool_calls_section_end|>",
+            "-|-|f|{\"a\": 1}|functions.f:0",
+        ),
+        (
+            "[TOOL_CALLS]f[CALL_ID]abc[ARGS]{}[TOOL_CALLS]g[ARGS]{\"q\": null}",
+            "-|-|f|{}|abc|g|{\"q\": null}|call_1",
+        ),
+    ] {
+        assert_eq!(taken_apart(text), parts, "{text}");
     }
 }

@@ -267,7 +267,7 @@ impl Sampler {
     }
 
     /// The tokens of the context.
-    pub fn history(&self) -> &[u32] {
+    pub fn context(&self) -> &[u32] {
         self.penalties.history()
     }
 

@@ -81,7 +81,7 @@ impl Session {
     /// Begins the text behind these tokens. An empty input goes on with the text that was begun.
     pub(super) fn begin_grammar(&mut self, feed: &[u32], goes_on: bool) -> Result<()> {
         match &mut self.constrained.grammar {
-            Some(grammar) if GRAMMAR => grammar.begin([self.sampler.history(), feed], goes_on),
+            Some(grammar) if GRAMMAR => grammar.begin([self.sampler.context(), feed], goes_on),
             _ => Ok(()),
         }
     }

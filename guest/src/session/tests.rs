@@ -285,7 +285,7 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     assert_eq!(event(&mut c.0, &[], REWIND, at, 0), 0);
     assert_eq!(context(), first);
     let session = c.0.as_ref().unwrap();
-    assert_eq!((session.chats.len(), session.pending), (1, None));
+    assert_eq!((session.talk.len(), session.pending), (1, None));
     // The window holds what it held then.
     assert_eq!(c.run(IDS, &98u32.to_le_bytes(), &[], 0), 0);
     let want: std::collections::BTreeSet<_> = [first[first.len() - 2], 97, 98].into();
@@ -622,4 +622,95 @@ fn bad_grammars_are_refused_when_they_are_set() {
         .message
         .starts_with("no token of the vocabulary fits")));
     assert_eq!(c.run(TEXT, b"p", &[97, 97], 20), -8);
+}
+
+/// What a chat that is told everything at once, and one that is told turn by turn, have in their contexts.
+#[test]
+fn messages_continue_where_the_context_is() {
+    let params = [("chat_template", "chatml"), ("ctx", "400")];
+    let mut c = Chat::open(tiny(&params)).unwrap();
+    assert_eq!(c.run(CHAT, b"x", &ids("ab"), 99), Outcome::Eos as i32);
+    assert_eq!(c.run(CHAT, b"y", &ids("cd"), 99), Outcome::Eos as i32);
+    let (whole, steps) = (context(), host(|h| h.steps));
+    let json = |end: &str| {
+        format!(
+            r#"[{{"role":"user","content":"x"}},{{"role":"assistant","content":"ab"}},{{"role":"user","content":"y"}}{end}]"#
+        )
+    };
+    let mut d = Chat::open(tiny(&params)).unwrap();
+    let all = json("");
+    assert_eq!(
+        d.run(MESSAGES, all.as_bytes(), &ids("cd"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(context(), whole);
+    // Again with one more: only that is fed.
+    let more = json(r#",{"role":"assistant","content":"cd"},{"role":"user","content":"z"}"#);
+    host(|h| h.steps = 0);
+    assert_eq!(
+        d.run(MESSAGES, more.as_bytes(), &ids("e"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(context()[..whole.len()], whole);
+    assert!(host(|h| h.steps) < steps);
+    // Another past: back to where they part, and on from there.
+    let other = json(r#",{"role":"assistant","content":"cX"},{"role":"user","content":"z"}"#);
+    assert_eq!(
+        d.run(MESSAGES, other.as_bytes(), &ids("e"), 99),
+        Outcome::Eos as i32
+    );
+    let text = "cX<|im_end|>\n<|im_start|>user\nz<|im_end|>\n<|im_start|>assistant\ne";
+    let mut expected = whole[..whole.len() - 2].to_vec();
+    expected.extend(ids(text));
+    assert_eq!(context(), expected);
+    // An assistant's message at the end is gone on with, and so is a reply.
+    let begun = json(r#",{"role":"assistant","content":"c"}"#);
+    assert_eq!(
+        d.run(MESSAGES, begun.as_bytes(), &ids("d"), 99),
+        Outcome::Eos as i32
+    );
+    assert_eq!(context(), whole);
+    assert_eq!(d.run(REPLY, b"</s>!", &ids("?"), 99), Outcome::Eos as i32);
+    let mut expected = whole.clone();
+    expected.extend(ids("</s>!?"));
+    assert_eq!(context(), expected);
+    host(|h| h.emits.clear());
+    assert_eq!(d.run(PARSE, b"", &[], 0), Outcome::Eos as i32);
+    let said = host(|h| h.emits.clone());
+    assert_eq!(
+        said,
+        [(
+            -1,
+            String::from(r#"{"role": "assistant", "content": "cd</s>!?"}"#)
+        )]
+    );
+    assert_eq!(context(), expected);
+    // What has no chat has no reply.
+    let mut e = Chat::open(tiny(&params)).unwrap();
+    for kind in [REPLY, PARSE] {
+        assert_eq!(e.run(kind, b"x", &[], 0), abi::status::STATE);
+    }
+}
+
+#[test]
+fn a_template_that_rewrites_the_past_goes_back_to_it() {
+    // Thoughts are kept in the last reply only.
+    let template = "{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}[a]";
+    let mut c = Chat::open(tiny(&[("chat_template", template), ("ctx", "400")])).unwrap();
+    let reply = ids("<think>hm</think>ok");
+    assert_eq!(c.run(CHAT, b"x", &reply, 99), Outcome::Eos as i32);
+    assert_eq!(c.run(CHAT, b"y", &ids("z"), 99), Outcome::Eos as i32);
+    let mut expected = vec![BOS];
+    expected.extend(ids("[u]x[a]ok[u]y[a]z"));
+    assert_eq!(context(), expected);
+    // A turn that was given up in its prompt was not said, whatever of it is in the context.
+    host(|h| h.set("n_predict", "5"));
+    let long = "w".repeat(200);
+    assert_eq!(c.run(CHAT, long.as_bytes(), &[], 1), 0);
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
+    assert!(context().len() > expected.len());
+    assert_eq!(c.run(CHAT, b"v", &ids("!"), 99), Outcome::Eos as i32);
+    expected.extend(ids("[u]v[a]!"));
+    assert_eq!(context(), expected);
 }

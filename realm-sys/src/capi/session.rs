@@ -117,6 +117,14 @@ pub const REALM_INPUT_TEXT: u32 = 0;
 pub const REALM_INPUT_IDS: u32 = 1;
 /// Input: a user's message, which the guest puts into the model's chat format.
 pub const REALM_INPUT_CHAT: u32 = 2;
+/// Input: a whole conversation, as a JSON array of messages in OpenAI's form. Only what the context does not hold is evaluated; an
+/// assistant's message at the end is gone on with.
+pub const REALM_INPUT_MESSAGES: u32 = 3;
+/// Input: what the assistant is made to say, in the reply that the last chat turn asked for; the model goes on behind it.
+pub const REALM_INPUT_REPLY: u32 = 4;
+/// Input: none. Instead of generating, the guest tells what the last reply says, in one text event without a token: a message in
+/// OpenAI's JSON, with `content`, `reasoning_content` and `tool_calls`. Nothing enters the context.
+pub const REALM_INPUT_PARSE: u32 = 5;
 
 /// The budget is spent; poll again.
 pub const REALM_EVENT_AGAIN: u32 = 0;
@@ -499,10 +507,13 @@ pub unsafe extern "C" fn realm_session_prompt(
         let kind = match kind {
             REALM_INPUT_TEXT => InputKind::Text,
             REALM_INPUT_CHAT => InputKind::Chat,
+            REALM_INPUT_MESSAGES => InputKind::Messages,
+            REALM_INPUT_REPLY => InputKind::Reply,
+            REALM_INPUT_PARSE => InputKind::Parse,
             REALM_INPUT_IDS => return prompt_ids(session, data),
             kind => bail!(
                 InvalidArgument,
-                "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS and _CHAT are 0, 1 and 2)"
+                "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS, _CHAT, _MESSAGES, _REPLY and _PARSE are 0 to 5)"
             ),
         };
         session.prompt(kind, data)

@@ -133,6 +133,12 @@ pub enum InputKind {
     Ids = 1,
     /// A user's message.
     Chat = 2,
+    /// A conversation, as a JSON array of messages.
+    Messages = 3,
+    /// What the assistant says next.
+    Reply = 4,
+    /// Nothing: the guest tells what the last reply says.
+    Parse = 5,
 }
 
 /// Where a session is.
@@ -317,7 +323,7 @@ impl Session {
                     "a token id has 4 bytes: {len} bytes are no whole number of them"
                 )
             }
-            InputKind::Text | InputKind::Chat if core::str::from_utf8(data).is_err() => {
+            kind if kind != InputKind::Ids && core::str::from_utf8(data).is_err() => {
                 bail!(InvalidArgument, "the prompt is not UTF-8")
             }
             _ => {}

@@ -1,0 +1,246 @@
+//! Compiles a template, in one pass: what is parsed becomes operations at once.
+//!
+//! The grammar is Jinja2's, with its precedences. Jumps are relative, so that code which has to run behind what follows
+//! it in the source (`a if b else c`) can be moved.
+
+use crate::code::{Bin, Cmp, Code, Jump, Macro, Name, Names, Op};
+use crate::error::{Error, MAX_NESTING, Res};
+use crate::lex::{Lexer, Token};
+use crate::value::Value;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+mod expression;
+mod statement;
+
+/// Compiles a template.
+pub fn compile(source: &str) -> Result<Code, Error> {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let mut parser = Parser {
+        lexer: Lexer::new(&source),
+        token: Token::End,
+        line: 1,
+        behind: None,
+        code: Code::default(),
+        blocks: Vec::new(),
+        takes: Vec::new(),
+        depth: 0,
+    };
+    match parser.template() {
+        Ok(()) => Ok(parser.code),
+        Err(mut error) => {
+            if error.line == 0 {
+                error.line = parser.line;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What is open around a statement.
+enum Block {
+    /// A loop: where it goes on, and the jumps to its end.
+    Loop(usize, Vec<usize>),
+    /// A scope.
+    Scope,
+    /// A scope whose text is a value.
+    Capture,
+    /// The body of a macro: `break` does not reach beyond it.
+    Macro,
+}
+
+struct Parser<'s> {
+    lexer: Lexer<'s>,
+    token: Token,
+    /// The line of `token`.
+    line: u32,
+    /// The token behind it, if it was looked at.
+    behind: Option<(Token, u32)>,
+    code: Code,
+    blocks: Vec<Block>,
+    /// Of each macro being parsed, whether it mentions `varargs`, `kwargs`, `caller`.
+    takes: Vec<[bool; 3]>,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn template(&mut self) -> Res<()> {
+        self.advance()?;
+        let end = self.statements(&[])?;
+        debug_assert!(end.is_empty());
+        Ok(())
+    }
+
+    /// Goes on to the next token, returns the present one.
+    fn advance(&mut self) -> Res<Token> {
+        let (next, line) = match self.behind.take() {
+            Some(pair) => pair,
+            None => self.lexed()?,
+        };
+        self.line = line;
+        Ok(core::mem::replace(&mut self.token, next))
+    }
+
+    fn lexed(&mut self) -> Res<(Token, u32)> {
+        let token = self.lexer.next();
+        let line = self.lexer.line;
+        match token {
+            Ok(token) => Ok((token, line)),
+            Err(error) => Err(Error { line, ..error }),
+        }
+    }
+
+    /// Whether a sign is next but one.
+    fn behind_is(&mut self, sign: &'static str) -> Res<bool> {
+        if self.behind.is_none() {
+            self.behind = Some(self.lexed()?);
+        }
+        Ok(matches!(&self.behind, Some((token, _)) if *token == Token::Sign(sign)))
+    }
+
+    fn is(&self, sign: &'static str) -> bool {
+        self.token == Token::Sign(sign)
+    }
+
+    fn is_name(&self, name: &str) -> bool {
+        matches!(&self.token, Token::Name(n) if n == name)
+    }
+
+    /// Takes a sign if it is next.
+    fn accept(&mut self, sign: &'static str) -> Res<bool> {
+        let is = self.is(sign);
+        if is {
+            self.advance()?;
+        }
+        Ok(is)
+    }
+
+    fn accept_name(&mut self, name: &str) -> Res<bool> {
+        let is = self.is_name(name);
+        if is {
+            self.advance()?;
+        }
+        Ok(is)
+    }
+
+    fn unexpected(&self, expected: &str) -> Error {
+        err!("expected {expected}, found '{}'", self.token.shown())
+    }
+
+    fn expect(&mut self, sign: &'static str) -> Res<()> {
+        match self.accept(sign)? {
+            true => Ok(()),
+            false => Err(err!("expected '{sign}', found '{}'", self.token.shown())),
+        }
+    }
+
+    fn expect_name(&mut self, name: &str) -> Res<()> {
+        match self.accept_name(name)? {
+            true => Ok(()),
+            false => Err(err!("expected '{name}', found '{}'", self.token.shown())),
+        }
+    }
+
+    fn expect_block_end(&mut self) -> Res<()> {
+        match self.token {
+            Token::BlockEnd => self.advance().map(drop),
+            _ => Err(self.unexpected("'%}'")),
+        }
+    }
+
+    /// Any name.
+    fn ident(&mut self) -> Res<String> {
+        match self.advance()? {
+            Token::Name(name) => Ok(name),
+            other => Err(err!("expected a name, found '{}'", other.shown())),
+        }
+    }
+
+    fn deeper(&mut self) -> Res<()> {
+        self.depth += 1;
+        if self.depth > MAX_NESTING {
+            return Err(err!("the template is nested more than {MAX_NESTING} deep"));
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, name: &str) -> Res<Name> {
+        if let Some(at) = self.code.names.iter().position(|n| &**n == name) {
+            return Ok(at as Name);
+        }
+        self.code.names.push(Rc::from(name));
+        fits(self.code.names.len() - 1)
+    }
+
+    fn names(&mut self, list: Vec<Name>) -> Res<Names> {
+        if let Some(at) = self.code.name_lists.iter().position(|l| *l == list) {
+            return Ok(at as Names);
+        }
+        self.code.name_lists.push(list);
+        fits(self.code.name_lists.len() - 1)
+    }
+
+    fn constant(&mut self, value: Value) -> u32 {
+        self.code.consts.push(value);
+        self.code.consts.len() as u32 - 1
+    }
+
+    fn here(&self) -> usize {
+        self.code.ops.len()
+    }
+
+    /// Appends an operation; returns where it is.
+    fn op(&mut self, op: Op) -> usize {
+        self.code.ops.push(op);
+        self.code.lines.push(self.line as u16);
+        self.here() - 1
+    }
+
+    /// Appends a jump back to `target`.
+    fn jump_back(&mut self, target: usize) {
+        let at = self.here();
+        self.op(Op::Jump(offset(at, target)));
+    }
+
+    /// Has the jump at `at` lead here.
+    fn land(&mut self, at: usize) {
+        let jump = offset(at, self.here());
+        if let Some(
+            Op::Jump(j)
+            | Op::IfNot(j)
+            | Op::And(j)
+            | Op::Or(j)
+            | Op::Chain(_, j)
+            | Op::LoopNext(j)
+            | Op::FilterNext(j)
+            | Op::Given(_, j),
+        ) = self.code.ops.get_mut(at)
+        {
+            *j = jump;
+        }
+    }
+
+    /// Takes the operations from `start` on out of the code.
+    fn lift(&mut self, start: usize) -> (Vec<Op>, Vec<u16>) {
+        (
+            self.code.ops.split_off(start),
+            self.code.lines.split_off(start),
+        )
+    }
+
+    fn put_back(&mut self, mut lifted: (Vec<Op>, Vec<u16>)) {
+        self.code.ops.append(&mut lifted.0);
+        self.code.lines.append(&mut lifted.1);
+    }
+}
+
+/// From the operation behind the one at `at` to `target`.
+fn offset(at: usize, target: usize) -> Jump {
+    (target as Jump) - (at as Jump) - 1
+}
+
+/// A count or index in an operation.
+fn fits(n: usize) -> Res<u16> {
+    u16::try_from(n).map_err(|_| err!("the template has too many names or elements"))
+}
