@@ -1,10 +1,12 @@
-//! Finds what the language cannot tell about a target: whether a 32-bit Arm has a floating-point unit with a fused multiply-add.
+//! Finds what the language cannot tell about a target: whether a 32-bit Arm has a floating-point unit with a fused multiply-add,
+//! and whether it has the instructions for signal processing.
 
 use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(arm_fma)");
+    println!("cargo::rustc-check-cfg=cfg(arm_dsp)");
     let target = env::var("TARGET").unwrap_or_default();
     // Cortex-M4F, M7, M33 and later. Those of ARMv7-A and R (VFPv3) do not all have one.
     if ["thumbv7em-", "thumbv8m.main-"]
@@ -13,5 +15,9 @@ fn main() {
         && target.ends_with("eabihf")
     {
         println!("cargo::rustc-cfg=arm_fma");
+    }
+    // Part of ARMv7E-M, an option of ARMv8-M.
+    if target.starts_with("thumbv7em-") {
+        println!("cargo::rustc-cfg=arm_dsp");
     }
 }

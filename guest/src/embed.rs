@@ -3,6 +3,7 @@
 use crate::abi::{self, Result, kind, try_vec};
 use crate::num;
 use crate::program::{Dim, Operand, Recorder};
+use crate::slim::OfAllFamilies;
 use alloc::vec::Vec;
 
 /// How rows become one.
@@ -33,6 +34,7 @@ impl Pooling {
 
 /// Where the rows and their embedding are.
 pub struct Embedder {
+    _whole: OfAllFamilies,
     pooling: Pooling,
     width: u32,
     /// f32 `[n_batch, width]`.
@@ -46,11 +48,13 @@ pub struct Embedder {
 impl Embedder {
     /// Creates and publishes the buffers.
     pub fn new(pooling: Pooling, width: u32, n_batch: u32) -> Result<Self> {
+        let _whole = OfAllFamilies::need("embeddings")?;
         let hidden = abi::buffer(kind::F32, width, n_batch)?;
         let out = abi::buffer(kind::F32, width, 1)?;
         let types = abi::buffer(kind::I32, 1, n_batch)?;
         abi::publish_embedding(out)?;
         Ok(Self {
+            _whole,
             pooling,
             width,
             hidden,

@@ -38,6 +38,7 @@ pub mod recur;
 pub mod rng;
 pub mod sample;
 pub mod session;
+pub mod slim;
 pub mod stop;
 #[cfg(test)]
 mod testdata;

@@ -8,6 +8,7 @@ use crate::chat;
 use crate::grammar::Source;
 use crate::num;
 use crate::sample::{Settings, mirostat};
+use crate::slim::{CHAT, GRAMMAR, SAMPLERS};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -42,6 +43,17 @@ pub enum Step {
     Xtc,
     /// Temperature.
     Temperature,
+}
+
+impl Step {
+    /// Whether this guest has it; one that a slim guest does not have has no effect.
+    pub fn known(self) -> bool {
+        SAMPLERS
+            || matches!(
+                self,
+                Self::TopK | Self::TopP | Self::MinP | Self::Temperature
+            )
+    }
 }
 
 /// The chain as it is if nobody says otherwise, with the names that llama.cpp gives to samplers.
@@ -319,41 +331,43 @@ impl Params {
             }
             "top_p" => self.sampling.top_p = share()?,
             "min_p" => self.sampling.min_p = share()?,
-            "repeat_penalty" => self.repeat_penalty = float(|v| v > 0.0, "a number above 0")?,
-            "repeat_last_n" => self.repeat_last_n = int(-1, MAX_CTX)? as i32,
-            "frequency_penalty" => self.frequency_penalty = any()?,
-            "presence_penalty" => self.presence_penalty = any()?,
-            "typical_p" => self.sampling.typical_p = share()?,
-            "top_n_sigma" => self.sampling.top_n_sigma = any()?,
-            "xtc_probability" => self.sampling.xtc_probability = share()?,
-            "xtc_threshold" => self.sampling.xtc_threshold = share()?,
-            "dynatemp_range" => self.sampling.dynatemp_range = positive()?,
-            "dynatemp_exponent" => self.sampling.dynatemp_exponent = positive()?,
-            "dry_multiplier" => self.dry.multiplier = positive()?,
-            "dry_base" => self.dry.base = positive()?,
-            "dry_allowed_length" => self.dry.allowed_length = int(1, MAX_CTX)? as u32,
-            "dry_penalty_last_n" => self.dry.last_n = int(-1, MAX_CTX)? as i32,
-            "dry_sequence_breakers" => {
+            "repeat_penalty" if SAMPLERS => {
+                self.repeat_penalty = float(|v| v > 0.0, "a number above 0")?
+            }
+            "repeat_last_n" if SAMPLERS => self.repeat_last_n = int(-1, MAX_CTX)? as i32,
+            "frequency_penalty" if SAMPLERS => self.frequency_penalty = any()?,
+            "presence_penalty" if SAMPLERS => self.presence_penalty = any()?,
+            "typical_p" if SAMPLERS => self.sampling.typical_p = share()?,
+            "top_n_sigma" if SAMPLERS => self.sampling.top_n_sigma = any()?,
+            "xtc_probability" if SAMPLERS => self.sampling.xtc_probability = share()?,
+            "xtc_threshold" if SAMPLERS => self.sampling.xtc_threshold = share()?,
+            "dynatemp_range" if SAMPLERS => self.sampling.dynatemp_range = positive()?,
+            "dynatemp_exponent" if SAMPLERS => self.sampling.dynatemp_exponent = positive()?,
+            "dry_multiplier" if SAMPLERS => self.dry.multiplier = positive()?,
+            "dry_base" if SAMPLERS => self.dry.base = positive()?,
+            "dry_allowed_length" if SAMPLERS => self.dry.allowed_length = int(1, MAX_CTX)? as u32,
+            "dry_penalty_last_n" if SAMPLERS => self.dry.last_n = int(-1, MAX_CTX)? as i32,
+            "dry_sequence_breakers" if SAMPLERS => {
                 let lines = lines(key, value)?;
                 self.dry.breakers = lines.into_iter().map(String::into_bytes).collect();
             }
-            "mirostat" => self.sampling.mirostat.version = int(0, 2)? as u32,
-            "mirostat_tau" => self.sampling.mirostat.tau = positive()?,
-            "mirostat_eta" => self.sampling.mirostat.eta = positive()?,
+            "mirostat" if SAMPLERS => self.sampling.mirostat.version = int(0, 2)? as u32,
+            "mirostat_tau" if SAMPLERS => self.sampling.mirostat.tau = positive()?,
+            "mirostat_eta" if SAMPLERS => self.sampling.mirostat.eta = positive()?,
             "samplers" => self.sampling.samplers = chain(value)?,
-            "grammar" => self.constraint.grammar = String::from(value),
-            "json_schema" => self.constraint.json_schema = String::from(value),
-            "grammar_lazy" => self.constraint.lazy = switch(key, value)?,
-            "grammar_triggers" => self.constraint.triggers = lines(key, value)?,
+            "grammar" if GRAMMAR => self.constraint.grammar = String::from(value),
+            "json_schema" if GRAMMAR => self.constraint.json_schema = String::from(value),
+            "grammar_lazy" if GRAMMAR => self.constraint.lazy = switch(key, value)?,
+            "grammar_triggers" if GRAMMAR => self.constraint.triggers = lines(key, value)?,
             "seed" => self.seed = int(-1, i64::from(u32::MAX))?.max(0) as u32,
-            "logit_bias" => self.logit_bias = biases(value)?,
+            "logit_bias" if SAMPLERS => self.logit_bias = biases(value)?,
             "stop" => self.stop = lines(key, value)?,
-            "system" => self.system = String::from(value),
-            "chat_template" => self.chat_template = template(value)?,
-            "chat_template_kwargs" => self.chat_template_kwargs = json(key, value, "{")?,
-            "tools" => self.tools = json(key, value, "[")?,
-            "chat_time" => self.chat_time = int(0, MAX_TIME)?,
-            "chat_special" => self.chat_special = switch(key, value)?,
+            "system" if CHAT => self.system = String::from(value),
+            "chat_template" if CHAT => self.chat_template = template(value)?,
+            "chat_template_kwargs" if CHAT => self.chat_template_kwargs = json(key, value, "{")?,
+            "tools" if CHAT => self.tools = json(key, value, "[")?,
+            "chat_time" if CHAT => self.chat_time = int(0, MAX_TIME)?,
+            "chat_special" if CHAT => self.chat_special = switch(key, value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
             _ => return Err(unknown(key)),
@@ -385,6 +399,12 @@ fn start(text: &str) -> &str {
 #[cold]
 fn unknown(key: &str) -> Fail {
     match nearest(key) {
+        Some(known) if known == key => {
+            fail!(
+                UNSUPPORTED,
+                "parameter {key} is not known to this slim guest"
+            )
+        }
         Some(known) => fail!(
             INVALID_ARGUMENT,
             "unknown parameter '{key}'; did you mean '{known}'?"
@@ -400,7 +420,7 @@ fn unknown(key: &str) -> Fail {
 #[cold]
 fn nearest(key: &str) -> Option<&'static str> {
     let most = (1 + key.len() / 4).min(MAX_SLIPS);
-    let slip = (1..=most).find_map(|slips| {
+    let slip = (0..=most).find_map(|slips| {
         let near = |name: &&&str| within(slips, key.as_bytes(), name.as_bytes());
         NAMES.iter().find(near).copied()
     });

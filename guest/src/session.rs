@@ -14,6 +14,7 @@ use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::{self, Kept};
 use crate::sample::{Key, Sampler};
+use crate::slim;
 use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -368,7 +369,7 @@ impl Session {
             }
             (kind, _) => kind,
         };
-        if kind == PARSE {
+        if kind == PARSE && slim::CHAT {
             return self.parse_reply();
         }
         let begin = self.talk.len();
@@ -424,6 +425,12 @@ impl Session {
                 "the model has no vocabulary; give token ids"
             ));
         }
+        if kind != TEXT && !slim::CHAT {
+            return Err(fail!(
+                UNSUPPORTED,
+                "chat formats are not known to this slim guest; give text"
+            ));
+        }
         let feed = match kind {
             TEXT => {
                 let mut feed = try_vec(1 + text.len() / 4)?;
@@ -431,8 +438,8 @@ impl Session {
                 self.tokenize(&text, abi::PARSE_SPECIAL, &mut feed)?;
                 feed
             }
-            CHAT | MESSAGES => self.converse(kind == MESSAGES, &text)?,
-            REPLY => self.go_on(&text)?,
+            CHAT | MESSAGES if slim::CHAT => self.converse(kind == MESSAGES, &text)?,
+            REPLY if slim::CHAT => self.go_on(&text)?,
             _ => {
                 return Err(fail!(
                     UNSUPPORTED,

@@ -6,3 +6,5 @@ firmware_model:
     .incbin MODEL
 firmware_model_end:
     .byte 0
+
+    .section .note.GNU-stack, "", %progbits

@@ -52,11 +52,18 @@ else()
   set(realm_soname ${realm_shared_name})
 endif()
 
+# What can be left out is in README.md.
+set(REALM_CARGO_FEATURES "" CACHE STRING "What is in the library besides the core, with commas between; empty: everything")
+set(realm_features "")
+if(REALM_CARGO_FEATURES)
+  set(realm_features --no-default-features --features hosted,${REALM_CARGO_FEATURES})
+endif()
+
 # Ninja's "console" pool shows cargo's own progress and keeps other steps from mixing into it.
 add_custom_target(realm_cargo ALL
   COMMAND ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${REALM_CARGO_TARGET_DIR}
           ${REALM_CARGO} build --package realm --profile ${REALM_CARGO_PROFILE} --locked
-          "$<$<BOOL:${REALM_CARGO_TARGET}>:--target=${REALM_CARGO_TARGET}>"
+          "$<$<BOOL:${REALM_CARGO_TARGET}>:--target=${REALM_CARGO_TARGET}>" ${realm_features}
   WORKING_DIRECTORY ${realm_root}
   BYPRODUCTS ${realm_static} ${realm_shared} ${realm_import}
   COMMENT "cargo build --package realm"

@@ -97,7 +97,8 @@ install(FILES ${realm_generated}/realm-static.pc DESTINATION ${realm_pkgconfig_d
 
 # ---- the rest -----------------------------------------------------------------------------------
 
-install(FILES ${realm_root}guest/realm_guest.wasm DESTINATION ${realm_guest_dir} COMPONENT guest)
+install(FILES ${realm_root}guest/realm_guest.wasm ${realm_root}guest/realm_guest_slim.wasm
+  DESTINATION ${realm_guest_dir} COMPONENT guest)
 if(REALM_BUILD_TOOLS)
   install(TARGETS realm-run realm-tokenize realm-bench
     RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
@@ -106,11 +107,11 @@ install(FILES ${realm_root}LICENSE-MIT ${realm_root}LICENSE-APACHE ${realm_root}
     ${realm_root}README.md ${realm_root}CHANGELOG.md
   DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm COMPONENT doc)
 # The documents and what they show, where their links find each other.
-foreach(folder IN ITEMS guest ports ports/arena ports/baremetal examples-c realm-sys tests/bench)
+foreach(folder IN ITEMS guest ports ports/arena ports/baremetal ports/freertos ports/template examples-c realm-sys tests/bench)
   install(DIRECTORY ${realm_root}${folder}/ DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm/${folder} COMPONENT doc
     FILES_MATCHING
       PATTERN "*.md"
-      REGEX "/(examples-c|ports/arena|ports/baremetal)/.*\\.([chS]|cpp|gguf|wasm|ld|machine)$"
+      REGEX "/(examples-c|ports/arena|ports/baremetal|ports/freertos|ports/template)/.*\\.([chS]|cpp|gguf|wasm|ld|machine)$"
       REGEX "/ports/baremetal/build$"
       REGEX "/(src|target|cpu|posix|cmake|cargo|realm_run\\.c|realm_bench\\.c|realm_tokenize\\.c|tool\\.[ch]|demo_model\\.c)$" EXCLUDE)
 endforeach()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a llama of random weights that has a matrix of every type of ggml that weights are stored in.
 
-    tiny.py OUT.gguf
+    tiny.py OUT.gguf [--plain]      --plain: only of the types that no build of the library is without
 
 The same bytes every time, with nothing but Python. What it says is noise, but every kind of product is done, with scales that
 keep numbers in range: blocks are random bits, and their scales are set so that weights have a deviation of about 0.05.
@@ -68,12 +68,14 @@ def entry(key, kind, value):
 
 def main():
     rng = random.Random(1)
+    plain = "--plain" in sys.argv[2:]
+    layers = 2 if plain else LAYERS
     names = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + [f"\u2581{chr(97 + i)}" for i in range(26)]
     names += [f"{chr(97 + i)}{chr(97 + j)}" for i in range(26) for j in range(26)][: 320 - len(names)]
     entries = [
         entry("general.architecture", "str", "llama"), entry("general.name", "str", "tiny"),
         entry("llama.context_length", "I", CONTEXT), entry("llama.embedding_length", "I", D),
-        entry("llama.block_count", "I", LAYERS), entry("llama.feed_forward_length", "I", FFN),
+        entry("llama.block_count", "I", layers), entry("llama.feed_forward_length", "I", FFN),
         entry("llama.attention.head_count", "I", HEADS), entry("llama.attention.head_count_kv", "I", HEADS_KV),
         entry("llama.rope.dimension_count", "I", D // HEADS), entry("llama.attention.layer_norm_rms_epsilon", "f", 1e-5),
         entry("llama.rope.freq_base", "f", 10000.0), entry("llama.vocab_size", "I", len(names)),
@@ -83,10 +85,10 @@ def main():
         entry("tokenizer.ggml.bos_token_id", "I", 1), entry("tokenizer.ggml.eos_token_id", "I", 2),
         entry("tokenizer.ggml.add_bos_token", "?", True),
     ]
-    kinds = list(TYPES)
-    tensors = [("token_embd.weight", "Q8_0", (D, len(names))), ("output.weight", "Q6_K", (D, len(names))),
+    kinds = ["F32", "F16", "BF16", "Q8_0"] if plain else list(TYPES)
+    tensors = [("token_embd.weight", "Q8_0", (D, len(names))), ("output.weight", "Q8_0" if plain else "Q6_K", (D, len(names))),
                ("output_norm.weight", "F32", (D,))]
-    for layer in range(LAYERS):
+    for layer in range(layers):
         for norm in ("attn_norm", "ffn_norm"):
             tensors.append((f"blk.{layer}.{norm}.weight", "F32", (D,)))
         for i, (name, cols, rows) in enumerate(MATRICES):

@@ -9,22 +9,38 @@ pub mod meta;
 pub mod moe;
 pub mod parts;
 
+#[cfg(feature = "all-families")]
 mod bert;
+#[cfg(feature = "all-families")]
 mod cohere2;
+#[cfg(feature = "all-families")]
 mod deepseek2;
+#[cfg(feature = "all-families")]
 mod gemma;
+#[cfg(feature = "all-families")]
 mod gemma2;
+#[cfg(feature = "all-families")]
 mod gemma3;
+#[cfg(feature = "all-families")]
 mod gpt2;
+#[cfg(feature = "all-families")]
 mod gpt_oss;
+#[cfg(feature = "all-families")]
 mod granite;
+#[cfg(feature = "all-families")]
 mod lfm2;
 mod llama;
+#[cfg(feature = "all-families")]
 mod mamba2;
+#[cfg(feature = "all-families")]
 mod olmo2;
+#[cfg(feature = "all-families")]
 mod phi3;
+#[cfg(feature = "all-families")]
 mod qwen;
+#[cfg(feature = "all-families")]
 mod smollm3;
+#[cfg(feature = "all-families")]
 mod stablelm;
 
 use crate::abi::{self, Fail, KvDesc, Line, Result};
@@ -43,6 +59,15 @@ pub type Open = fn(&Meta) -> Result<Box<dyn Family>>;
 pub type Architecture = (&'static str, Open);
 
 /// The architectures this guest knows.
+#[cfg(not(feature = "all-families"))]
+const FAMILIES: [Architecture; 2] = [("llama", llama::open), ("mistral3", llama::open)];
+
+/// For people.
+#[cfg(not(feature = "all-families"))]
+const KNOWN: &str = "llama mistral3, being slim";
+
+/// The architectures this guest knows.
+#[cfg(feature = "all-families")]
 const FAMILIES: [Architecture; 27] = [
     ("llama", llama::open),
     ("mistral3", llama::open),
@@ -74,6 +99,7 @@ const FAMILIES: [Architecture; 27] = [
 ];
 
 /// The same for people: `gemma/2/3` are gemma, gemma2 and gemma3.
+#[cfg(feature = "all-families")]
 const KNOWN: &str = "llama mistral3 qwen2/vl/moe qwen3/vl/moe/vlmoe gemma/2/3 phi3 smollm3 granite/moe olmo2 stablelm gpt2 \
                      cohere2 gpt-oss lfm2/moe deepseek2 mamba2 bert nomic-bert";
 
@@ -199,7 +225,7 @@ fn unknown(arch: &str, more: &[Architecture]) -> Fail {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "all-families"))]
 mod tests {
     use super::*;
     use std::string::String;

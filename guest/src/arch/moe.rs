@@ -5,6 +5,7 @@ use super::meta::Meta;
 use super::parts::{Base, Block, Linear, MAX_DIM, Mlp};
 use crate::abi::Result;
 use crate::program::{Act, Dim, Operand};
+use crate::slim::OfAllFamilies;
 
 /// What the outputs of the picked experts are multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub struct Mixture {
 /// The experts of a layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Experts {
+    _whole: OfAllFamilies,
     mixture: Mixture,
     router: Linear,
     /// f32 `[count]`, added to what experts are picked by and to nothing else, or [`Operand::NONE`].
@@ -134,10 +136,12 @@ impl Experts {
     /// Reads a layer's router and experts.
     #[inline(never)]
     pub fn read(block: Block<'_>, base: &Base, mixture: Mixture) -> Result<Self> {
+        let _whole = OfAllFamilies::need("mixtures of experts")?;
         let Mixture { count, n_ff, .. } = mixture;
         let d = base.n_embd;
         let bias = format_args!("blk.{}.exp_probs_b.bias", block.layer);
         Ok(Self {
+            _whole,
             mixture,
             router: block.linear("ffn_gate_inp", d, count)?,
             favour: block.meta.maybe_vector(bias, count)?,

@@ -22,6 +22,7 @@ use crate::abi::{self, Result};
 use crate::params::{Params, Step};
 use crate::program::{Dim, Operand, Recorder};
 use crate::rng::Rng;
+use crate::slim;
 use alloc::vec::Vec;
 use bias::Bias;
 use candidates::{Candidates, LogSum};
@@ -84,6 +85,7 @@ impl Settings {
         match step {
             Step::Penalties | Step::Dry => false,
             Step::Temperature => true,
+            _ if !step.known() => false,
             // Mirostat stands in for everything that removes candidates.
             _ if self.mirostat.version > 0 => false,
             Step::TopNSigma => self.top_n_sigma > 0.0,
@@ -115,7 +117,7 @@ impl Settings {
 
     /// Runs the chain.
     fn apply(&self, c: &mut Candidates<'_>, rng: &mut Rng) -> Result<()> {
-        for step in &self.samplers {
+        for step in self.samplers.iter().filter(|step| step.known()) {
             match step {
                 Step::TopNSigma => top_n_sigma::apply(c, self.top_n_sigma)?,
                 Step::TopK => c.keep(self.top_k),
@@ -123,6 +125,7 @@ impl Settings {
                 Step::TopP => top_p::apply(c, self.top_p)?,
                 Step::MinP => min_p::apply(c, self.min_p)?,
                 Step::Xtc => xtc::apply(c, self.xtc_probability, self.xtc_threshold, rng)?,
+                Step::Temperature if !slim::SAMPLERS => temp::apply(c, f64::from(self.temp)),
                 Step::Temperature => {
                     temp::dynamic(c, self.temp, self.dynatemp_range, self.dynatemp_exponent)?;
                 }
@@ -187,14 +190,13 @@ impl Sampler {
             self.mirostat.reset(&p.sampling.mirostat);
         }
         self.settings = p.sampling.acting();
-        let bias = self.bias.configure(&p.logit_bias)?;
-        let penalties = self.penalties.configure(p, ctx)?;
+        let bias = slim::SAMPLERS && self.bias.configure(&p.logit_bias)?;
+        let penalties = slim::SAMPLERS && self.penalties.configure(p, ctx)?;
         let off = crate::params::Dry::default();
         let named = p.sampling.samplers.contains(&Step::Dry);
         let settings = if named { &p.dry } else { &off };
-        let dry = self
-            .dry
-            .configure(settings, self.model, self.penalties.history())?;
+        let history = self.penalties.history();
+        let dry = slim::SAMPLERS && self.dry.configure(settings, self.model, history)?;
         let mut key = Key {
             bias,
             penalties,
@@ -228,13 +230,13 @@ impl Sampler {
 
     /// Appends the sampling operations to the program; `logits` `[n_out, n_vocab]` may be changed.
     pub fn record(&self, r: &mut Recorder, regs: &Regs, logits: Operand, n_out: Dim) {
-        if self.key.bias {
+        if slim::SAMPLERS && self.key.bias {
             self.bias.record(r, logits, regs.n_bias);
         }
-        if self.key.penalties {
+        if slim::SAMPLERS && self.key.penalties {
             self.penalties.record(r, logits, regs.n_penalties);
         }
-        if self.key.dry {
+        if slim::SAMPLERS && self.key.dry {
             self.dry.record(r, logits, regs.n_dry);
         }
         if self.key.top_k == 0 {
@@ -258,7 +260,10 @@ impl Sampler {
     /// Notes tokens that are about to enter the context.
     pub fn accept(&mut self, tokens: &[u32]) -> Result<()> {
         self.penalties.accept(tokens)?;
-        self.dry.accept(self.model, tokens)
+        match slim::SAMPLERS {
+            true => self.dry.accept(self.model, tokens),
+            false => Ok(()),
+        }
     }
 
     /// The tokens of the context.
@@ -283,15 +288,17 @@ impl Sampler {
     pub fn rewind(&mut self, count: u32) {
         self.penalties.keep(count as usize);
         // It only fails for want of memory that it had before; the next turn starts it afresh in any case.
-        let _ = self.dry.restart(self.model, self.penalties.history());
+        if slim::SAMPLERS {
+            let _ = self.dry.restart(self.model, self.penalties.history());
+        }
     }
 
     /// Writes what the program reads, before a step whose logits are wanted.
     pub fn prepare(&mut self) -> Result<()> {
-        if self.key.penalties {
+        if slim::SAMPLERS && self.key.penalties {
             self.penalties.write()?;
         }
-        if self.key.dry {
+        if slim::SAMPLERS && self.key.dry {
             self.dry.write(self.model, self.penalties.history())?;
         }
         Ok(())
@@ -336,7 +343,7 @@ impl Sampler {
         self.settings.apply(&mut c, &mut self.rng)?;
         let u = self.rng.uniform();
         let mirostat = &self.settings.mirostat;
-        let chosen = if mirostat.version > 0 {
+        let chosen = if slim::SAMPLERS && mirostat.version > 0 {
             self.mirostat.pick(&mut c, mirostat, self.n_vocab, u)?
         } else {
             dist::pick(&mut c, u)?

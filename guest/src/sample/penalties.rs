@@ -7,6 +7,7 @@
 use crate::abi::{self, Result, kind};
 use crate::params::{Params, Step};
 use crate::program::{Dim, Operand, Recorder};
+use crate::slim;
 use alloc::vec::Vec;
 
 /// Longest window: counting is a walk over the distinct tokens, so this bounds it to microseconds.
@@ -91,7 +92,7 @@ impl Penalties {
             ));
         }
         for &token in tokens {
-            if self.active {
+            if slim::SAMPLERS && self.active {
                 let leaves = self.history.len().checked_sub(self.window);
                 if let Some(oldest) = leaves.and_then(|i| self.history.get(i).copied()) {
                     self.forget(oldest);
@@ -126,7 +127,7 @@ impl Penalties {
     fn recount(&mut self) {
         self.ids.clear();
         self.counts.clear();
-        if self.active {
+        if slim::SAMPLERS && self.active {
             for i in self.history.len().saturating_sub(self.window)..self.history.len() {
                 if let Some(token) = self.history.get(i).copied() {
                     self.note(token);

@@ -10,6 +10,7 @@ use crate::grammar::{Constraint, Verdict};
 use crate::params::Params;
 use crate::program::{Dim, Operand, Recorder};
 use crate::sample::Sampler;
+use crate::slim::GRAMMAR;
 
 /// The grammar of a session, and what second picks need. All but the grammar is made when it is needed first.
 #[derive(Default)]
@@ -26,7 +27,7 @@ pub struct Constrained {
 impl Constrained {
     /// Whether there is a grammar.
     pub fn is_on(&self) -> bool {
-        self.grammar.is_some()
+        GRAMMAR && self.grammar.is_some()
     }
 
     /// The turn is over.
@@ -36,12 +37,12 @@ impl Constrained {
 
     /// If a second pick is under way: among how many tokens. It is not any more.
     pub fn second(&mut self) -> Option<u32> {
-        self.again.take()
+        self.again.take().filter(|_| GRAMMAR)
     }
 
     /// The context ends at `position`.
     pub fn rewind(&mut self, position: u32) {
-        if let Some(grammar) = &mut self.grammar {
+        if let Some(grammar) = self.grammar.as_mut().filter(|_| GRAMMAR) {
             grammar.rewind(position);
         }
     }
@@ -63,26 +64,32 @@ impl Session {
                 "the model has no vocabulary; parameters grammar and json_schema need one"
             ));
         }
-        Constraint::check(self.constrained.grammar.as_ref(), params)
+        match GRAMMAR {
+            true => Constraint::check(self.constrained.grammar.as_ref(), params),
+            false => Ok(()),
+        }
     }
 
     /// Takes over the grammar of a turn.
     pub(super) fn take_grammar(&mut self) -> Result<()> {
-        Constraint::configure(&mut self.constrained.grammar, &self.params, self.model)
+        match GRAMMAR {
+            true => Constraint::configure(&mut self.constrained.grammar, &self.params, self.model),
+            false => Ok(()),
+        }
     }
 
     /// Begins the text behind these tokens. An empty input goes on with the text that was begun.
     pub(super) fn begin_grammar(&mut self, feed: &[u32], goes_on: bool) -> Result<()> {
         match &mut self.constrained.grammar {
-            Some(grammar) => grammar.begin([self.sampler.context(), feed], goes_on),
-            None => Ok(()),
+            Some(grammar) if GRAMMAR => grammar.begin([self.sampler.context(), feed], goes_on),
+            _ => Ok(()),
         }
     }
 
     /// What the grammar makes of the token that was picked; None if it comes next.
     #[inline(never)]
     pub(super) fn constrain(&mut self, token: u32, eog: bool) -> Result<Option<Outcome>> {
-        let Some(grammar) = &mut self.constrained.grammar else {
+        let Some(grammar) = self.constrained.grammar.as_mut().filter(|_| GRAMMAR) else {
             return Ok(None);
         };
         match grammar.take(token, eog)? {

@@ -9,6 +9,7 @@ void start(void);
 
 /* ---- the clock ------------------------------------------------------------------------------ */
 
+#ifndef KERNEL_HANDLERS
 /* Ticks of the processor clock per second: of the boards that are emulated. */
 #ifndef CLOCK_HZ
 #define CLOCK_HZ 25000000u
@@ -21,6 +22,12 @@ void start(void);
 #define SYST_CVR (*(volatile uint32_t *)0xe000e018u)
 
 static volatile uint32_t milliseconds;
+
+static void start_clock(void) {
+    SYST_RVR = TICKS_PER_MS - 1;
+    SYST_CVR = 0;
+    SYST_CSR = 7; /* on, with interrupt, from the processor's clock */
+}
 
 static void tick(void) { milliseconds++; }
 
@@ -38,6 +45,9 @@ uint64_t machine_clock_ns(void *ctx) {
     if (now > latest) latest = now;
     return latest;
 }
+#else
+static void start_clock(void) {} /* the kernel does */
+#endif
 
 /* ---- vectors -------------------------------------------------------------------------------- */
 
@@ -49,8 +59,17 @@ static void fault(void) {
 
 typedef void (*handler)(void);
 
+/* A kernel has handlers, and a timer, of its own: -DKERNEL_HANDLERS=vPortSVCHandler,fault,0,xPortPendSVHandler,xPortSysTickHandler. */
+#ifdef KERNEL_HANDLERS
+void vPortSVCHandler(void);
+void xPortPendSVHandler(void);
+void xPortSysTickHandler(void);
+#else
+#define KERNEL_HANDLERS fault, fault, 0, fault, tick
+#endif
+
 __attribute__((section(".vectors"), used)) static const handler vectors[16] = {
-    (handler)(uintptr_t)stack_top, start, fault, fault, fault, fault, fault, fault, 0, 0, 0, fault, fault, 0, fault, tick,
+    (handler)(uintptr_t)stack_top, start, fault, fault, fault, fault, fault, fault, 0, 0, 0, KERNEL_HANDLERS,
 };
 
 /* Named by unwinding tables, which are left out. Without these the linker would bring the unwinder. */
@@ -72,8 +91,6 @@ void start(void) {
     for (to = data_begin, from = data_source; to < data_end;) *to++ = *from++;
     for (to = bss_begin; to < bss_end;) *to++ = 0;
     VTOR = (uint32_t)(uintptr_t)vectors;
-    SYST_RVR = TICKS_PER_MS - 1;
-    SYST_CVR = 0;
-    SYST_CSR = 7; /* on, with interrupt, from the processor's clock */
+    start_clock();
     bare_main();
 }

@@ -125,6 +125,13 @@ fn data_bytes(name: &str, dims: &[u64; 4], type_id: u32) -> Result<u64> {
             "tensor '{name}' has the unknown type {type_id}"
         );
     };
+    if let Some(feature) = ty.feature().filter(|_| !ty.is_built()) {
+        bail!(
+            Unsupported,
+            "tensor '{name}' has type {}, which is not part of this build of the library (its feature {feature})",
+            ty.name()
+        );
+    }
     let [row, rest @ ..] = *dims;
     if !row.is_multiple_of(ty.block_len() as u64) {
         bail!(

@@ -13,7 +13,7 @@ use super::kernels::attention::{Attend, KvLayout, attend_row, kv_append_row};
 use super::kernels::matmul::{self, ActKind, MulMat};
 use super::kernels::rope::{RopeParams, rope_rates, rope_row, rope_table};
 use super::kernels::{basic, norm, select, softmax};
-use super::op::{Code, Operand, TYPE_F16, param, param_dim, param_f32, src};
+use super::op::{ALL_OPS, Code, Operand, TYPE_F16, param, param_dim, param_f32, src};
 use super::reference::BAD_DATA;
 use crate::backend::table::{realm_kv_layer, realm_op};
 use crate::error::{Result, Status, try_vec};
@@ -91,8 +91,8 @@ pub fn tasks(bound: &Bound<'_>, first: u32, count: u32) -> Result<(Vec<Task>, u6
                     held = Some((input, kind, rows, k));
                 }
                 let multiply = match code {
-                    Code::MulMat => Kind::Multiply(kind),
-                    _ => Kind::MultiplyId(kind),
+                    Code::MulMatId => Kind::MultiplyId(kind),
+                    _ => Kind::Multiply(kind),
                 };
                 tasks.push(Task {
                     op: i,
@@ -264,7 +264,8 @@ impl Task {
                 Ok(())
             }
             Kind::Multiply(kind) => multiply(bound, op, *kind, units),
-            Kind::MultiplyId(kind) => experts::multiply(bound, op, *kind, units),
+            Kind::MultiplyId(kind) if ALL_OPS => experts::multiply(bound, op, *kind, units),
+            Kind::MultiplyId(_) => Err(Status::Unsupported),
             Kind::Append => append(bound, op),
             Kind::Attend => attend(bound, op, units),
         }
@@ -429,7 +430,7 @@ pub fn rows(
                     bound.weight_bytes(src(op, 2)),
                 );
                 let x = moved(bound, op, i);
-                if code == Code::RmsNorm {
+                if code == Code::RmsNorm || !ALL_OPS {
                     norm::rms_norm(x, w, group, param_f32(op, 0));
                 } else {
                     norm::layer_norm(x, w, b, group, param_f32(op, 0));
@@ -439,16 +440,12 @@ pub fn rows(
                 // SAFETY: source 1 is not the destination.
                 let up = unsafe { bound.row(src(op, 1), i) };
                 let gate = moved(bound, op, i);
-                if param(op, 0) == act::SWIGLU_OAI {
+                if ALL_OPS && param(op, 0) == act::SWIGLU_OAI {
                     act::swiglu_oai([param_f32(op, 1), param_f32(op, 2)], gate, up);
                 } else {
                     let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
                     act::glu(kind, gate, up);
                 }
-            }
-            Code::Unary => {
-                let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
-                act::unary(kind, moved(bound, op, i));
             }
             Code::Add | Code::Mul => {
                 let x = moved(bound, op, i);
@@ -462,8 +459,33 @@ pub fn rows(
                 }
             }
             Code::Scale => basic::scale(moved(bound, op, i), param_f32(op, 0), param_f32(op, 1)),
-            Code::Softcap => act::softcap(param_f32(op, 0), moved(bound, op, i)),
             Code::Cpy => cpy(bound, op, i),
+            // SAFETY: the operands differ; unit `i` owns row `i`.
+            Code::Argmax => unsafe {
+                let id = select::argmax(bound.row(src(op, 0), i));
+                bound.row_mut::<i32>(dst, i).fill(id as i32);
+            },
+            // SAFETY: as above.
+            Code::LogSumExp => unsafe {
+                let x = select::logsumexp(bound.row(src(op, 0), i), param_f32(op, 0));
+                bound.row_mut::<f32>(dst, i).fill(x);
+            },
+            // SAFETY: the three operands differ; unit `i` owns row `i` of both results.
+            Code::TopK => unsafe {
+                let k = param_dim(op, 0, &bound.registers) as usize;
+                let ids = bound.row_mut::<i32>(dst, i);
+                let values = bound.row_mut::<f32>(src(op, 1), i);
+                if let (Some(ids), Some(values)) = (ids.get_mut(..k), values.get_mut(..k)) {
+                    select::top_k(bound.row(src(op, 0), i), ids, values);
+                }
+            },
+            // Programs are refused that have others.
+            _ if !ALL_OPS => return Err(Status::Unsupported),
+            Code::Unary => {
+                let kind = Act::from_id(param(op, 0)).ok_or(Status::Unsupported)?;
+                act::unary(kind, moved(bound, op, i));
+            }
+            Code::Softcap => act::softcap(param_f32(op, 0), moved(bound, op, i)),
             // SAFETY: the operands differ; unit `i` owns row `i`.
             Code::ViewCols => unsafe {
                 let to = bound.row_mut::<f32>(dst, i);
@@ -485,25 +507,6 @@ pub fn rows(
             Code::Gather => unsafe {
                 let (x, ids) = (bound.row(src(op, 0), i), bound.row(src(op, 1), i));
                 experts::gather(bound.row_mut(dst, i), x, ids)?;
-            },
-            // SAFETY: the operands differ; unit `i` owns row `i`.
-            Code::Argmax => unsafe {
-                let id = select::argmax(bound.row(src(op, 0), i));
-                bound.row_mut::<i32>(dst, i).fill(id as i32);
-            },
-            // SAFETY: as above.
-            Code::LogSumExp => unsafe {
-                let x = select::logsumexp(bound.row(src(op, 0), i), param_f32(op, 0));
-                bound.row_mut::<f32>(dst, i).fill(x);
-            },
-            // SAFETY: the three operands differ; unit `i` owns row `i` of both results.
-            Code::TopK => unsafe {
-                let k = param_dim(op, 0, &bound.registers) as usize;
-                let ids = bound.row_mut::<i32>(dst, i);
-                let values = bound.row_mut::<f32>(src(op, 1), i);
-                if let (Some(ids), Some(values)) = (ids.get_mut(..k), values.get_mut(..k)) {
-                    select::top_k(bound.row(src(op, 0), i), ids, values);
-                }
             },
             // SAFETY: lists are not the destination; their lengths were checked for this step.
             Code::LogitBias => unsafe {

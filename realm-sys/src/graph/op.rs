@@ -17,6 +17,10 @@ pub const TYPE_F16: u32 = 1;
 /// i32: ids and counts.
 pub const TYPE_I32: u32 = 26;
 
+/// Whether all operations are in this build, or only those of a dense llama: what else there is stands behind this in every
+/// `match`, so that the compiler leaves it out.
+pub const ALL_OPS: bool = cfg!(feature = "ops");
+
 macro_rules! codes {
     ($($name:ident = $code:literal, $text:literal;)*) => {
         /// An operation this library knows.

@@ -21,7 +21,11 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 /// Work below which a task is not worth spreading over threads, and what the first slice holds when time is watched, in
 /// multiply-adds: a few to some tens of microseconds.
-const GRAIN: u64 = 1 << 16;
+const GRAIN: u64 = if cfg!(target_os = "none") {
+    1 << 13
+} else {
+    1 << 16
+};
 /// Slices grow until they take this long, so that looking at the clock and waking threads do not show, and shrink
 /// above four times as much, so that a quantum is kept.
 const SLICE_NS: u64 = 100_000;

@@ -10,8 +10,8 @@
 mod experts;
 
 use super::exec::NOT_CAUSAL;
-use super::kernels::act::SWIGLU_OAI;
-use super::op::{self, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
+use super::kernels::act::{Act, SWIGLU_OAI};
+use super::op::{self, ALL_OPS, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
 use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, Program, Span, dim_max};
 use crate::backend::table::{realm_op, realm_weight};
 use crate::error::{Error, Result};
@@ -335,24 +335,33 @@ impl Check<'_> {
         self.distinct(&[1, 2, 3, 4, 5, 6, 7, 8, 9])?;
         match code {
             Code::GetRows => self.get_rows(),
-            Code::RmsNorm | Code::Norm => self.norm(code),
+            Code::RmsNorm => self.norm(code),
             Code::MulMat => self.mul_mat(),
-            Code::MulMatId => self.mul_mat_id(),
             Code::Rope => self.rope(),
             Code::FlashAttnExt => self.attention(),
-            Code::Glu | Code::Unary => self.activation(code),
+            Code::Glu => self.activation(code),
             Code::Add | Code::Mul => self.binary(),
-            Code::Scale | Code::Softcap | Code::SoftMax => self.scale(code),
+            Code::Scale => self.scale(code),
+            Code::Cpy => self.cpy(),
+            Code::Argmax | Code::LogSumExp => self.reduce(code),
+            Code::TopK => self.top_k(),
+            _ if !ALL_OPS => Err(err!(
+                Unsupported,
+                "{} is not part of this build of the library (its feature ops)",
+                code.name()
+            )),
+            Code::Norm => self.norm(code),
+            Code::MulMatId => self.mul_mat_id(),
+            Code::Unary => self.activation(code),
+            Code::Softcap | Code::SoftMax => self.scale(code),
             Code::WeightedSum => self.weighted_sum(),
             Code::SsmConv => self.ssm_conv(),
             Code::SsmScan => self.ssm_scan(),
             Code::Concat => self.concat(),
             Code::Div => self.div(),
             Code::Gather => self.gather(),
-            Code::Cpy => self.cpy(),
             Code::ViewCols => self.view_cols(),
-            Code::Argmax | Code::LogSumExp | Code::SumRows => self.reduce(code),
-            Code::TopK => self.top_k(),
+            Code::SumRows => self.reduce(code),
             Code::LogitBias => self.logit_bias(),
             Code::Penalties => self.penalties(),
             Code::Mask => self.mask(),
@@ -551,8 +560,15 @@ impl Check<'_> {
         let dst = self.dst(TYPE_F32)?;
         self.rows(&[dst, a, b])?;
         self.same_cols(&[dst, a, b])?;
-        if param(self.op, 0) >= kinds && !clamped {
-            bail!(Unsupported, "activation {}", param(self.op, 0));
+        let kind = param(self.op, 0);
+        if kind >= kinds && !clamped {
+            bail!(Unsupported, "activation {kind}");
+        }
+        if !ALL_OPS && kind != Act::Silu as u32 {
+            bail!(
+                Unsupported,
+                "activation {kind} is not part of this build of the library (its feature ops)"
+            );
         }
         Ok(())
     }

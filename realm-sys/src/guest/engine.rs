@@ -109,12 +109,13 @@ impl LoadedGuest {
     /// `Format` for bytes that are no WebAssembly module, or not one that can be a guest: a start
     /// function, imports that this host does not have (the message names the first), missing or
     /// mistyped exports. `Limit` for more than [`MAX_MODULE_BYTES`]. `NoMemory`.
-    /// `Unsupported` in a build without a validator.
+    /// `Unsupported` in a build without a validator, unless the guest's digest was pinned when it was built.
     pub fn load(wasm: &[u8]) -> Result<Arc<Self>> {
-        if cfg!(not(feature = "validate")) {
+        #[cfg(not(feature = "validate"))]
+        if !is_pinned(PINNED, &sha256([wasm].into_iter(), None)?) {
             bail!(
                 Unsupported,
-                "this build has no validator: it runs the guest that it was built with, and no other"
+                "this build has no validator: it runs the guest that it was built with and those whose digests it was built with, and no other"
             );
         }
         // wasmi 2.0 divides by the number of functions.
@@ -141,7 +142,11 @@ impl LoadedGuest {
     /// `NoMemory`.
     #[cfg(feature = "embedded-guest")]
     pub fn embedded() -> Result<Arc<Self>> {
-        Self::translate(include_bytes!("../../../guest/realm_guest.wasm"), u64::MAX)
+        #[cfg(not(feature = "slim-guest"))]
+        let wasm = include_bytes!("../../../guest/realm_guest.wasm");
+        #[cfg(feature = "slim-guest")]
+        let wasm = include_bytes!("../../../guest/realm_guest_slim.wasm");
+        Self::translate(wasm, u64::MAX)
     }
 
     fn translate(wasm: &[u8], slice_fuel: u64) -> Result<Arc<Self>> {
@@ -168,7 +173,8 @@ impl LoadedGuest {
         let exposed = bytes.as_deref().unwrap_or(wasm);
         #[cfg(feature = "validate")]
         let module = Module::new(&engine, exposed);
-        // SAFETY: it is the guest that the library was built with (`load` refuses all others), which is valid.
+        // SAFETY: it is the guest that the library was built with, or one whose digest was (`load` refuses all others): who
+        // builds has seen that these are valid.
         #[cfg(not(feature = "validate"))]
         let module = unsafe { Module::new_unchecked(&engine, exposed) };
         let module = module.map_err(|e| err!(Format, "the guest is refused: {e}"))?;
@@ -220,6 +226,29 @@ impl LoadedGuest {
     pub(super) fn linker(&self) -> &Linker<HostState> {
         &self.linker
     }
+}
+
+/// SHA-256 digests in hexadecimal, with commas between them, of the guests that a build without a validator runs besides its
+/// own: those who build it have validated them.
+#[cfg(not(feature = "validate"))]
+const PINNED: &str = match option_env!("REALM_GUEST_SHA256") {
+    Some(digests) => digests,
+    None => "",
+};
+
+/// Whether a digest is in such a list.
+#[cfg(any(test, not(feature = "validate")))]
+fn is_pinned(list: &str, digest: &Sha256Digest) -> bool {
+    list.split(',').any(|hex| {
+        let (pairs, rest) = hex.trim().as_bytes().as_chunks::<2>();
+        let digit = |c: u8| char::from(c).to_digit(16);
+        let byte = |&[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
+        rest.is_empty()
+            && pairs
+                .iter()
+                .map(byte)
+                .eq(digest.iter().map(|b| Some(u32::from(*b))))
+    })
 }
 
 /// One letter per value type, as in [`imports::SIGNATURES`].
@@ -282,4 +311,29 @@ fn check_exports(module: &Module) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod pinned_tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::String;
+
+    #[test]
+    fn a_digest_is_pinned_whole_or_not_at_all() {
+        let digest: Sha256Digest = core::array::from_fn(|i| 7 * i as u8);
+        let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        assert!(is_pinned(&hex, &digest));
+        assert!(is_pinned(&format!("00ff, {}", hex.to_uppercase()), &digest));
+        for list in [
+            "",
+            ",",
+            &hex[..62],
+            &hex[1..],
+            &format!("{hex}00"),
+            &hex.replace('0', "g"),
+        ] {
+            assert!(!is_pinned(list, &digest), "{list}");
+        }
+    }
 }

@@ -5,6 +5,8 @@
 //! compiled for the target's baseline. Both give the same bits (tests hold them to it), so the choice
 //! shows in nothing but time.
 
+#[cfg(any(arm_fma, arm_dsp))]
+use super::arm;
 use crate::quant::f16::f16_to_f32;
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -139,6 +141,12 @@ pub trait Isa: Copy {
     /// Sixteen floats in the machine's byte order.
     fn load(self, x: &[f32; 16]) -> Self::Lanes;
 
+    /// The value of an IEEE half.
+    #[inline(always)]
+    fn half(self, h: u16) -> f32 {
+        f16_to_f32(h)
+    }
+
     /// The values of sixteen little-endian IEEE halves.
     fn halves(self, h: &[u8; 32]) -> Self::Lanes;
 
@@ -178,52 +186,53 @@ pub trait Isa: Copy {
     /// -128..=127, `a` within -127..=127, and the caller's format keeps the sum within an `i32`.
     /// `SIGNED` says that `q` may be negative.
     fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32;
+
+    /// The lanes of a row's product, `lane[i % 16] = fma(w[i], x[i], lane[i % 16])` with little-endian floats `w` and the machine's
+    /// own in `x`; `None` where that is no faster than piece by piece.
+    #[inline(always)]
+    fn row_f32(self, _w: &[[u8; 64]], _x: &[[u8; 64]]) -> Option<[f32; 16]> {
+        None
+    }
+
+    /// The same with halves.
+    #[inline(always)]
+    fn row_f16(self, _w: &[[u8; 32]], _x: &[[u8; 64]]) -> Option<[f32; 16]> {
+        None
+    }
+
+    /// `lanes[i] = fma(x[j], m[j][i], lanes[i])`, `j` ascending, where row `j` of sixteen little-endian floats begins at byte `j * stride`
+    /// of `m`; `false`, and nothing done, where that is no faster than row by row, or `m` is too short.
+    #[inline(always)]
+    fn add_rows_f32(self, _x: &[f32], _m: &[u8], _stride: usize, _lanes: &mut [f32; 16]) -> bool {
+        false
+    }
+
+    /// The same with rows of halves.
+    #[inline(always)]
+    fn add_rows_f16(self, _x: &[f32], _m: &[u8], _stride: usize, _lanes: &mut [f32; 16]) -> bool {
+        false
+    }
+
+    /// The product of a row of Q8_0 blocks with `q` and its scales `d`, as `dot_q32` defines it.
+    #[inline(always)]
+    fn row_q8_0(self, _w: &[[u8; 34]], _q: &[[i8; 32]], _d: &[[u8; 4]]) -> Option<f32> {
+        None
+    }
 }
 
-/// The fused multiply-add of Cortex-M, in functions: inline assembly has no names for single-precision registers where
-/// there are no double-precision ones. The assembler has to be told as well. `build.rs` has found that every processor of the target has the instruction.
+/// Whether `count` rows of `bytes` bytes, `stride` apart, can be read from here as floats, several at a time.
 #[cfg(arm_fma)]
-mod arm {
-    use core::arch::naked_asm;
+fn has_rows(m: &[u8], stride: usize, count: usize, bytes: usize) -> bool {
+    let end = count
+        .checked_sub(1)
+        .and_then(|last| last.checked_mul(stride)?.checked_add(bytes));
+    is_aligned(m) && stride.is_multiple_of(4) && end.is_some_and(|end| end <= m.len())
+}
 
-    /// `a * b + c`, in s0, s1 and s2.
-    #[unsafe(naked)]
-    pub(super) extern "C" fn fma(a: f32, b: f32, c: f32) -> f32 {
-        naked_asm!(
-            ".fpu fpv4-sp-d16",
-            "vfma.f32 s2, s0, s1",
-            "vmov.f32 s0, s2",
-            "bx lr"
-        )
-    }
-
-    /// `c += a * b`, lane by lane. Four at a time: s16 and above would have to be kept for the caller.
-    ///
-    /// # Safety
-    /// Pointers to 16 floats each, aligned to 4; `c` overlaps neither of the others.
-    #[unsafe(naked)]
-    pub(super) unsafe extern "C" fn fmas(
-        c: *mut [f32; 16],
-        a: *const [f32; 16],
-        b: *const [f32; 16],
-    ) {
-        naked_asm!(
-            ".fpu fpv4-sp-d16",
-            "movs r3, #4",
-            "2:",
-            "vldmia r0, {{s0-s3}}",
-            "vldmia r1!, {{s4-s7}}",
-            "vldmia r2!, {{s8-s11}}",
-            "vfma.f32 s0, s4, s8",
-            "vfma.f32 s1, s5, s9",
-            "vfma.f32 s2, s6, s10",
-            "vfma.f32 s3, s7, s11",
-            "vstmia r0!, {{s0-s3}}",
-            "subs r3, #1",
-            "bne 2b",
-            "bx lr",
-        )
-    }
+/// Whether floats can be loaded from here several at a time.
+#[cfg(arm_fma)]
+fn is_aligned<T>(p: &[T]) -> bool {
+    p.as_ptr().addr().is_multiple_of(4)
 }
 
 /// The baseline of the target, with hardware FMA where the baseline has it.
@@ -277,9 +286,15 @@ impl Isa for Native {
     fn halves(self, h: &[u8; 32]) -> [f32; 16] {
         let mut out = [0.0; 16];
         for (out, &h) in out.iter_mut().zip(h.as_chunks::<2>().0) {
-            *out = f16_to_f32(u16::from_le_bytes(h));
+            *out = self.half(u16::from_le_bytes(h));
         }
         out
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn half(self, h: u16) -> f32 {
+        arm::half(u32::from(h))
     }
 
     #[inline(always)]
@@ -364,6 +379,16 @@ impl Isa for Native {
     #[inline(always)]
     fn soon(self, _: *const u8) {}
 
+    #[cfg(arm_dsp)]
+    #[inline(always)]
+    fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
+        let mut sums = [0; 8];
+        // SAFETY: arrays of the lengths it takes.
+        unsafe { arm::dots32(&mut sums, q, a) };
+        sums
+    }
+
+    #[cfg(not(arm_dsp))]
     #[inline(always)]
     fn dots32(self, q: &[i8; 256], a: &[i8; 256]) -> [i32; 8] {
         let mut sums = [0; 8];
@@ -376,6 +401,73 @@ impl Isa for Native {
         sums
     }
 
+    #[cfg(arm_dsp)]
+    #[inline(always)]
+    fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32 {
+        // SAFETY: arrays of the lengths it takes.
+        unsafe { arm::dot256(q, scale, a) }
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn row_f32(self, w: &[[u8; 64]], x: &[[u8; 64]]) -> Option<[f32; 16]> {
+        let n = w.len().min(x.len());
+        let mut lanes = [0.0; 16];
+        if !is_aligned(w) || !is_aligned(x) {
+            return None;
+        }
+        // SAFETY: both have that many sixteens of floats and are aligned; Cortex-M is little-endian.
+        unsafe { arm::row_f32(w.as_ptr().cast(), x.as_ptr().cast(), n, &mut lanes) };
+        Some(lanes)
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn row_f16(self, w: &[[u8; 32]], x: &[[u8; 64]]) -> Option<[f32; 16]> {
+        let n = w.len().min(x.len());
+        let mut lanes = [0.0; 16];
+        if !is_aligned(w) || !is_aligned(x) {
+            return None;
+        }
+        // SAFETY: as above.
+        unsafe { arm::row_f16(w.as_ptr().cast(), x.as_ptr().cast(), n, &mut lanes) };
+        Some(lanes)
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn add_rows_f32(self, x: &[f32], m: &[u8], stride: usize, lanes: &mut [f32; 16]) -> bool {
+        let fits = has_rows(m, stride, x.len(), 64);
+        if fits {
+            // SAFETY: there are that many rows, at least one, and all is aligned.
+            unsafe { arm::add_rows_f32(x.as_ptr(), m.as_ptr(), stride, x.len(), lanes) };
+        }
+        fits
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn add_rows_f16(self, x: &[f32], m: &[u8], stride: usize, lanes: &mut [f32; 16]) -> bool {
+        let fits = has_rows(m, stride, x.len(), 32);
+        if fits {
+            // SAFETY: as above.
+            unsafe { arm::add_rows_f16(x.as_ptr(), m.as_ptr(), stride, x.len(), lanes) };
+        }
+        fits
+    }
+
+    #[cfg(all(arm_fma, arm_dsp))]
+    #[inline(always)]
+    fn row_q8_0(self, w: &[[u8; 34]], q: &[[i8; 32]], d: &[[u8; 4]]) -> Option<f32> {
+        let n = w.len().min(q.len()).min(d.len());
+        if !is_aligned(d) {
+            return None;
+        }
+        // SAFETY: all have that many blocks, and the scales are aligned.
+        Some(unsafe { arm::row_q8_0(w.as_ptr().cast(), q.as_ptr().cast(), d.as_ptr().cast(), n) })
+    }
+
+    #[cfg(not(arm_dsp))]
     #[inline(always)]
     fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32 {
         let mut sum = 0;

@@ -5,6 +5,7 @@
 //! | this one | the fused multiply-add, in software; sixteen-lane sums |
 //! | [`math`] | exp, tanh, sigmoid and the activations, as polynomials of our own |
 //! | [`cpu`]  | what the processor can do, and the two instances of each kernel |
+//! | `arm`    | what Cortex-M has in assembly |
 //! | [`env`]  | the floating-point control word |
 //!
 //! # What "the same bits" rests on
@@ -18,6 +19,8 @@
 //!   [`tree`] folds 16 lanes to 8 (`i` and `i + 8`), 4, 2 and 1.
 //! - Not promised: the sign and payload of a NaN. A result that is a NaN is a NaN everywhere.
 
+#[cfg(any(arm_fma, arm_dsp))]
+mod arm;
 pub mod cpu;
 pub mod env;
 pub mod math;

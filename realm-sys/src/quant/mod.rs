@@ -53,8 +53,9 @@ use crate::{bail, error::Result};
 /// `src` need not be aligned.
 ///
 /// # Errors
-/// `InvalidArgument` if the lengths do not fit one another.
+/// `InvalidArgument` if the lengths do not fit one another, `Unsupported` for a type that this build leaves out.
 pub fn dequantize_row(ty: GgmlType, src: &[u8], dst: &mut [f32]) -> Result<()> {
+    check_built(ty)?;
     check_row(ty, dst.len(), src.len())?;
     block_kernel(ty)(src, dst);
     Ok(())
@@ -68,39 +69,56 @@ pub fn block_kernel(ty: GgmlType) -> fn(&[u8], &mut [f32]) {
         T::F32 => |s, d| each(s, d, plain::f32),
         T::F16 => |s, d| each(s, d, plain::f16),
         T::BF16 => |s, d| each(s, d, plain::bf16),
-        T::F64 => |s, d| each(s, d, plain::f64),
-        T::I8 => |s, d| each(s, d, plain::i8),
-        T::I16 => |s, d| each(s, d, plain::i16),
-        T::I32 => |s, d| each(s, d, plain::i32),
-        T::I64 => |s, d| each(s, d, plain::i64),
-        T::Q4_0 => |s, d| each(s, d, legacy::q4_0),
-        T::Q4_1 => |s, d| each(s, d, legacy::q4_1),
-        T::Q5_0 => |s, d| each(s, d, legacy::q5_0),
-        T::Q5_1 => |s, d| each(s, d, legacy::q5_1),
+        T::F64 if types::OTHER => |s, d| each(s, d, plain::f64),
+        T::I8 if types::OTHER => |s, d| each(s, d, plain::i8),
+        T::I16 if types::OTHER => |s, d| each(s, d, plain::i16),
+        T::I32 if types::OTHER => |s, d| each(s, d, plain::i32),
+        T::I64 if types::OTHER => |s, d| each(s, d, plain::i64),
+        T::Q4_0 if types::LEGACY => |s, d| each(s, d, legacy::q4_0),
+        T::Q4_1 if types::LEGACY => |s, d| each(s, d, legacy::q4_1),
+        T::Q5_0 if types::LEGACY => |s, d| each(s, d, legacy::q5_0),
+        T::Q5_1 if types::LEGACY => |s, d| each(s, d, legacy::q5_1),
         T::Q8_0 => |s, d| each(s, d, legacy::q8_0),
-        T::Q8_1 => |s, d| each(s, d, legacy::q8_1),
-        T::Q1_0 => |s, d| each(s, d, legacy::q1_0),
-        T::Q2_0 => |s, d| each(s, d, legacy::q2_0),
-        T::Q2_K => |s, d| each(s, d, k::q2_k),
-        T::Q3_K => |s, d| each(s, d, k::q3_k),
-        T::Q4_K => |s, d| each(s, d, k::q4_k),
-        T::Q5_K => |s, d| each(s, d, k::q5_k),
-        T::Q6_K => |s, d| each(s, d, k::q6_k),
-        T::Q8_K => |s, d| each(s, d, k::q8_k),
-        T::IQ2_XXS => |s, d| each(s, d, iq::iq2_xxs),
-        T::IQ2_XS => |s, d| each(s, d, iq::iq2_xs),
-        T::IQ2_S => |s, d| each(s, d, iq::iq2_s),
-        T::IQ3_XXS => |s, d| each(s, d, iq::iq3_xxs),
-        T::IQ3_S => |s, d| each(s, d, iq::iq3_s),
-        T::IQ1_S => |s, d| each(s, d, iq::iq1_s),
-        T::IQ1_M => |s, d| each(s, d, iq::iq1_m),
-        T::IQ4_NL => |s, d| each(s, d, iq::iq4_nl),
-        T::IQ4_XS => |s, d| each(s, d, iq::iq4_xs),
-        T::TQ1_0 => |s, d| each(s, d, ternary::tq1_0),
-        T::TQ2_0 => |s, d| each(s, d, ternary::tq2_0),
-        T::MXFP4 => |s, d| each(s, d, float4::mxfp4),
-        T::NVFP4 => |s, d| each(s, d, float4::nvfp4),
+        T::Q8_1 if types::OTHER => |s, d| each(s, d, legacy::q8_1),
+        T::Q1_0 if types::OTHER => |s, d| each(s, d, legacy::q1_0),
+        T::Q2_0 if types::OTHER => |s, d| each(s, d, legacy::q2_0),
+        T::Q2_K if types::K => |s, d| each(s, d, k::q2_k),
+        T::Q3_K if types::K => |s, d| each(s, d, k::q3_k),
+        T::Q4_K if types::K => |s, d| each(s, d, k::q4_k),
+        T::Q5_K if types::K => |s, d| each(s, d, k::q5_k),
+        T::Q6_K if types::K => |s, d| each(s, d, k::q6_k),
+        T::Q8_K if types::OTHER => |s, d| each(s, d, k::q8_k),
+        T::IQ2_XXS if types::IQ => |s, d| each(s, d, iq::iq2_xxs),
+        T::IQ2_XS if types::IQ => |s, d| each(s, d, iq::iq2_xs),
+        T::IQ2_S if types::IQ => |s, d| each(s, d, iq::iq2_s),
+        T::IQ3_XXS if types::IQ => |s, d| each(s, d, iq::iq3_xxs),
+        T::IQ3_S if types::IQ => |s, d| each(s, d, iq::iq3_s),
+        T::IQ1_S if types::IQ => |s, d| each(s, d, iq::iq1_s),
+        T::IQ1_M if types::IQ => |s, d| each(s, d, iq::iq1_m),
+        T::IQ4_NL if types::IQ => |s, d| each(s, d, iq::iq4_nl),
+        T::IQ4_XS if types::IQ => |s, d| each(s, d, iq::iq4_xs),
+        T::TQ1_0 if types::OTHER => |s, d| each(s, d, ternary::tq1_0),
+        T::TQ2_0 if types::OTHER => |s, d| each(s, d, ternary::tq2_0),
+        T::MXFP4 if types::OTHER => |s, d| each(s, d, float4::mxfp4),
+        T::NVFP4 if types::OTHER => |s, d| each(s, d, float4::nvfp4),
+        // No model is let in that has them.
+        _ => |_, d| d.fill(f32::NAN),
     }
+}
+
+/// Refuses a type that this build leaves out.
+///
+/// # Errors
+/// `Unsupported`, with the name of the feature.
+pub fn check_built(ty: GgmlType) -> Result<()> {
+    if let Some(feature) = ty.feature().filter(|_| !ty.is_built()) {
+        bail!(
+            Unsupported,
+            "type {} is not part of this build of the library (its feature {feature})",
+            ty.name()
+        );
+    }
+    Ok(())
 }
 
 /// Refuses lengths that are not the same whole number of blocks.

@@ -4,6 +4,16 @@
 //! here: numbers that ggml has retired (4, 5, 31 to 33, 36 to 38) and numbers it has not given out
 //! are unknown to [`GgmlType::from_id`], so that a file which uses them is refused by name.
 
+/// The families of types that are in this build, as the features of the crate say. What is left out is behind these in every
+/// `match`, so that the compiler leaves it out.
+pub const LEGACY: bool = cfg!(feature = "types-legacy");
+/// The same.
+pub const K: bool = cfg!(feature = "types-k");
+/// The same.
+pub const IQ: bool = cfg!(feature = "types-iq");
+/// The same.
+pub const OTHER: bool = cfg!(feature = "types-other");
+
 /// A tensor type of ggml. The discriminant is the number in a GGUF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(
@@ -53,6 +63,15 @@ pub enum GgmlType {
     NVFP4 = 40,
     Q1_0 = 41,
     Q2_0 = 42,
+}
+
+/// Types that are built or left out together.
+enum Family {
+    Always,
+    Legacy,
+    K,
+    Iq,
+    Other,
 }
 
 impl GgmlType {
@@ -140,6 +159,41 @@ impl GgmlType {
             return None;
         }
         (n_elems / len).checked_mul(self.block_bytes() as u64)
+    }
+
+    /// The feature of this crate that brings what computes with this type; `None`: nothing can leave it out.
+    pub const fn feature(self) -> Option<&'static str> {
+        match self.family() {
+            Family::Always => None,
+            Family::Legacy => Some("types-legacy"),
+            Family::K => Some("types-k"),
+            Family::Iq => Some("types-iq"),
+            Family::Other => Some("types-other"),
+        }
+    }
+
+    const fn family(self) -> Family {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 | Self::Q8_0 => Family::Always,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => Family::Legacy,
+            Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K => Family::K,
+            Self::IQ2_XXS | Self::IQ2_XS | Self::IQ2_S | Self::IQ3_XXS | Self::IQ3_S => Family::Iq,
+            Self::IQ1_S | Self::IQ1_M | Self::IQ4_NL | Self::IQ4_XS => Family::Iq,
+            Self::TQ1_0 | Self::TQ2_0 | Self::MXFP4 | Self::NVFP4 => Family::Other,
+            Self::Q1_0 | Self::Q2_0 | Self::Q8_1 | Self::Q8_K | Self::F64 => Family::Other,
+            Self::I8 | Self::I16 | Self::I32 | Self::I64 => Family::Other,
+        }
+    }
+
+    /// Whether this build can compute with the type: a file is refused that has a tensor of another.
+    pub const fn is_built(self) -> bool {
+        match self.family() {
+            Family::Always => true,
+            Family::Legacy => LEGACY,
+            Family::K => K,
+            Family::Iq => IQ,
+            Family::Other => OTHER,
+        }
     }
 
     /// The table itself: name, elements per block, bytes per block.

@@ -96,3 +96,51 @@ fn guests_that_are_asked_may_fail() {
     old.set_param("a", Some("1")).unwrap();
     assert_eq!(old.stats().guest_events, events);
 }
+
+#[test]
+fn the_slim_guest_chooses_as_the_whole_one_and_names_what_it_lacks() {
+    let demos = ["guest/realm_guest.wasm", "guest/realm_guest_slim.wasm"].map(Demo::with);
+    let kinds: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("temp", "0.9"), ("seed", "5")],
+        &[
+            ("temp", "1.5"),
+            ("top_k", "0"),
+            ("top_p", "0.8"),
+            ("min_p", "0.01"),
+        ],
+        &[
+            ("temp", "2"),
+            ("samplers", "temperature;top_p;top_k"),
+            ("kv_type", "q8_0"),
+        ],
+    ];
+    for params in kinds {
+        let [whole, slim] = demos.each_ref().map(|demo| {
+            let mut s = demo.open(params);
+            s.set_param("n_predict", Some("12")).unwrap();
+            s.set_param("ignore_eos", Some("1")).unwrap();
+            s.prompt(InputKind::Text, b"The capital").unwrap();
+            let first = finish(&mut s);
+            s.prompt(InputKind::Text, b" of").unwrap();
+            (first, finish(&mut s))
+        });
+        assert_eq!(whole, slim, "{params:?}");
+        assert_eq!(whole.0.0.len(), 12);
+    }
+    let [_, slim] = &demos;
+    for (key, value) in [
+        ("dry_multiplier", "1"),
+        ("logit_bias", "5:1"),
+        ("chat_template", "chatml"),
+    ] {
+        let e = Session::open(slim.options(&[(key, value)])).err().unwrap();
+        assert_eq!(e.status(), Status::Unsupported);
+        let said = alloc::format!("parameter {key} is not known to this slim guest");
+        assert!(e.message().contains(&said), "{e}");
+    }
+    let mut s = slim.open(&[]);
+    s.prompt(InputKind::Chat, b"Hello").unwrap();
+    let e = s.poll(0).unwrap_err();
+    assert!(e.message().contains("chat formats are not known"), "{e}");
+}

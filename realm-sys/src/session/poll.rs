@@ -52,8 +52,12 @@ pub enum DoneReason {
 /// The minor number of the ABI from which on guests handle REWIND and PARAMS.
 const REWIND_MINOR: u32 = 2;
 const PARAMS_MINOR: u32 = 2;
-/// Fuel of a guest slice under a budget: some tens of microseconds.
-const SLICE_FUEL: u64 = 100_000;
+/// Fuel of a guest slice under a budget: some tens of microseconds; of a microcontroller, a millisecond.
+const SLICE_FUEL: u64 = if cfg!(target_os = "none") {
+    10_000
+} else {
+    100_000
+};
 /// Fuel of a guest slice without: only cancellation needs to be noticed.
 const LONG_SLICE_FUEL: u64 = 5_000_000;
 /// How long a backend is to work. Without a clock a quantum means nothing, and the step runs to its end.

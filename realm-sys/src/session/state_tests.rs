@@ -30,13 +30,17 @@ pub struct Demo {
 
 impl Demo {
     pub fn new() -> Self {
+        Self::with("guest/realm_guest.wasm")
+    }
+
+    pub fn with(guest: &str) -> Self {
         let models = Store::new();
         let bytes = file("examples-c/demo/realm-demo.gguf");
         models
             .register_copy(&[&bytes], MODEL, &crate::gguf::Limits::default())
             .unwrap();
         Self {
-            guest: LoadedGuest::load(&file("guest/realm_guest.wasm")).unwrap(),
+            guest: LoadedGuest::load(&file(guest)).unwrap(),
             store: StoreRef::Own(Arc::new(models)),
         }
     }

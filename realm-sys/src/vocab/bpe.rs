@@ -15,7 +15,7 @@ use super::merge::{Join, Merger, NONE, Pairs, Symbol};
 use super::pretokenize::{Pre, Splitter};
 use super::spm;
 use super::tokens::Tokens;
-use super::unicode::decode;
+use super::utf8::decode;
 use crate::err;
 use crate::error::{Result, try_vec};
 

@@ -7,12 +7,12 @@
 //! | `roles`         | BOS, EOS, end of generation: stated ids and well-known names |
 //! | `special`       | finding control and user-defined tokens in a text |
 //! | `spm`           | `llama`: SentencePiece BPE by score, with byte fallback |
-//! | `bpe`           | `gpt2`: byte-level BPE by merge list; `gemma4`: by characters |
+//! | `bpe`           | `gpt2`: byte-level BPE by merge list; `gemma4`: by characters; with the feature `bpe`, for Unicode's categories |
 //! | `pretokenize`   | cutting a text into words for `bpe` |
 //! | `merge`         | the joining loop of both |
 //! | `wpm`           | `bert`: WordPiece; with the feature `wpm`, for it needs Unicode's decompositions |
-//! | `ugm`           | `t5`: Unigram |
-//! | `rwkv`          | `rwkv`: the longest token first |
+//! | `ugm`           | `t5`: Unigram; with the feature `ugm` |
+//! | `rwkv`          | `rwkv`: the longest token first; with the feature `ugm` |
 //! | `prefix`        | the tokens that a text begins with, for these three |
 //! | `detok`         | streaming detokenizer |
 //!
@@ -21,19 +21,26 @@
 //! For `llama` and `gpt2` a file states no normalizer: texts are tokenized as they are, without NFC or
 //! NFKC.
 
+#[cfg(feature = "bpe")]
 mod bpe;
 mod detok;
 mod merge;
 mod parts;
+#[cfg(any(feature = "ugm", feature = "wpm"))]
 mod prefix;
+#[cfg(feature = "bpe")]
 mod pretokenize;
 mod roles;
+#[cfg(feature = "ugm")]
 mod rwkv;
 mod special;
 mod spm;
 mod tokens;
+#[cfg(feature = "ugm")]
 mod ugm;
+#[cfg(any(feature = "bpe", feature = "wpm"))]
 mod unicode;
+mod utf8;
 #[cfg(feature = "wpm")]
 mod wpm;
 
@@ -46,27 +53,39 @@ use alloc::vec::Vec;
 
 pub use detok::Detokenizer;
 
-use crate::error::{Result, try_vec};
+use crate::error::Result;
+#[cfg(feature = "ugm")]
+use crate::error::try_vec;
 use crate::gguf::Metadata;
 use crate::{bail, err};
+#[cfg(feature = "bpe")]
 use bpe::Bpe;
 use parts::{Ids, Parts};
+#[cfg(feature = "bpe")]
 use pretokenize::Pre;
 use roles::{Defaults, Roles};
+#[cfg(feature = "ugm")]
 use rwkv::Rwkv;
 use special::Specials;
 use spm::Spm;
 use tokens::Tokens;
+#[cfg(feature = "ugm")]
 use ugm::Ugm;
 #[cfg(feature = "wpm")]
 use wpm::Wpm;
 
-/// The algorithms of this build, for messages.
-const KNOWN: &str = if cfg!(feature = "wpm") {
-    "llama, gpt2, gemma4, t5, rwkv, bert"
-} else {
-    "llama, gpt2, gemma4, t5, rwkv"
-};
+/// The algorithms, for messages.
+const KNOWN: &str = "llama, gpt2, gemma4, t5, rwkv, bert";
+
+/// The feature that brings an algorithm, if this build goes without it.
+fn left_out(model: &str) -> Option<&'static str> {
+    match model {
+        "gpt2" | "gemma4" if cfg!(not(feature = "bpe")) => Some("bpe"),
+        "t5" | "rwkv" if cfg!(not(feature = "ugm")) => Some("ugm"),
+        "bert" if cfg!(not(feature = "wpm")) => Some("wpm"),
+        _ => None,
+    }
+}
 
 /// Longer texts are refused, so that positions fit 32 bits with room to spare.
 const MAX_TEXT_BYTES: usize = 1 << 28;
@@ -117,8 +136,11 @@ pub struct Vocab {
 
 enum Algorithm {
     Spm(Spm),
+    #[cfg(feature = "bpe")]
     Bpe(Bpe),
+    #[cfg(feature = "ugm")]
     Ugm(Ugm),
+    #[cfg(feature = "ugm")]
     Rwkv(Rwkv),
     #[cfg(feature = "wpm")]
     Wpm(Wpm),
@@ -141,6 +163,7 @@ impl Vocab {
     fn from_parts(mut parts: Parts<'_>) -> Result<Self> {
         let mut kinds = core::mem::take(&mut parts.kinds);
         let tokens = match parts.model {
+            #[cfg(feature = "ugm")]
             "rwkv" => unescaped(&parts.tokens)?,
             _ => Tokens::build(&parts.tokens)?,
         };
@@ -160,6 +183,7 @@ impl Vocab {
                 let spm = Spm::build(&tokens, &kinds, &parts.scores, roles.ids.unknown)?;
                 (Algorithm::Spm(spm), roles)
             }
+            #[cfg(feature = "bpe")]
             model @ ("gpt2" | "gemma4") => {
                 let pre = Pre::by_name(if model == "gpt2" { parts.pre } else { model })?;
                 let roles = settle(Defaults {
@@ -169,6 +193,7 @@ impl Vocab {
                 let bpe = Bpe::build(&tokens, &parts.merges, &pre)?;
                 (Algorithm::Bpe(bpe), roles)
             }
+            #[cfg(feature = "ugm")]
             "t5" => {
                 let roles = settle(Defaults {
                     ids: Ids {
@@ -185,6 +210,7 @@ impl Vocab {
                 let ugm = Ugm::build(&tokens, &kinds, &parts.scores, map, merge, unknown)?;
                 (Algorithm::Ugm(ugm), roles)
             }
+            #[cfg(feature = "ugm")]
             "rwkv" => {
                 let roles = settle(Defaults::default())?;
                 (
@@ -217,10 +243,16 @@ impl Vocab {
                 let wpm = Wpm::build(&tokens, normalizer, roles.ids.unknown)?;
                 (Algorithm::Wpm(wpm), roles)
             }
-            other => bail!(
-                Unsupported,
-                "tokenizer model '{other}' is not supported (known: {KNOWN})"
-            ),
+            other => match left_out(other) {
+                Some(feature) => bail!(
+                    Unsupported,
+                    "tokenizer model '{other}' is not part of this build of the library (its feature {feature})"
+                ),
+                None => bail!(
+                    Unsupported,
+                    "tokenizer model '{other}' is not supported (known: {KNOWN})"
+                ),
+            },
         };
         let is_phi3 = ["phi-3", "phi3"].iter().any(|phi| {
             let mut windows = parts.name.as_bytes().windows(phi.len());
@@ -228,8 +260,12 @@ impl Vocab {
         });
         let add_space_prefix = match algorithm {
             Algorithm::Spm(_) => parts.add_space_prefix.unwrap_or(true),
+            #[cfg(feature = "ugm")]
             Algorithm::Ugm(_) => parts.add_space_prefix.unwrap_or(false),
-            Algorithm::Bpe(_) | Algorithm::Rwkv(_) => false,
+            #[cfg(feature = "bpe")]
+            Algorithm::Bpe(_) => false,
+            #[cfg(feature = "ugm")]
+            Algorithm::Rwkv(_) => false,
             // The mark of the first word.
             #[cfg(feature = "wpm")]
             Algorithm::Wpm(_) => true,
@@ -322,8 +358,11 @@ impl Vocab {
             {
                 match &self.algorithm {
                     Algorithm::Spm(spm) => spm.tokenize(&self.tokens, plain, prefix, out)?,
+                    #[cfg(feature = "bpe")]
                     Algorithm::Bpe(bpe) => bpe.tokenize(&self.tokens, &self.kinds, plain, out)?,
+                    #[cfg(feature = "ugm")]
                     Algorithm::Ugm(ugm) => ugm.tokenize(&self.tokens, plain, prefix, out)?,
+                    #[cfg(feature = "ugm")]
                     Algorithm::Rwkv(rwkv) => rwkv.tokenize(&self.tokens, plain, out)?,
                     #[cfg(feature = "wpm")]
                     Algorithm::Wpm(wpm) => wpm.tokenize(&self.tokens, plain, out)?,
@@ -382,7 +421,9 @@ impl Vocab {
             .map_err(|_| err!(NoMemory, "no memory for a token's text"))?;
         match kind {
             TokenKind::Normal => match &self.algorithm {
+                #[cfg(feature = "bpe")]
                 Algorithm::Bpe(bpe) if !bpe.spaces_marked() => bpe::decode_token(text, out)?,
+                #[cfg(feature = "ugm")]
                 Algorithm::Rwkv(_) => out.extend_from_slice(text),
                 _ => unescape_spaces(text, out),
             },
@@ -462,6 +503,7 @@ impl Vocab {
 }
 
 /// RWKV's tokens, whose strings files write with escapes.
+#[cfg(feature = "ugm")]
 fn unescaped(list: &[&[u8]]) -> Result<Tokens> {
     let mut strings: Vec<Vec<u8>> = try_vec(list.len(), "tokens")?;
     for text in list {

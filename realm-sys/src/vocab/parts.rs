@@ -10,6 +10,10 @@ use crate::gguf::Metadata;
 
 /// The tokenizer's part of the metadata, still borrowing the file's strings.
 #[derive(Default)]
+#[cfg_attr(
+    not(all(feature = "bpe", feature = "ugm")),
+    allow(dead_code, reason = "read by those that are left out")
+)]
 pub(super) struct Parts<'a> {
     /// `tokenizer.ggml.model`
     pub(super) model: &'a str,

@@ -8,7 +8,8 @@
 
 use alloc::vec::Vec;
 
-use super::unicode::{Case, Class, case, class, decode, is_cased_letter};
+use super::unicode::{Case, Class, case, class, is_cased_letter};
+use super::utf8::decode;
 use crate::bail;
 use crate::error::{Result, try_vec};
 

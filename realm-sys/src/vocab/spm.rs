@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::TokenKind;
 use super::merge::{Join, Merger, NONE, Pairs, Symbol};
 use super::tokens::Tokens;
-use super::unicode::decode;
+use super::utf8::decode;
 use crate::error::{Result, try_vec};
 use crate::{bail, err};
 

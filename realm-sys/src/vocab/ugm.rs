@@ -11,7 +11,7 @@ use super::TokenKind;
 use super::prefix::Prefixes;
 use super::spm::SPACE;
 use super::tokens::Tokens;
-use super::unicode::decode;
+use super::utf8::decode;
 use crate::bail;
 use crate::error::{Result, try_vec};
 

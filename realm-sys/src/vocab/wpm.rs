@@ -15,7 +15,8 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use super::prefix::Prefixes;
 use super::spm::SPACE;
 use super::tokens::Tokens;
-use super::unicode::{Class, class, decode};
+use super::unicode::{Class, class};
+use super::utf8::decode;
 use crate::bail;
 use crate::error::{Result, try_vec};
 

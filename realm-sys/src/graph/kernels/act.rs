@@ -6,6 +6,7 @@
 //! gpt-oss's clamped gate: `x = gate < limit ? gate : limit` (a NaN gives the limit), `y` = `up` between `-limit` and
 //! `limit`, alike; `(x * sigmoid(alpha * x)) * (1 + y)`, each operation rounded.
 
+use crate::graph::op::ALL_OPS;
 use crate::num::cpu::{Isa, instances};
 use crate::num::math;
 
@@ -48,16 +49,18 @@ fn relu<I: Isa>(_: I, x: f32) -> f32 {
 macro_rules! each_act {
     ($act:expr, $f:ident => $loop:expr) => {
         match $act {
+            Act::Silu => {
+                let $f = math::silu;
+                $loop
+            }
+            // Programs are refused that have others.
+            _ if !ALL_OPS => {}
             Act::Relu => {
                 let $f = relu;
                 $loop
             }
             Act::GeluTanh => {
                 let $f = math::gelu_tanh;
-                $loop
-            }
-            Act::Silu => {
-                let $f = math::silu;
                 $loop
             }
             Act::GeluErf => {

@@ -42,7 +42,7 @@
 //! depends on the position, the window and the visible keys and values only: not on the batch, the
 //! chunk or what has been evicted. A NaN among visible scores makes the output a NaN.
 
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use crate::num::cpu::{Isa, Level, at_level};
 use crate::num::{LANES, math, tree};
@@ -272,7 +272,21 @@ trait Store {
     /// Sixteen values of a row, from element `16 c` on; none where the row is at its end.
     fn values<I: Isa>(i: I, v: &[u8], c: usize) -> Option<I::Lanes>;
     /// One value of a row.
-    fn value(v: &[u8], d: usize) -> Option<f32>;
+    fn value<I: Isa>(i: I, v: &[u8], d: usize) -> Option<f32>;
+    /// Bytes of an element, where sixteen neighbours are sixteen elements.
+    const BYTES: usize = 0;
+    /// `lanes[i] = fma(x[j], m[j][i], lanes[i])`, j ascending, over rows `stride` bytes apart; false if the machine has no way to do
+    /// that at once.
+    #[inline(always)]
+    fn add_rows<I: Isa>(
+        _: I,
+        _x: &[f32],
+        _m: &[u8],
+        _stride: usize,
+        _lanes: &mut [f32; LANES],
+    ) -> bool {
+        false
+    }
 }
 
 struct F32;
@@ -293,8 +307,19 @@ impl Store for F32 {
         Some(i.floats(v.as_chunks::<64>().0.get(c)?))
     }
     #[inline(always)]
-    fn value(v: &[u8], d: usize) -> Option<f32> {
+    fn value<I: Isa>(_: I, v: &[u8], d: usize) -> Option<f32> {
         Some(f32::from_le_bytes(*v.as_chunks::<4>().0.get(d)?))
+    }
+    const BYTES: usize = 4;
+    #[inline(always)]
+    fn add_rows<I: Isa>(
+        i: I,
+        x: &[f32],
+        m: &[u8],
+        stride: usize,
+        lanes: &mut [f32; LANES],
+    ) -> bool {
+        i.add_rows_f32(x, m, stride, lanes)
     }
 }
 
@@ -316,10 +341,19 @@ impl Store for F16 {
         Some(i.halves(v.as_chunks::<32>().0.get(c)?))
     }
     #[inline(always)]
-    fn value(v: &[u8], d: usize) -> Option<f32> {
-        Some(f16_to_f32(u16::from_le_bytes(
-            *v.as_chunks::<2>().0.get(d)?,
-        )))
+    fn value<I: Isa>(i: I, v: &[u8], d: usize) -> Option<f32> {
+        Some(i.half(u16::from_le_bytes(*v.as_chunks::<2>().0.get(d)?)))
+    }
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn add_rows<I: Isa>(
+        i: I,
+        x: &[f32],
+        m: &[u8],
+        stride: usize,
+        lanes: &mut [f32; LANES],
+    ) -> bool {
+        i.add_rows_f16(x, m, stride, lanes)
     }
 }
 
@@ -353,7 +387,7 @@ impl Store for Q8 {
         Some(i.mul(i.splat(d), i.signed(q.get(c % 2)?)))
     }
     #[inline(always)]
-    fn value(_: &[u8], _: usize) -> Option<f32> {
+    fn value<I: Isa>(_: I, _: &[u8], _: usize) -> Option<f32> {
         // Rows are whole blocks.
         None
     }
@@ -385,6 +419,29 @@ fn add_values<'a, I: Isa, S: Store, const N: usize>(
     }
 }
 
+/// Adds the rows of a matrix times `x` to `sums`, whose columns `columns` are wanted, sixteen columns at a time; false if the machine
+/// has no way to do so, and then `sums` has not changed. Columns beyond the last whole sixteen are left.
+#[inline(always)]
+fn add_rows<I: Isa, S: Store>(
+    i: I,
+    x: &[f32],
+    m: &[u8],
+    stride: usize,
+    columns: RangeInclusive<usize>,
+    sums: &mut [f32],
+) -> bool {
+    for (c, lanes) in sums.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let first = c * LANES;
+        if *columns.start() < first + LANES && *columns.end() >= first {
+            let m = m.get(first * S::BYTES..).unwrap_or(&[]);
+            if !S::add_rows(i, x, m, stride, lanes) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
 /// One head of one row, into `acc`.
 #[inline(always)]
 fn head<I: Isa, S: Store>(
@@ -414,13 +471,11 @@ fn head<I: Isa, S: Store>(
         let (lo, hi) = (first.max(base) - base, p.min(base + PAGE - 1) - base);
 
         let mut s = [0.0; PAGE];
-        for (s, lanes) in s
-            .as_chunks_mut::<LANES>()
-            .0
-            .iter_mut()
-            .zip(S::scores(i, q, keys))
-        {
-            *s = i.store(lanes);
+        if !add_rows::<I, S>(i, q, keys, S::BYTES * PAGE, lo..=hi, &mut s) {
+            let whole = s.as_chunks_mut::<LANES>().0.iter_mut();
+            for (s, lanes) in whole.zip(S::scores(i, q, keys)) {
+                *s = i.store(lanes);
+            }
         }
         for s in &mut s {
             *s *= a.scale;
@@ -441,8 +496,13 @@ fn head<I: Isa, S: Store>(
         }
         m = new;
         for (s, j) in s.iter_mut().zip(0u32..) {
-            let e = math::exp(i, *s - m);
             let visible = j >= lo as u32 && j <= hi as u32;
+            if cfg!(target_os = "none") && !visible {
+                // Where nothing is done for several at once, what is not seen need not be computed.
+                *s = 0.0;
+                continue;
+            }
+            let e = math::exp(i, *s - m);
             *s = if visible { e } else { 0.0 };
         }
         let mut lanes = [0.0; LANES];
@@ -451,20 +511,27 @@ fn head<I: Isa, S: Store>(
         }
         l += tree(&lanes);
         let rows = values.chunks_exact(row_bytes).zip(&s).take(hi + 1).skip(lo);
-        let mut c = 0;
-        let (fours, rest) = acc.as_chunks_mut::<{ 4 * LANES }>();
-        for acc in fours {
-            add_values::<I, S, 4>(i, rows.clone(), c, acc);
-            c += 4;
+        let whole = a.layout.dv / LANES * LANES;
+        let seen = values.get(lo * row_bytes..).unwrap_or(&[]);
+        let e = s.get(lo..=hi).unwrap_or(&[]);
+        if !add_rows::<I, S>(i, e, seen, row_bytes, 0..=whole, acc) {
+            let mut c = 0;
+            let (fours, rest) = acc.as_chunks_mut::<{ 4 * LANES }>();
+            for acc in fours {
+                add_values::<I, S, 4>(i, rows.clone(), c, acc);
+                c += 4;
+            }
+            for acc in rest.as_chunks_mut::<LANES>().0 {
+                add_values::<I, S, 1>(i, rows.clone(), c, acc);
+                c += 1;
+            }
         }
-        let (ones, rest) = rest.as_chunks_mut::<LANES>();
-        for acc in ones {
-            add_values::<I, S, 1>(i, rows.clone(), c, acc);
-            c += 1;
+        if whole == acc.len() {
+            continue;
         }
-        for (d, acc) in (c * LANES..).zip(rest) {
-            for (v, &e) in rows.clone() {
-                if let Some(v) = S::value(v, d) {
+        for (v, &e) in rows {
+            for (d, acc) in acc.iter_mut().enumerate().skip(whole) {
+                if let Some(v) = S::value(i, v, d) {
                     *acc = i.fma(e, v, *acc);
                 }
             }

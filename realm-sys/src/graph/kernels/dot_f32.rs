@@ -17,6 +17,7 @@ use core::ops::Range;
 use super::matmul::{ActKind, Job, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
 use crate::num::{LANES, tree};
+use crate::quant::types::{IQ, OTHER};
 use crate::quant::{GgmlType, block_kernel};
 
 /// How far ahead weights are asked for: about what memory takes to answer.
@@ -32,6 +33,11 @@ trait Source {
         (ty.block_len(), ty.block_bytes())
     }
     fn read<I: Isa>(i: I, ty: GgmlType, src: &[u8], dst: &mut [f32]);
+    /// The lanes of the whole sixteens of a row at once, where the machine has a way.
+    #[inline(always)]
+    fn lanes<I: Isa>(_: I, _w: &[u8], _x: &[[u8; 64]]) -> Option<[f32; LANES]> {
+        None
+    }
 }
 
 struct F32;
@@ -41,6 +47,10 @@ impl Source for F32 {
         for (to, &w) in dst.iter_mut().zip(src.as_chunks::<4>().0) {
             *to = f32::from_le_bytes(w);
         }
+    }
+    #[inline(always)]
+    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
+        i.row_f32(w.as_chunks().0, x)
     }
 }
 
@@ -62,6 +72,10 @@ impl Source for F16 {
                 *to = v;
             }
         }
+    }
+    #[inline(always)]
+    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
+        i.row_f16(w.as_chunks().0, x)
     }
 }
 
@@ -141,6 +155,20 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
     tail.map(|lanes| tree(&lanes))
 }
 
+/// The product of one weight row with one row of activations, by the whole sixteens at once where the machine has a way.
+#[inline(always)]
+fn dot<I: Isa, S: Source>(i: I, job: Job<'_>, w: &[u8], tok: usize) -> f32 {
+    let x = job.act(ActKind::F32, tok);
+    if job.k().is_multiple_of(LANES)
+        && let Some(x) = x.get(..4 * job.k())
+        && let Some(lanes) = S::lanes(i, w, x.as_chunks().0)
+    {
+        return tree(&lanes);
+    }
+    let [y] = dots::<I, S, 1>(i, job, w, tok);
+    y
+}
+
 /// Sixteen floats of a prepared row, which is in the machine's byte order.
 #[inline(always)]
 fn native<I: Isa>(i: I, x: &[u8; 64]) -> I::Lanes {
@@ -161,6 +189,13 @@ impl<I: Isa, S: Source> Tile for Rows<'_, I, S> {
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let &Self(i, job, _) = self;
         let mut y = [0.0; TILE];
+        if cfg!(target_os = "none") {
+            // A microcontroller has registers for one chain of sixteen, and better uses of its flash than three more copies.
+            for (t, y) in y.iter_mut().enumerate().take(n) {
+                *y = dot::<I, S>(i, job, w, tok + t);
+            }
+            return y;
+        }
         let mut t = 0;
         for y in y.as_chunks_mut::<4>().0 {
             match n - t {
@@ -196,6 +231,8 @@ pub(super) fn run(level: Level, job: Job<'_>, rows: Range<usize>) {
         GgmlType::F32 => f32(level, job, rows),
         GgmlType::F16 => f16(level, job, rows),
         GgmlType::BF16 => bf16(level, job, rows),
-        _ => any(level, job, rows),
+        // The types of the other features have products of their own; no model is let in whose types are not built.
+        _ if IQ || OTHER => any(level, job, rows),
+        _ => {}
     }
 }

@@ -29,9 +29,9 @@ use core::ops::Range;
 
 use super::matmul::{ActKind, Job, Quants, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
-use crate::quant::GgmlType;
 use crate::quant::f16::f16_to_f32;
 use crate::quant::iq::IQ4_VALUES;
+use crate::quant::types::{GgmlType, IQ, K};
 
 /// How far ahead weights are asked for: about what memory takes to answer.
 const AHEAD: usize = 2048;
@@ -327,8 +327,11 @@ impl<I: Isa, F: Format> Tile for Rows<'_, I, F> {
     #[inline(always)]
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let mut y = [0.0; TILE];
-        if n == 1 {
-            [y[0]] = dots::<I, F, 1>(self.0, w, &[self.act(tok)], 1);
+        // Firmware has better uses of its flash than code for many at once.
+        if n == 1 || cfg!(target_os = "none") {
+            for (t, y) in y.iter_mut().enumerate().take(n) {
+                [*y] = dots::<I, F, 1>(self.0, w, &[self.act(tok + t)], 1);
+            }
         } else {
             let mut x = [Quants::EMPTY; TILE];
             for (t, x) in x.iter_mut().enumerate().take(n) {
@@ -355,13 +358,13 @@ at_level! { fn iq4_xs(job: Job<'_>, r: Range<usize>) = rows::<_, Iq4Xs> }
 
 pub(super) fn run(level: Level, job: Job<'_>, rows: Range<usize>) {
     match job.ty() {
-        GgmlType::Q2_K => q2_k(level, job, rows),
-        GgmlType::Q3_K => q3_k(level, job, rows),
-        GgmlType::Q4_K => q4_k(level, job, rows),
-        GgmlType::Q5_K => q5_k(level, job, rows),
-        GgmlType::Q6_K => q6_k(level, job, rows),
-        GgmlType::IQ4_XS => iq4_xs(level, job, rows),
-        // `act_kind` sends no others here.
+        GgmlType::Q2_K if K => q2_k(level, job, rows),
+        GgmlType::Q3_K if K => q3_k(level, job, rows),
+        GgmlType::Q4_K if K => q4_k(level, job, rows),
+        GgmlType::Q5_K if K => q5_k(level, job, rows),
+        GgmlType::Q6_K if K => q6_k(level, job, rows),
+        GgmlType::IQ4_XS if IQ => iq4_xs(level, job, rows),
+        // `act_kind` sends no others here, and no model is let in whose types are not built.
         _ => {}
     }
 }

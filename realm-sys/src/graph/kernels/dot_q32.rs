@@ -19,9 +19,9 @@ use core::ops::Range;
 
 use super::matmul::{ActKind, Job, Quants, TILE, Tile};
 use crate::num::cpu::{Isa, Level, at_level};
-use crate::quant::GgmlType;
 use crate::quant::float4::{E2M1_DOUBLED, e8m0_halved};
 use crate::quant::iq::IQ4_VALUES;
+use crate::quant::types::{GgmlType, IQ, LEGACY, OTHER};
 
 /// How far ahead weights are asked for: about what memory takes to answer.
 const AHEAD: usize = 2048;
@@ -34,6 +34,11 @@ trait Format {
     const MIN: bool = false;
     /// Writes the integers; returns the bits of scale and minimum.
     fn unpack<I: Isa>(i: I, b: &[u8], q: &mut [i8; 32]) -> Option<Scales>;
+    /// The product of a whole row at once, where the machine has a way.
+    #[inline(always)]
+    fn row<I: Isa>(_: I, _w: &[u8], _x: &Quants<'_>) -> Option<f32> {
+        None
+    }
     /// Eight scales, then eight minima, from their bytes.
     #[inline(always)]
     fn scales<I: Isa>(i: I, bytes: &[u8; 32]) -> [f32; 16] {
@@ -129,6 +134,11 @@ impl Format for Q8_0 {
         let (d, b) = two(b)?;
         *q = bytemuck::cast(*b.first_chunk::<32>()?);
         Some((d, [0; 2]))
+    }
+    #[inline(always)]
+    fn row<I: Isa>(i: I, w: &[u8], x: &Quants<'_>) -> Option<f32> {
+        let q = x.q.as_flattened().as_chunks().0;
+        i.row_q8_0(w.as_chunks().0, q, x.d.as_chunks().0)
     }
 }
 
@@ -249,8 +259,15 @@ impl<I: Isa, F: Format> Tile for Rows<'_, I, F> {
     #[inline(always)]
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let mut y = [0.0; TILE];
-        if n == 1 {
-            [y[0]] = dots::<I, F, 1>(self.0, w, &[self.act(tok)], 1);
+        // Firmware has better uses of its flash than code for many at once.
+        if n == 1 || cfg!(target_os = "none") {
+            for (t, y) in y.iter_mut().enumerate().take(n) {
+                let x = self.act(tok + t);
+                *y = F::row(self.0, w, &x).unwrap_or_else(|| {
+                    let [y] = dots::<I, F, 1>(self.0, w, &[x], 1);
+                    y
+                });
+            }
         } else {
             let mut x = [Quants::EMPTY; TILE];
             for (t, x) in x.iter_mut().enumerate().take(n) {
@@ -278,14 +295,14 @@ at_level! { fn mxfp4(job: Job<'_>, r: Range<usize>) = rows::<_, Mxfp4> }
 
 pub(super) fn run(level: Level, job: Job<'_>, rows: Range<usize>) {
     match job.ty() {
-        GgmlType::Q4_0 => q4_0(level, job, rows),
-        GgmlType::Q4_1 => q4_1(level, job, rows),
-        GgmlType::Q5_0 => q5_0(level, job, rows),
-        GgmlType::Q5_1 => q5_1(level, job, rows),
+        GgmlType::Q4_0 if LEGACY => q4_0(level, job, rows),
+        GgmlType::Q4_1 if LEGACY => q4_1(level, job, rows),
+        GgmlType::Q5_0 if LEGACY => q5_0(level, job, rows),
+        GgmlType::Q5_1 if LEGACY => q5_1(level, job, rows),
         GgmlType::Q8_0 => q8_0(level, job, rows),
-        GgmlType::IQ4_NL => iq4_nl(level, job, rows),
-        GgmlType::MXFP4 => mxfp4(level, job, rows),
-        // `act_kind` sends no others here.
+        GgmlType::IQ4_NL if IQ => iq4_nl(level, job, rows),
+        GgmlType::MXFP4 if OTHER => mxfp4(level, job, rows),
+        // `act_kind` sends no others here, and no model is let in whose types are not built.
         _ => {}
     }
 }

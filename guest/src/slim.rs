@@ -1,0 +1,41 @@
+//! What a slim guest goes without: the features of `Cargo.toml`, as constants that code asks, so that both guests are one source
+//! and the compiler leaves out what is never asked for.
+
+use crate::abi::Result;
+
+/// All samplers, penalties and biases, or only greedy, temperature, top-k, top-p and min-p.
+pub const SAMPLERS: bool = cfg!(feature = "all-samplers");
+
+/// Chat formats.
+pub const CHAT: bool = cfg!(feature = "chat");
+
+/// Grammars and JSON schemas.
+pub const GRAMMAR: bool = cfg!(feature = "grammar");
+
+/// What only families have that a slim guest does not know: a struct with such a field cannot be made there, so nothing that is
+/// done with one is left.
+#[cfg(feature = "all-families")]
+#[derive(Clone, Copy, Debug)]
+pub struct OfAllFamilies(());
+
+/// As above.
+#[cfg(not(feature = "all-families"))]
+#[derive(Clone, Copy, Debug)]
+pub enum OfAllFamilies {}
+
+impl OfAllFamilies {
+    /// Refused by a slim guest; `what` says of what.
+    #[cfg(feature = "all-families")]
+    pub fn need(_what: &str) -> Result<Self> {
+        Ok(Self(()))
+    }
+
+    /// As above.
+    #[cfg(not(feature = "all-families"))]
+    pub fn need(what: &str) -> Result<Self> {
+        Err(fail!(
+            UNSUPPORTED,
+            "{what} are not known to this slim guest"
+        ))
+    }
+}
