@@ -181,6 +181,9 @@ impl Talk {
 
     /// The last turn never happened.
     pub fn take_back(&mut self) {
+        if !crate::slim::CHAT {
+            return;
+        }
         let Some(turn) = self.turns.pop() else { return };
         self.messages.truncate(turn.messages);
         match (turn.before, &mut self.rendered) {
@@ -200,6 +203,9 @@ impl Talk {
 
     /// The last turn was given up before its prompt was in; it left what is behind this position.
     pub fn give_up(&mut self, position: u32) {
+        if !crate::slim::CHAT {
+            return;
+        }
         let base = self.base;
         self.take_back();
         self.base = base;
@@ -208,6 +214,9 @@ impl Talk {
 
     /// The context ends at this position now.
     pub fn rewind(&mut self, position: u32) {
+        if !crate::slim::CHAT {
+            return;
+        }
         let base = self.base;
         self.end = self.end.filter(|end| *end < position);
         while self.reply().is_some_and(|reply| reply > position) {
