@@ -229,6 +229,8 @@ def guests():
     yield "-", "divides by zero", wasm(b"\x41\1\x41\0\x6d\x1a"), "zero"
     yield "-", "reads behind its memory", wasm(b"\x41\x7f\x28\2\0\x1a"), "memory"
     yield "-", "2^32-1 locals", wasm(b"", local_groups=b"\1\xff\xff\xff\xff\x0f\x7f"), "locals"
+    many = b"\x02\2" + b"\x41\0" * 32 + b"\x41\0\x0d\0" * 900000 + b"\0\x0b" + b"\x1a" * 32
+    yield "-", "900000 branches, each with 32 numbers", wasm(many, types=(b"\x60\0\x20" + b"\x7f" * 32,)), "values"
     yield "-", "50000 locals and three parameters", wasm(b"", local_groups=b"\1\xd0\x86\3\x7f"), "locals"
     yield "CVE-2021-45929", "blocks a hundred thousand deep", wasm(b"\x02\x40" * 100000 + b"\x0b" * 100000), None
     yield "CVE-2021-45947", "a data segment behind the memory", wasm(b"", more=section(11, b"\0\x41\xff\xff\xff\xff\7\x0b\1x")), "instantiated"
@@ -268,15 +270,16 @@ def modules():
         yield "wasmi 2.0", f"a sum of 500001 numbers for the {where}", module(more=sections), "constant expression"
     thousand = b"\x60\0" + leb(1000) + b"\x7f" * 1000
     nothing = code(b"\0")
-    yield "CVE-2026-34943", "400000 calls that give back a thousand numbers each", module(b"\x10\1" * 400000 + b"\0", [thousand], [(b"\1", nothing)]), "results"
-    yield "-", "400000 blocks that give back a thousand numbers each", module(b"\x02\1\0\x0b" * 400000 + b"\0", [thousand]), "results"
-    yield "-", "a function of 1000 results, returned a thousand times", module((b"\x02\x40\0\x0b") * 1000, [thousand], [(b"\1", nothing)]), "unreachable"
+    yield "CVE-2026-34943", "400000 calls that give back a thousand numbers each", module(b"\x10\1" * 400000 + b"\0", [thousand], [(b"\1", nothing)]), "values"
+    yield "-", "400000 blocks that give back a thousand numbers each", module(b"\x02\1\0\x0b" * 400000 + b"\0", [thousand]), "values"
+    yield "-", "a block that is left a thousand times", module((b"\x02\x40\0\x0b") * 1000, [thousand], [(b"\1", nothing)]), "unreachable"
+    branches = lambda end, n: module(b"\x02\1" + b"\x41\0" * 1000 + end * n + b"\0\x0b" + b"\x1a" * 1000, [thousand])
+    yield "-", "20000 branches, each with a thousand numbers", branches(b"\x41\0\x0d\0", 20000), "values"
+    yield "-", "60000 places to branch to, with a thousand numbers", branches(b"\x41\0\x0e" + leb(60000) + b"\0" * 60001, 1), "values"
     yield "-", "30000 functions of 50000 locals", module(functions=[(b"\0", code(b"", b"\1\xd0\x86\3\x7f"))] * 30000), "locals"
     yield "-", "2^32-1 locals", module(functions=[(b"\0", code(b"", b"\1\xff\xff\xff\xff\x0f\x7f"))]), "locals"
     yield "CVE-2021-45929", "blocks 300000 deep", module(b"\x02\x40" * 300000 + b"\x0b" * 300000), None
     yield "-", "a br_table of a million places", module(b"\x02\x40\x41\0\x0e" + leb(1000000) + b"\0" * 1000001 + b"\x0b"), None
-    yield "-", "a br_table of 60000 places with a thousand numbers", module(
-        b"\x02\1" + b"\x41\0" * 1001 + b"\x0e" + leb(60000) + b"\0" * 60001 + b"\x0b" + b"\x1a" * 1000, [thousand]), None
     yield "-", "a million types", module(types=[b"\x60\0\0"] * 1000000), None
     yield "-", "a million functions", module(functions=[(b"\0", b"\2\0\x0b")] * 1000000), None
     yield "-", "a hundred thousand exports of one letter more each", module(more={7: section(7, name("run") + b"\0\0", *[name("x%d" % i) + b"\0\0" for i in range(100000)])}), None

@@ -134,6 +134,20 @@ impl Default for Platform {
     }
 }
 
+/// Refuses extensions: one that is silently ignored would be worse than an error.
+///
+/// # Errors
+/// `Unsupported`.
+pub fn no_extension(next: *const c_void, what: &str) -> Result<()> {
+    if !next.is_null() {
+        bail!(
+            Unsupported,
+            "{what}: this version knows no extensions, next must be NULL"
+        );
+    }
+    Ok(())
+}
+
 /// Checks the head that every table and options struct opens with.
 pub fn check_head(what: &str, struct_size: u32, abi_version: u32, min: usize) -> Result<()> {
     if (struct_size as usize) < min {
@@ -170,6 +184,7 @@ impl Platform {
         check_head("realm_platform", size, version, PLATFORM_MIN_BYTES)?;
         // SAFETY: the size covers every field this version knows.
         let table = unsafe { *table };
+        no_extension(table.next, "realm_platform")?;
         if table.alloc.is_none() || table.free.is_none() {
             bail!(InvalidArgument, "realm_platform: alloc and free are needed");
         }

@@ -110,7 +110,14 @@ struct Reply {
 
 /// The reply as a message for templates.
 pub fn message(text: &str) -> Result<Value> {
-    build(&parse(text), &|text| Value::Str(Text::user(text)), true)
+    let mut reply = parse(text);
+    let plain = reply.calls.is_empty() && reply.reasoning.is_empty();
+    if plain && !is_harmony(text) {
+        // To the letter, so that what the context holds is what the template writes: it ends the message itself.
+        let end = MARKS.iter().find_map(|mark| text.strip_suffix(mark));
+        reply.content = String::from(end.unwrap_or(text));
+    }
+    build(&reply, &|text| Value::Str(Text::user(text)), true)
 }
 
 /// The reply as a message in OpenAI's JSON: arguments are text, calls have ids.
@@ -207,9 +214,13 @@ pub fn with_arguments(message: &Value, objects: bool) -> Result<Value> {
     replaced(dict, "tool_calls", calls)
 }
 
+fn is_harmony(text: &str) -> bool {
+    text.contains("<|channel|>") || text.contains("<|message|>")
+}
+
 /// Takes a reply apart.
 fn parse(text: &str) -> Reply {
-    if text.contains("<|channel|>") || text.contains("<|message|>") {
+    if is_harmony(text) {
         return harmony(text);
     }
     let (reasoning, rest) = thoughts(text);

@@ -33,9 +33,10 @@ use penalties::Penalties;
 /// What the recorded program depends on. If it changes, the program is recorded anew.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Key {
-    bias: bool,
-    penalties: bool,
-    dry: bool,
+    /// Rows of the buffers of biases, penalties and DRY, which are others once they have grown; 0: none.
+    bias: u32,
+    penalties: u32,
+    dry: u32,
     /// Candidates; 0: greedy.
     top_k: u32,
     /// 1 / temperature where the sum over the whole vocabulary is needed, else 0.
@@ -169,9 +170,9 @@ impl Sampler {
             rng: Rng::new(0),
             seed: 0,
             key: Key {
-                bias: false,
-                penalties: false,
-                dry: false,
+                bias: 0,
+                penalties: 0,
+                dry: 0,
                 top_k: 0,
                 full: 0.0,
             },
@@ -197,10 +198,11 @@ impl Sampler {
         let settings = if named { &p.dry } else { &off };
         let history = self.penalties.history();
         let dry = slim::SAMPLERS && self.dry.configure(settings, self.model, history)?;
+        let rows = |is_on: bool, rows: u32| if is_on { rows } else { 0 };
         let mut key = Key {
-            bias,
-            penalties,
-            dry,
+            bias: rows(bias, self.bias.capacity()),
+            penalties: rows(penalties, self.penalties.capacity()),
+            dry: rows(dry, self.dry.capacity()),
             top_k: 0,
             full: 0.0,
         };
@@ -230,13 +232,13 @@ impl Sampler {
 
     /// Appends the sampling operations to the program; `logits` `[n_out, n_vocab]` may be changed.
     pub fn record(&self, r: &mut Recorder, regs: &Regs, logits: Operand, n_out: Dim) {
-        if slim::SAMPLERS && self.key.bias {
+        if slim::SAMPLERS && self.key.bias > 0 {
             self.bias.record(r, logits, regs.n_bias);
         }
-        if slim::SAMPLERS && self.key.penalties {
+        if slim::SAMPLERS && self.key.penalties > 0 {
             self.penalties.record(r, logits, regs.n_penalties);
         }
-        if slim::SAMPLERS && self.key.dry {
+        if slim::SAMPLERS && self.key.dry > 0 {
             self.dry.record(r, logits, regs.n_dry);
         }
         if self.key.top_k == 0 {
@@ -251,9 +253,9 @@ impl Sampler {
     pub fn regs(&self) -> [u32; 3] {
         let used = |is_on: bool, count: u32| if is_on { count } else { 0 };
         [
-            used(self.key.bias, self.bias.count()),
-            used(self.key.penalties, self.penalties.count()),
-            used(self.key.dry, self.dry.count()),
+            used(self.key.bias > 0, self.bias.count()),
+            used(self.key.penalties > 0, self.penalties.count()),
+            used(self.key.dry > 0, self.dry.count()),
         ]
     }
 
@@ -295,10 +297,10 @@ impl Sampler {
 
     /// Writes what the program reads, before a step whose logits are wanted.
     pub fn prepare(&mut self) -> Result<()> {
-        if slim::SAMPLERS && self.key.penalties {
+        if slim::SAMPLERS && self.key.penalties > 0 {
             self.penalties.write()?;
         }
-        if slim::SAMPLERS && self.key.dry {
+        if slim::SAMPLERS && self.key.dry > 0 {
             self.dry.write(self.model, self.penalties.history())?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::table::{
 };
 use crate::error::{Error, List, Result, Status};
 use crate::graph::shared::Shared;
-use crate::platform::{Block, Platform, check_head};
+use crate::platform::{Block, Platform, check_head, no_extension};
 use crate::{bail, err, panics};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -25,7 +25,11 @@ pub fn foreign(code: i32, who: &str, what: &str) -> Error {
     {
         return e;
     }
-    let status = Status::from_code(code).unwrap_or(Status::Backend);
+    // A backend speaks for itself: neither the guest nor this library is at fault, whatever it says.
+    let status = match Status::from_code(code) {
+        None | Some(Status::Guest | Status::Internal) => Status::Backend,
+        Some(status) => status,
+    };
     let mut e = err!(Backend, "{who}: {what} failed with status {code}");
     e.set_status(status);
     e
@@ -60,6 +64,7 @@ impl Backend {
         check_head("realm_backend", size, version, BACKEND_MIN_BYTES)?;
         // SAFETY: the size covers every field this version knows.
         let t = unsafe { *table };
+        no_extension(t.next, "realm_backend")?;
         if t.name.is_null() {
             bail!(InvalidArgument, "realm_backend: it has no name");
         }

@@ -60,7 +60,7 @@ use crate::panics::caught;
 use crate::platform::check_head;
 use crate::{bail, err};
 use alloc::alloc::{Layout, alloc};
-use core::ffi::{CStr, c_char, c_void};
+use core::ffi::{CStr, c_char};
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
 use error::{REALM_STATUS_OK, realm_error, realm_status};
@@ -102,17 +102,6 @@ pub(crate) fn check_room<T>(p: *const T, capacity: usize, what: &str) -> Result<
         bail!(InvalidArgument, "{what}: a capacity of {capacity} items");
     }
     check(p, what)
-}
-
-/// Refuses extensions: one that is silently ignored would be worse than an error.
-pub(crate) fn no_extension(next: *const c_void, what: &str) -> Result<()> {
-    if !next.is_null() {
-        bail!(
-            Unsupported,
-            "{what}: this version knows no extensions, next must be NULL"
-        );
-    }
-    Ok(())
 }
 
 /// Moves a value to the heap for a handle, to be taken back with `Box::from_raw`. `Box::new` would

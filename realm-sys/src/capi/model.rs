@@ -2,12 +2,11 @@
 
 use super::error::{realm_error, realm_status};
 use super::store::{realm_store, store_ref};
-use super::{
-    check, fixed, guard, no_extension, null, put, put_all, read_struct, slice, write_struct,
-};
+use super::{check, fixed, guard, null, put, put_all, read_struct, slice, write_struct};
 use crate::bail;
 use crate::error::{Result, try_vec};
 use crate::gguf::Limits;
+use crate::platform::no_extension;
 use crate::store::{MAX_PARTS, Mode, Model, Part, Progress, Release};
 use alloc::sync::Arc;
 use core::ffi::{c_char, c_void};

@@ -2,14 +2,14 @@
 
 use super::error::{realm_error, realm_status};
 use super::store::{realm_store, store_ref};
-use super::{check, guard, new_handle, no_extension, null, put, read_struct};
+use super::{check, guard, new_handle, null, put, read_struct};
 use crate::backend::host::{Backend, Backends, Kernel};
 use crate::backend::table::{realm_backend, realm_kernel_fn};
 use crate::err;
 use crate::error::Result;
 use crate::guest::LoadedGuest;
 use crate::panics::caught;
-use crate::platform::{Platform, realm_platform};
+use crate::platform::{Platform, no_extension, realm_platform};
 use crate::store::{Lazy, StoreRef};
 use alloc::boxed::Box;
 use alloc::ffi::CString;

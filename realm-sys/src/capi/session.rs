@@ -13,12 +13,11 @@ use super::error::{realm_error, realm_status};
 use super::guest::realm_guest;
 use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
-use super::{
-    check, guard, new_handle, no_extension, null, put, read_struct, slice, text, write_struct,
-};
+use super::{check, guard, new_handle, null, put, read_struct, slice, text, write_struct};
 use crate::error::{Result, Status};
 use crate::guest::host::{LogSink, ProgressSink};
 use crate::panics::caught;
+use crate::platform::no_extension;
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
 use crate::session::{Event, InputKind, Options, Session};

@@ -8,11 +8,11 @@ pub mod state;
 
 use super::error::{realm_error, realm_status};
 use super::{
-    check, check_room, guard, new_handle, no_extension, null, put, put_text, read_struct, slice,
-    text, text_of,
+    check, check_room, guard, new_handle, null, put, put_text, read_struct, slice, text, text_of,
 };
 use crate::error::{Error, Result, Status, try_vec};
 use crate::panics::unless_provoked;
+use crate::platform::no_extension;
 use crate::wasm::signature::{self, Text};
 use crate::wasm::{
     HostFunction, Import, Instance, Limits, LoadedModule, MAX_VALUES, ModuleOptions, Options, Peer,

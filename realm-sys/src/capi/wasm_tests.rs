@@ -468,7 +468,7 @@ fn bad_modules_are_refused() {
         r#"(module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0))))"#;
     assert!(load_with(bulk, &module_options()).is_ok());
     assert_eq!(status(load_with(bulk, &only)), REALM_STATUS_FORMAT);
-    only.flags = 2;
+    only.flags = 4;
     assert_eq!(
         status(load_with(bulk, &only)),
         REALM_STATUS_INVALID_ARGUMENT

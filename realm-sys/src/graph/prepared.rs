@@ -52,7 +52,10 @@ pub struct Prepared {
     /// Boxed, because plans keep its address.
     view: Box<realm_program>,
     pub(super) on: Selected,
+    /// Weights that the backend has been told of.
     bound: usize,
+    /// Segments whose plans there are.
+    planned: usize,
     /// Workspace of a step, the largest any segment wants.
     pub(super) workspace_bytes: u64,
     /// Whether and how its steps may run together with other sessions'.
@@ -85,6 +88,7 @@ impl Prepared {
             program,
             on,
             bound: 0,
+            planned: 0,
             workspace_bytes: 0,
             merge: None,
             bytes: recorded,
@@ -193,7 +197,7 @@ impl Prepared {
     /// Hands every segment to its backend; returns the largest workspace any of them wants.
     fn prepare(&mut self) -> Result<u64> {
         let mut most = 0;
-        for s in &mut self.segments {
+        for (i, s) in self.segments.iter_mut().enumerate() {
             let Worker::Plan { backend, plan } = &mut s.worker else {
                 continue;
             };
@@ -216,6 +220,7 @@ impl Prepared {
             if code != 0 {
                 return Err(foreign(code, backend.name(), "prepare"));
             }
+            self.planned = i + 1;
             most = most.max(bytes);
         }
         Ok(most)
@@ -237,9 +242,8 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        for s in &self.segments {
+        for s in self.segments.iter().take(self.planned) {
             if let Worker::Plan { backend, plan } = &s.worker
-                && !plan.is_null()
                 && let Some(discard) = backend.table.discard
             {
                 // SAFETY: made by this backend's `prepare`; no batch of it is running.

@@ -177,7 +177,7 @@ impl LoadedGuest {
         // builds has seen that these are valid.
         #[cfg(not(feature = "validate"))]
         let module = unsafe { Module::new_unchecked(&engine, exposed) };
-        let module = module.map_err(|e| err!(Format, "the guest is refused: {e}"))?;
+        let module = module.map_err(|e| survey::refusal("the guest", &e))?;
         check_imports(&module)?;
         check_exports(&module)?;
         let mut linker = Linker::new(&engine);

@@ -34,13 +34,15 @@ impl Session {
         to.compute.share(&host.compute)?;
         to.detokenizer = host.detokenizer.clone();
         to.progress = host.progress;
-        Ok(Self::of(
+        let mut fork = Self::of(
             instance,
             Origin {
                 limits: self.limits,
                 rewound: self.rewound,
             },
-        ))
+        );
+        fork.unasked = self.unasked;
+        Ok(fork)
     }
 
     /// Refuses what cannot be taken out of the session: a turn half done, models of the guest's own.

@@ -295,6 +295,7 @@ impl Session {
         if self.failed.is_some() || !self.unasked || self.check_params().is_ok() {
             return Err(refusal);
         }
+        self.check()?;
         let params = &mut self.instance.host_mut().params;
         params.set_or_unset(key, value).map(|_| ())
     }

@@ -144,3 +144,29 @@ fn the_slim_guest_chooses_as_the_whole_one_and_names_what_it_lacks() {
     let e = s.poll(0).unwrap_err();
     assert!(e.message().contains("chat formats are not known"), "{e}");
 }
+
+/// More of them than there were rows for: the program that is there has been recorded with other buffers.
+#[test]
+fn biases_and_penalties_grow_between_turns() {
+    let demo = Demo::new();
+    let many: alloc::string::String = (300..340).map(|id| std::format!("{id}:-9,")).collect();
+    let later = [
+        ("logit_bias", many.trim_end_matches(',')),
+        ("repeat_last_n", "200"),
+    ];
+    let mut s = demo.open(&[
+        ("logit_bias", "300:-9"),
+        ("repeat_last_n", "2"),
+        ("repeat_penalty", "1.3"),
+        ("n_predict", "8"),
+    ]);
+    let mut other = s.fork().unwrap();
+    chat(&mut s, "Hello");
+    for (key, value) in later {
+        s.set_param(key, Some(value)).unwrap();
+        other.set_param(key, Some(value)).unwrap();
+    }
+    // One that has not recorded anything yet is the control.
+    s.rewind(0).unwrap();
+    assert_eq!(chat(&mut s, "Hello"), chat(&mut other, "Hello"));
+}

@@ -441,6 +441,8 @@ impl Session {
         r.end()?;
         let rewound = head.flags & FLAG_REWOUND != 0;
         let mut session = Self::of(instance, Origin { limits, rewound });
+        // Whether they were asked about is not in the state.
+        session.unasked = true;
         if changed {
             session.check_params()?;
         }

@@ -40,6 +40,8 @@ pub struct Growth {
     pub memory: usize,
     /// Whether there is a `table.grow`.
     pub table: bool,
+    /// Values that calls, blocks and branches move, each of which translation notes (`survey`).
+    pub values: usize,
 }
 
 impl Growth {

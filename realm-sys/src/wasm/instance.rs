@@ -143,7 +143,10 @@ impl Instance {
             .and_then(|name| instance.get_memory(&*store, name));
         let count = instance.exports(&*store).count();
         let mut functions = try_vec(count, "functions")?;
-        functions.extend(instance.exports(&*store).filter_map(|e| e.into_func()));
+        let hidden = module.start.as_deref();
+        let seen = instance.exports(&*store);
+        let seen = seen.filter(|e| Some(e.name()) != hidden);
+        functions.extend(seen.filter_map(|e| e.into_func()));
         drop(store);
         Ok(Self {
             group,
@@ -195,8 +198,9 @@ impl Instance {
         let mut functions = own
             .instance
             .exports(&*store)
+            .filter(|e| !own.hides(e.name()))
             .filter_map(|e| Some((e.name(), e.into_func()?)));
-        let Some(at) = functions.position(|(n, _)| n == name && !own.hides(n)) else {
+        let Some(at) = functions.position(|(n, _)| n == name) else {
             bail!(NotFound, "the module exports no function '{name}'");
         };
         let number = u32::try_from(at).map_err(|_| err!(Limit, "too many functions"))?;

@@ -19,6 +19,8 @@ const MAX_MODULE_BYTES: u64 = 16 << 20;
 const TRANSLATION_FACTOR: usize = 6;
 /// And per item that a section declares: a function of three bytes takes as much.
 const ITEM_BYTES: usize = 256;
+/// And per value that calls, blocks and branches move.
+const VALUE_BYTES: usize = 32;
 /// And in any case.
 const BASE_BYTES: usize = 256 << 10;
 
@@ -30,6 +32,8 @@ const MIN_STACK_BYTES: u64 = 4 << 10;
 const STACK_BYTES_BOUND: u64 = 1 << 30;
 /// Nested calls, unless the caller says otherwise.
 const MAX_CALL_DEPTH: u32 = 10_000;
+/// The most that can be asked for. The interpreter takes some 32 bytes for each, infallibly.
+const CALL_DEPTH_BOUND: u32 = 1_000_000;
 
 /// What a module is loaded with. Zero is the default.
 #[derive(Default)]
@@ -57,8 +61,7 @@ pub struct LoadedModule {
     pub(super) instance_bytes: usize,
     /// Fuel that its code may be given at once.
     pub(super) slice_fuel: u64,
-    /// The export that its start function became, so that it can be run like any other function: the last one, and nobody
-    /// else's to find.
+    /// The export that its start function became, so that it can be run like any other function. Nobody else can find it.
     pub(super) start: Option<Arc<str>>,
     /// What it was loaded with.
     table_grow: bool,
@@ -74,6 +77,12 @@ fn config(options: &ModuleOptions<'_>) -> Result<Config> {
         );
     }
     let depth = or(u64::from(options.max_call_depth), u64::from(MAX_CALL_DEPTH));
+    if depth > u64::from(CALL_DEPTH_BOUND) {
+        bail!(
+            InvalidArgument,
+            "max_call_depth is {depth}; 1 to {CALL_DEPTH_BOUND} are possible"
+        );
+    }
     #[cfg(feature = "validate")]
     let later = !options.only_1_1;
     let mut config = Config::default();
@@ -122,7 +131,7 @@ fn declared_items(wasm: &[u8]) -> usize {
 /// function it names as an export, of the name that is given.
 #[cfg(feature = "validate")]
 fn translate(engine: &Engine, wasm: &[u8]) -> Result<(Module, Option<String>)> {
-    let refused = |e| err!(Format, "the module is refused: {e}");
+    let refused = |e| survey::refusal("the module", &e);
     let mut sections = sections::sections(wasm).flatten();
     let Some(start) = sections.find(|s| s.id == sections::START) else {
         return Ok((Module::new(engine, wasm).map_err(refused)?, None));
@@ -210,13 +219,14 @@ impl LoadedModule {
                 Arc::clone(&other.engine)
             }
         };
+        let growth = survey::of(wasm)?;
         // Found missing here, memory can be reported; inside of wasmi it would abort.
         let items = declared_items(wasm).saturating_mul(ITEM_BYTES);
         let likely = (wasm.len().saturating_mul(TRANSLATION_FACTOR))
             .saturating_add(items)
+            .saturating_add(growth.values.saturating_mul(VALUE_BYTES))
             .saturating_add(BASE_BYTES);
         drop(try_vec::<u8>(likely, "bytes of translated module")?);
-        let growth = survey::of(wasm)?;
         let table_grow = options
             .beside
             .map_or(options.table_grow, |other| other.table_grow);

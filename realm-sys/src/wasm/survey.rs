@@ -3,12 +3,11 @@
 //! proportion to its bytes. What cannot be read is left for the translator to refuse.
 
 use super::growth::Growth;
-use crate::error::Result;
+use crate::err;
+use crate::error::{Error, Result, Status};
 #[cfg(feature = "validate")]
 use {
-    crate::bail,
-    crate::err,
-    crate::error::{Error, try_vec},
+    crate::{bail, error::try_vec},
     alloc::vec::Vec,
     wasmparser::{BlockType, ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody},
     wasmparser::{Operator, Parser, Payload, TypeRef},
@@ -17,10 +16,10 @@ use {
 /// Operators of a constant expression. They are evaluated by recursion, one level for each (wasmi 2.0).
 #[cfg(feature = "validate")]
 const MAX_CONSTANT: usize = 128;
-/// Values that a function's calls and blocks may put on the operand stack, beside one for each of its bytes. Two bytes of
-/// code can call a function of a thousand results, and each is noted.
+/// Values that calls, blocks and branches may move, beside one for each byte of the module. Each is noted or copied by an
+/// instruction of its own: two bytes can call a function of a thousand results, four branch with as many values.
 #[cfg(feature = "validate")]
-const MAX_SPARE_VALUES: usize = 1 << 16;
+const MAX_SPARE_VALUES: usize = 1 << 17;
 /// Locals of a function. More are refused by the validator, which says it better.
 #[cfg(feature = "validate")]
 const MAX_FUNCTION_LOCALS: usize = 50_000;
@@ -48,6 +47,24 @@ pub fn of(wasm: &[u8]) -> Result<Growth> {
 #[cfg(not(feature = "validate"))]
 pub fn of(_: &[u8]) -> Result<Growth> {
     Ok(Growth::default())
+}
+
+/// What the interpreter says of a module that it does not take.
+pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
+    use wasmi::errors::ErrorKind;
+    let mut said = err!(Format, "{what} is refused: {e}");
+    match e.kind() {
+        // Which it does not tell by anything but its words.
+        ErrorKind::Translation(_) if said.message().contains("system memory") => {
+            said.set_status(Status::NoMemory);
+        }
+        ErrorKind::Translation(_) if said.message().contains("disallows") => {}
+        ErrorKind::Translation(_) | ErrorKind::ImplementationLimits(_) => {
+            said.set_status(Status::Limit);
+        }
+        _ => {}
+    }
+    said
 }
 
 /// Why reading ends early.
@@ -80,10 +97,14 @@ impl From<Error> for Stop {
 #[derive(Default)]
 struct Survey {
     growth: Growth,
-    /// Parameters and results of each type, in all.
-    types: Vec<usize>,
-    /// The type of each function.
+    types: Vec<Signature>,
+    /// The type of each function, those that are imported first.
     functions: Vec<u32>,
+    /// How many are imported, and of how many others the code has been read.
+    imports: usize,
+    bodies: usize,
+    /// Values that branches to the blocks around take along, the innermost last.
+    labels: Vec<usize>,
     /// Locals of the functions so far.
     locals: usize,
     /// Bytes of the module.
@@ -100,13 +121,17 @@ impl Survey {
                     self.types = try_vec(count, "types of a module")?;
                     for ty in section.into_iter_err_on_gc_types() {
                         let ty = ty?;
-                        self.types.push(ty.params().len() + ty.results().len());
+                        self.types.push(Signature {
+                            params: ty.params().len(),
+                            results: ty.results().len(),
+                        });
                     }
                 }
                 Payload::ImportSection(section) => {
                     for import in section {
                         if let TypeRef::Func(ty) = import?.ty {
                             self.function(ty)?;
+                            self.imports += 1;
                         }
                     }
                 }
@@ -171,41 +196,107 @@ impl Survey {
             )
             .into());
         }
-        let mut values = 0;
+        let ty = self.functions.get(self.imports + self.bodies).copied();
+        let own = self.signature(ty).results;
+        self.bodies += 1;
+        // How many values a branch to each of the blocks around takes along.
+        self.labels.clear();
+        self.enter(own)?;
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
-            let ty = match operators.read()? {
+            let values = match operators.read()? {
                 Operator::MemoryGrow { .. } => {
                     self.growth.memory += 1;
-                    continue;
+                    0
                 }
                 Operator::TableGrow { .. } => {
                     self.growth.table = true;
-                    continue;
+                    0
                 }
                 Operator::Call { function_index } => {
-                    self.functions.get(function_index as usize).copied()
+                    let ty = self.functions.get(function_index as usize).copied();
+                    self.signature(ty).values()
                 }
-                Operator::CallIndirect { type_index, .. } => Some(type_index),
-                Operator::Block { blockty }
-                | Operator::Loop { blockty }
-                | Operator::If { blockty } => match blockty {
-                    BlockType::FuncType(ty) => Some(ty),
-                    _ => None,
-                },
-                _ => None,
+                Operator::CallIndirect { type_index, .. } => {
+                    self.signature(Some(type_index)).values()
+                }
+                Operator::Block { blockty } | Operator::If { blockty } => {
+                    let ty = self.block(blockty);
+                    self.enter(ty.results)?;
+                    ty.values()
+                }
+                Operator::Loop { blockty } => {
+                    let ty = self.block(blockty);
+                    self.enter(ty.params)?;
+                    ty.values()
+                }
+                Operator::End => self.labels.pop().unwrap_or(0),
+                Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
+                    self.label(relative_depth)
+                }
+                Operator::BrTable { targets } => {
+                    let each = self.label(targets.default());
+                    each.saturating_mul(targets.len() as usize + 1)
+                }
+                Operator::Return => own,
+                _ => 0,
             };
-            let more = ty.and_then(|ty| self.types.get(ty as usize));
-            values += more.copied().unwrap_or(0);
-        }
-        if values > body.range().len() + MAX_SPARE_VALUES {
-            return Err(err!(
-                Limit,
-                "the calls and blocks of a function have {values} parameters and results; {MAX_SPARE_VALUES} and one for each byte are possible"
-            )
-            .into());
+            self.growth.values = self.growth.values.saturating_add(values);
+            if self.growth.values > self.bytes + MAX_SPARE_VALUES {
+                return Err(err!(
+                    Limit,
+                    "calls, blocks and branches move more than {MAX_SPARE_VALUES} values and one for each byte of the module"
+                )
+                .into());
+            }
         }
         Ok(())
+    }
+
+    /// A block begins, and a branch to it takes along so many values.
+    fn enter(&mut self, values: usize) -> Result<()> {
+        if self.labels.try_reserve(1).is_err() {
+            bail!(NoMemory, "no memory for the blocks of a function");
+        }
+        self.labels.push(values);
+        Ok(())
+    }
+
+    /// Values that a branch takes along.
+    fn label(&self, depth: u32) -> usize {
+        let mut outwards = self.labels.iter().rev();
+        outwards.nth(depth as usize).copied().unwrap_or(0)
+    }
+
+    fn signature(&self, ty: Option<u32>) -> Signature {
+        let ty = ty.and_then(|ty| self.types.get(ty as usize));
+        ty.copied().unwrap_or_default()
+    }
+
+    fn block(&self, ty: BlockType) -> Signature {
+        match ty {
+            BlockType::Empty => Signature::default(),
+            BlockType::Type(_) => Signature {
+                params: 0,
+                results: 1,
+            },
+            BlockType::FuncType(ty) => self.signature(Some(ty)),
+        }
+    }
+}
+
+/// How many values something takes and gives.
+#[cfg(feature = "validate")]
+#[derive(Clone, Copy, Default)]
+struct Signature {
+    params: usize,
+    results: usize,
+}
+
+#[cfg(feature = "validate")]
+impl Signature {
+    fn values(self) -> usize {
+        self.params + self.results
     }
 }
 
@@ -294,11 +385,20 @@ mod tests {
                  (func $f (type $t) {numbers}) (func {code} unreachable))"
             )
         };
-        load(&module(&calls(65))).unwrap();
+        load(&module(&calls(60))).unwrap();
+        let branch = |each: &str, n| -> String {
+            let code: String = repeat_n(each, n).collect();
+            format!("(block (type $t) {numbers} {code} unreachable)")
+        };
+        load(&module(&branch("(br_if 0 (i32.const 0))", 5))).unwrap();
+        let places: String = repeat_n("0 ", 140).collect();
         for code in [
-            calls(66),
-            repeat_n("(block (type $t) unreachable)", 66).collect(),
-            repeat_n("(call_indirect (type $t) (i32.const 0))", 70).collect(),
+            calls(150),
+            repeat_n("(block (type $t) unreachable)", 75).collect(),
+            repeat_n("(call_indirect (type $t) (i32.const 0))", 150).collect(),
+            branch("(br_if 0 (i32.const 0))", 150),
+            branch(&format!("(br_table {places} (i32.const 0))"), 1),
+            repeat_n(branch("(br 0)", 1), 75).collect(),
         ] {
             let (status, message) = refused(&module(&code));
             assert_eq!(status, Status::Limit, "{message}");

@@ -16,7 +16,7 @@ use core::ffi::c_void;
 ///
 /// **Threads**: called on the thread that saves.
 ///
-/// **Returns** 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
+/// **Returns** 0; else saving ends with that status, `REALM_STATUS_IO` if it is none that a callback can say.
 pub type realm_write_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *const c_void, bytes: usize) -> i32>;
 
@@ -27,7 +27,7 @@ pub type realm_write_fn =
 ///
 /// **Threads**: called on the thread that loads.
 ///
-/// **Returns** 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where there
+/// **Returns** 0; else loading ends with that status, `REALM_STATUS_IO` if it is none that a callback can say: `REALM_STATUS_FORMAT` where there
 /// are no more, for instance.
 pub type realm_read_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *mut c_void, bytes: usize) -> i32>;
