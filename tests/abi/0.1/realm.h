@@ -1046,7 +1046,7 @@ typedef struct realm_memory_plan {
  *
  * Threads: called on the thread that saves.
  *
- * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none.
+ * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none that a callback can say.
  */
 typedef int32_t (*realm_write_fn)(void *ctx, const void *data, size_t bytes);
 
@@ -1057,7 +1057,7 @@ typedef int32_t (*realm_write_fn)(void *ctx, const void *data, size_t bytes);
  *
  * Threads: called on the thread that loads.
  *
- * Returns 0; else loading ends with that status, `REALM_STATUS_IO` if it is none: `REALM_STATUS_FORMAT` where there
+ * Returns 0; else loading ends with that status, `REALM_STATUS_IO` if it is none that a callback can say: `REALM_STATUS_FORMAT` where there
  * are no more, for instance.
  */
 typedef int32_t (*realm_read_fn)(void *ctx, void *data, size_t bytes);
