@@ -35,7 +35,8 @@
  * handler. Instances of modules are used likewise, all together that are linked with each other.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
  * not call back into the library, but for release callbacks and the host functions of modules of your
- * own (see there). No lock is held across a callback.
+ * own (see there). No lock that another call would wait for is held
+ * across a callback.
  *
  *
  * Errors
@@ -638,7 +639,7 @@ realm_status realm_model_tensor_read(realm_store *store,
  * with a large vocabulary; all that use the model share them.
  *
  * Returns `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know, `FORMAT` for a
- * broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * broken one, `LIMIT` for more than 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_model_tokenize(realm_store *store,
                                   uint32_t id,
@@ -1125,7 +1126,8 @@ realm_status realm_session_prompt(realm_session *session,
 
 /* Runs the turn on, and returns with the next event.
  *
- * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done.
+ * `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done. A prompt is made
+ * into tokens in one slice, some 10 ms for each 100 KB of it.
  * `REALM_BUDGET_UNLIMITED`, or a platform without a clock: run to the next TOKEN or DONE. What is left of a frame:
  * `realm_budget_left`.
  * `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
@@ -1144,9 +1146,10 @@ realm_status realm_session_poll(realm_session *session,
                                 realm_event *event,
                                 realm_error *error);
 
-/* Asks for the running turn to end. A poll in progress notices within milliseconds, at the next slice of work (of
- * several sessions: see `realm_poll_many`); the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events that
- * were there already. Without a running turn nothing happens.
+/* Asks for the running turn to end. A poll in progress notices at the next slice of a step (of several sessions: see
+ * `realm_poll_many`), within milliseconds; what the guest does in an event it does to its end, which takes some 10 ms for each 100 KB
+ * of a prompt and is bounded by `fuel_per_event`. The turn then ends with DONE and `REALM_DONE_CANCELLED`, after events that
+ * were there already, or with the error that the event ended with. Without a running turn nothing happens.
  *
  * `session`: NULL is fine; nothing happens.
  *
@@ -1320,8 +1323,8 @@ realm_status realm_session_fork(realm_session *session,
                                 realm_error *error);
 
 /* Writes the session's state to the caller's buffer, between turns, in two calls. In the midst of one a session cannot be
- * saved: poll until DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in
- * the context what had entered it.
+ * saved: poll until DONE first, or `realm_session_cancel` and poll until DONE, which comes soon and keeps in the
+ * context what had entered it.
  *
  * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
  * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is

@@ -84,6 +84,9 @@ set(realm_static_needs Threads::Threads ${CMAKE_DL_LIBS} m)
 if(MINGW)
   set(realm_static_needs kernel32 ntdll userenv ws2_32 dbghelp)
 endif()
+if(UNIX AND NOT APPLE) # a shared library that it is linked into shows none of it
+  list(APPEND realm_static_needs -Wl,--exclude-libs,librealm.a)
+endif()
 realm_imported(static STATIC ${realm_static})
 set_property(TARGET realm_static PROPERTY INTERFACE_LINK_LIBRARIES ${realm_static_needs})
 

@@ -35,7 +35,8 @@
  * handler. Instances of modules are used likewise, all together that are linked with each other.
  * Callbacks run on the thread that called the library, except the tasks of a parallel_for, and may
  * not call back into the library, but for release callbacks and the host functions of modules of your
- * own (see there). No lock is held across a callback.
+ * own (see there). No lock that another call would wait for is held
+ * across a callback.
  *
  *
  * Errors

@@ -537,7 +537,8 @@ fn prompt_ids(session: &mut Session, data: &[u8]) -> Result<()> {
 
 /// Runs the turn on, and returns with the next event.
 ///
-/// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done.
+/// `budget_us`: return with AGAIN after about so many microseconds; a first slice of work is always done. A prompt is made
+/// into tokens in one slice, some 10 ms for each 100 KB of it.
 /// `REALM_BUDGET_UNLIMITED`, or a platform without a clock: run to the next TOKEN or DONE. What is left of a frame:
 /// `realm_budget_left`.
 /// `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
@@ -615,9 +616,10 @@ unsafe fn write_event(event: *mut realm_event, session: &Session, got: Event) ->
     unsafe { write_struct(event, "realm_event", EVENT_MIN, &value) }
 }
 
-/// Asks for the running turn to end. A poll in progress notices within milliseconds, at the next slice of work (of
-/// several sessions: see `realm_poll_many`); the turn then ends with DONE and `REALM_DONE_CANCELLED`, after events that
-/// were there already. Without a running turn nothing happens.
+/// Asks for the running turn to end. A poll in progress notices at the next slice of a step (of several sessions: see
+/// `realm_poll_many`), within milliseconds; what the guest does in an event it does to its end, which takes some 10 ms for each 100 KB
+/// of a prompt and is bounded by `fuel_per_event`. The turn then ends with DONE and `REALM_DONE_CANCELLED`, after events that
+/// were there already, or with the error that the event ended with. Without a running turn nothing happens.
 ///
 /// `session`: NULL is fine; nothing happens.
 ///

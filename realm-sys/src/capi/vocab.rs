@@ -31,7 +31,7 @@ pub const REALM_DETOKENIZE_SPECIAL: u32 = 1;
 /// with a large vocabulary; all that use the model share them.
 ///
 /// **Returns** `NOT_FOUND`, `BUFFER_TOO_SMALL`, `UNSUPPORTED` for a vocabulary this build does not know, `FORMAT` for a
-/// broken one, `LIMIT` for 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// broken one, `LIMIT` for more than 256 MiB of text, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `store` is NULL or live; `text` points to `text_bytes` bytes, `tokens` to `capacity` items (NULL with

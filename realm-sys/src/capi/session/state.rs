@@ -114,8 +114,8 @@ pub unsafe extern "C" fn realm_session_fork(
 }
 
 /// Writes the session's state to the caller's buffer, between turns, in two calls. In the midst of one a session cannot be
-/// saved: poll until DONE first, or `realm_session_cancel` and poll until DONE, which comes within milliseconds and keeps in
-/// the context what had entered it.
+/// saved: poll until DONE first, or `realm_session_cancel` and poll until DONE, which comes soon and keeps in the
+/// context what had entered it.
 ///
 /// It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
 /// memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is

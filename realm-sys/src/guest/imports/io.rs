@@ -1,7 +1,7 @@
 //! Parameters, input, output.
 
 use super::super::host::HostState;
-use super::{call, call64};
+use super::{MESSAGE_FUEL, call, call64};
 use crate::error::{Error, Status};
 use crate::{bail, err};
 use wasmi::{Caller, Linker};
@@ -171,6 +171,7 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
             // Cut to what a message can hold before it is looked at.
             let bytes = m.get(text, len)?;
             let bytes = bytes.get(..bytes.len().min(512)).unwrap_or(bytes);
+            h.charge(MESSAGE_FUEL);
             h.fail_message = Some(message(bytes));
             Ok(0)
         })

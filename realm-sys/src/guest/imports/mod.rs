@@ -57,6 +57,9 @@ pub const SIGNATURES: &[(&str, &str, &str)] = &[
 /// Fuel that every import costs: a few dozen nanoseconds' worth.
 const BASE_FUEL: u64 = 32;
 
+/// Fuel for making a message, about a microsecond's worth: every import that fails does.
+const MESSAGE_FUEL: u64 = 1000;
+
 /// Defines all imports.
 pub fn define(linker: &mut Linker<HostState>) -> core::result::Result<(), wasmi::Error> {
     store::define(linker)?;
@@ -91,6 +94,7 @@ fn call64(
     let value = match result {
         Ok(value) => value,
         Err(e) => {
+            cost = cost.saturating_add(MESSAGE_FUEL);
             let status = e.status();
             if status == Status::Internal {
                 // All of the fuel: the guest stops as soon as it may.
