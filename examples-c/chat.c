@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chat.h"
@@ -16,8 +17,8 @@
 
 static const char commands[] =
     "  /save FILE   write the conversation to FILE, to go on with another day\n"
-    "  /load FILE   go on with the conversation in FILE (same model, same guest)\n"
-    "  /reset       begin anew\n"
+    "  /load FILE   go on with the conversation in FILE, and its parameters (same model, same guest)\n"
+    "  /reset       begin anew, with the parameters that hold\n"
     "  /help        this list\n"
     "  /quit        end; so does the end of the input (Ctrl-D)\n"
     "Ctrl-C stops a reply. A line that ends with \\ goes on in the next; // at its beginning is a /.\n";
@@ -83,6 +84,10 @@ static char *read_message(const conversation *c) {
         }
         used += strlen(text + used);
         if (used > 0 && text[used - 1] == '\n') {
+            if (used > 1 && text[used - 2] == '\r') { /* lines of other systems */
+                text[--used - 1] = '\n';
+                text[used] = '\0';
+            }
             if (used < 2 || text[used - 2] != '\\') {
                 used--;
                 break;
@@ -157,29 +162,59 @@ static void turn(const conversation *c, const char *message) {
 /* ---- commands ---- */
 
 static int32_t write_to_file(void *ctx, const void *data, size_t bytes) {
-    return fwrite(data, 1, bytes, (FILE *)ctx) == bytes ? 0 : -1;
+    return fwrite(data, 1, bytes, (FILE *)ctx) == bytes ? 0 : REALM_STATUS_IO;
 }
 
 static int32_t read_from_file(void *ctx, void *data, size_t bytes) {
-    return fread(data, 1, bytes, (FILE *)ctx) == bytes ? 0 : -1;
+    FILE *file = (FILE *)ctx;
+    if (fread(data, 1, bytes, file) == bytes) {
+        return 0;
+    }
+    return ferror(file) ? REALM_STATUS_IO : REALM_STATUS_FORMAT;
 }
 
 static void save(const conversation *c, const char *path) {
     realm_error error = {0, ""};
-    FILE *file = fopen(path, "wb");
-    if (file == NULL) {
-        fprintf(stderr, "realm-run: cannot write %s: %s\n", path, strerror(errno));
-        return;
+    struct stat there;
+    /* Beside it first: what was saved there is lost only to what is whole. But a device is written to. */
+    const int replaces = stat(path, &there) != 0 || S_ISREG(there.st_mode);
+    char *beside = (char *)malloc(strlen(path) + sizeof ".part");
+    if (beside == NULL) {
+        tool_die("no memory for a name");
     }
-    const realm_status status = realm_session_save_to(c->session, write_to_file, file, &error);
-    const int closed = fclose(file);
-    if (status < 0) {
-        complain(&error);
-    } else if (closed != 0) {
-        fprintf(stderr, "realm-run: cannot write %s: %s\n", path, strerror(errno));
-    } else {
+    strcat(strcpy(beside, path), replaces ? ".part" : "");
+    FILE *file = fopen(beside, "wb");
+    realm_status status = REALM_STATUS_IO;
+    int why = errno;
+    if (file != NULL) {
+        errno = 0;
+        status = realm_session_save_to(c->session, write_to_file, file, &error);
+        why = errno;
+        if (fclose(file) != 0 && status == REALM_STATUS_OK) {
+            status = REALM_STATUS_IO;
+            why = errno;
+        }
+#ifdef _WIN32 /* whose rename replaces nothing */
+        if (status == REALM_STATUS_OK && replaces) {
+            (void)remove(path);
+        }
+#endif
+        if (status == REALM_STATUS_OK && replaces && rename(beside, path) != 0) {
+            status = REALM_STATUS_IO;
+            why = errno;
+        }
+        if (status != REALM_STATUS_OK && replaces) {
+            (void)remove(beside);
+        }
+    }
+    if (status == REALM_STATUS_OK) {
         fprintf(stderr, "saved to %s\n", path);
+    } else if (status == REALM_STATUS_IO) {
+        fprintf(stderr, "realm-run: cannot write %s: %s\n", path, strerror(why));
+    } else {
+        complain(&error);
     }
+    free(beside);
 }
 
 static void load(conversation *c, const char *path) {
@@ -190,9 +225,19 @@ static void load(conversation *c, const char *path) {
         fprintf(stderr, "realm-run: cannot read %s: %s\n", path, strerror(errno));
         return;
     }
+    errno = 0;
     const realm_status status =
         realm_session_load_from(c->runtime, c->model, c->options, read_from_file, file, &loaded, &error);
+    const int why = errno, cut = feof(file);
     (void)fclose(file);
+    if (status == REALM_STATUS_IO) {
+        fprintf(stderr, "realm-run: cannot read %s: %s\n", path, strerror(why));
+        return;
+    }
+    if (status == REALM_STATUS_FORMAT && cut) {
+        fprintf(stderr, "realm-run: %s is no saved conversation, or not all of one\n", path);
+        return;
+    }
     if (status < 0) {
         complain(&error);
         return;

@@ -838,7 +838,8 @@ const char *realm_runtime_backend_name(const realm_runtime *runtime, size_t inde
 #define REALM_INPUT_REPLY 4
 
 /* Input: none. Instead of generating, the guest tells what the last reply says, in one text event without a token: a message in
- * OpenAI's JSON, with `content`, `reasoning_content` and `tool_calls`. Nothing enters the context.
+ * OpenAI's JSON, with `content`, `reasoning_content` and `tool_calls`. Nothing enters the context. Where the session has no `tools`,
+ * JSON that only looks like a call is content.
  */
 #define REALM_INPUT_PARSE 5
 

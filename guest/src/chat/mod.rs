@@ -89,7 +89,7 @@ impl Talk {
     }
 
     /// A user's message, behind what was said so far: the last reply and, at the beginning, a system message.
-    pub fn say(&self, system: &str, reply: &str, text: &str) -> Result<Next> {
+    pub fn say(&self, system: &str, reply: &str, text: &str, tools: bool) -> Result<Next> {
         let mut messages = self.messages.clone();
         if self.turns.is_empty() {
             messages.clear();
@@ -97,7 +97,7 @@ impl Talk {
                 messages.push(message("system", system)?);
             }
         } else {
-            messages.push(reply::message(reply)?);
+            messages.push(reply::message(reply, tools)?);
         }
         messages.push(message("user", text)?);
         Ok(Next {

@@ -109,8 +109,8 @@ struct Reply {
 }
 
 /// The reply as a message for templates.
-pub fn message(text: &str) -> Result<Value> {
-    let mut reply = parse(text);
+pub fn message(text: &str, tools: bool) -> Result<Value> {
+    let mut reply = parse(text, tools);
     let plain = reply.calls.is_empty() && reply.reasoning.is_empty();
     if plain && !is_harmony(text) {
         // To the letter, so that what the context holds is what the template writes: it ends the message itself.
@@ -121,8 +121,8 @@ pub fn message(text: &str) -> Result<Value> {
 }
 
 /// The reply as a message in OpenAI's JSON: arguments are text, calls have ids.
-pub fn json(text: &str) -> Result<String> {
-    let message = build(&parse(text), &Value::text, false)?;
+pub fn json(text: &str, tools: bool) -> Result<String> {
+    let message = build(&parse(text, tools), &Value::text, false)?;
     let text = write_json(&message).map_err(|error| super::failed(&error))?;
     Ok(String::from(text.as_str()))
 }
@@ -218,8 +218,8 @@ fn is_harmony(text: &str) -> bool {
     text.contains("<|channel|>") || text.contains("<|message|>")
 }
 
-/// Takes a reply apart.
-fn parse(text: &str) -> Reply {
+/// Takes a reply apart. JSON without a sign may be a call only where there are `tools`; else it is what was said.
+fn parse(text: &str, tools: bool) -> Reply {
     if is_harmony(text) {
         return harmony(text);
     }
@@ -236,7 +236,9 @@ fn parse(text: &str) -> Reply {
         ..Reply::default()
     };
     let mut content = String::new();
-    if !calls(rest, &mut content, &mut reply.calls) {
+    let read = (tools && bare(rest.trim(), &mut reply.calls))
+        || calls(rest, &mut content, &mut reply.calls);
+    if !read {
         reply.calls.clear();
         content = String::from(rest);
     }
@@ -273,9 +275,6 @@ fn thoughts(text: &str) -> (&str, &str) {
 
 /// Takes the calls out of a text; what is around them is content. False if one cannot be read.
 fn calls(text: &str, content: &mut String, out: &mut Vec<Call>) -> bool {
-    if bare(text.trim(), out) {
-        return true;
-    }
     let mut rest = text;
     while let Some((at, (open, close, forms))) = first(rest, content.is_empty() && out.is_empty()) {
         let (before, behind) = rest.split_at(at);

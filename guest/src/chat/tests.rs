@@ -206,7 +206,7 @@ fn templates_get_tools_variables_and_the_time() {
 
 /// Content, thoughts, and calls with their arguments, on one line each.
 fn taken_apart(text: &str) -> String {
-    let Value::Dict(message) = parse_json(&reply::json(text).unwrap(), false).unwrap() else {
+    let Value::Dict(message) = parse_json(&reply::json(text, true).unwrap(), false).unwrap() else {
         panic!("no object");
     };
     let shown = |key: &str| match message.get_str(key) {
@@ -355,4 +355,19 @@ fn replies_are_taken_apart() {
     ] {
         assert_eq!(taken_apart(text), parts, "{text}");
     }
+}
+
+#[test]
+fn json_is_a_call_only_where_there_are_tools() {
+    let answer = r#"{"name": "Bob", "arguments": {"age": 5}}"#;
+    let said = reply::json(answer, false).unwrap();
+    assert!(
+        said.contains("content\": \"{") && !said.contains("tool_calls"),
+        "{said}"
+    );
+    let called = reply::json(answer, true).unwrap();
+    assert!(
+        called.contains("tool_calls") && called.contains("Bob"),
+        "{called}"
+    );
 }

@@ -14,7 +14,7 @@ impl Session {
         let system = &self.params.system;
         let next = match all {
             true => self.talk.replace(system, text)?,
-            false => self.talk.say(system, &said, text)?,
+            false => self.talk.say(system, &said, text, self.has_tools())?,
         };
         let rendered = self.render(&next)?;
         let text = rendered.as_str();
@@ -61,6 +61,10 @@ impl Session {
         Ok(feed)
     }
 
+    fn has_tools(&self) -> bool {
+        !self.params.tools.is_empty()
+    }
+
     /// Tells the host what the last reply says, in JSON. Nothing enters the context.
     pub(super) fn parse_reply(&mut self) -> Result<Outcome> {
         if self.talk.is_empty() {
@@ -69,7 +73,7 @@ impl Session {
                 "there is no reply to read: a chat turn is expected before it"
             ));
         }
-        let json = reply::json(&self.reply_text()?)?;
+        let json = reply::json(&self.reply_text()?, self.has_tools())?;
         abi::emit(-1, json.as_bytes())?;
         Ok(Outcome::Eos)
     }

@@ -122,7 +122,8 @@ pub const REALM_INPUT_MESSAGES: u32 = 3;
 /// Input: what the assistant is made to say, in the reply that the last chat turn asked for; the model goes on behind it.
 pub const REALM_INPUT_REPLY: u32 = 4;
 /// Input: none. Instead of generating, the guest tells what the last reply says, in one text event without a token: a message in
-/// OpenAI's JSON, with `content`, `reasoning_content` and `tool_calls`. Nothing enters the context.
+/// OpenAI's JSON, with `content`, `reasoning_content` and `tool_calls`. Nothing enters the context. Where the session has no `tools`,
+/// JSON that only looks like a call is content.
 pub const REALM_INPUT_PARSE: u32 = 5;
 
 /// The budget is spent; poll again.
