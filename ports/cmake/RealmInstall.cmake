@@ -116,7 +116,7 @@ foreach(folder IN ITEMS guest ports ports/arena ports/baremetal ports/freertos p
       PATTERN "*.md"
       REGEX "/(examples-c|ports/arena|ports/baremetal|ports/freertos|ports/template)/.*\\.([chS]|cpp|gguf|wasm|ld|machine)$"
       REGEX "/ports/baremetal/build$"
-      REGEX "/(src|target|cpu|posix|cmake|cargo|realm_run\\.c|realm_bench\\.c|realm_tokenize\\.c|tool\\.[ch]|demo_model\\.c)$" EXCLUDE)
+      REGEX "/(src|target|cpu|posix|cmake|cargo|realm_run\\.c|realm_bench\\.c|realm_tokenize\\.c|(tool|chat)\\.[ch]|demo_model\\.c)$" EXCLUDE)
 endforeach()
 
 # The guest's source: others are built upon it, and like its examples.
