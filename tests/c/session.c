@@ -57,7 +57,9 @@ static uint32_t turn_of(realm_session *session, uint32_t kind, const char *input
     do {
         CHECK_OK(realm_session_poll(session, 0, &event, &error));
         CHECK(used + event.text_bytes < capacity);
-        memcpy(text + used, event.text, event.text_bytes);
+        if (event.text_bytes > 0) {
+            memcpy(text + used, event.text, event.text_bytes);
+        }
         used += event.text_bytes;
     } while (event.kind != REALM_EVENT_DONE);
     text[used] = '\0';
