@@ -13,18 +13,6 @@ static const char call[] = "root ::= \"<tool_call>\\n{\\\"name\\\": \\\"populati
                            "\"\\\"}}\\n</tool_call>\"\n"
                            "city ::= \"Paris\" | \"Lima\" | \"Oslo\"\n";
 
-/* One turn of any kind; its text goes into `text`. */
-static void turn(realm_session *session, uint32_t kind, const char *input, char *text, size_t room) {
-    realm_event event = REALM_EVENT_INIT;
-    realm_error error = {0, ""};
-    text[0] = '\0';
-    must(realm_session_prompt(session, kind, input, strlen(input), &error), &error);
-    do {
-        must(realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error), &error);
-        append(text, room, &event);
-    } while (event.kind != REALM_EVENT_DONE);
-}
-
 int main(int argc, char **argv) {
     const uint32_t model = load_model(argc > 1 ? argv[1] : DEMO_MODEL);
     realm_runtime *runtime = make_runtime(realm_posix_platform());

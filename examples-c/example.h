@@ -67,17 +67,22 @@ static inline void append(char *text, size_t room, const realm_event *event) {
     }
 }
 
-/* Asks and waits for the whole answer. Returns why it ended. */
-static inline uint32_t ask(realm_session *session, const char *question, char *text, size_t room) {
+/* Puts in something of this kind and waits for the whole answer. Returns why it ended. */
+static inline uint32_t turn(realm_session *session, uint32_t kind, const char *input, char *text, size_t room) {
     realm_event event = REALM_EVENT_INIT;
     realm_error error = {0, ""};
     text[0] = '\0';
-    must(realm_session_prompt(session, REALM_INPUT_CHAT, question, strlen(question), &error), &error);
+    must(realm_session_prompt(session, kind, input, strlen(input), &error), &error);
     do {
         must(realm_session_poll(session, REALM_BUDGET_UNLIMITED, &event, &error), &error);
         append(text, room, &event);
     } while (event.kind != REALM_EVENT_DONE);
     return event.reason;
+}
+
+/* Asks and waits for the whole answer. Returns why it ended. */
+static inline uint32_t ask(realm_session *session, const char *question, char *text, size_t room) {
+    return turn(session, REALM_INPUT_CHAT, question, text, room);
 }
 
 #endif /* EXAMPLE_H */

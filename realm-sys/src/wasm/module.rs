@@ -230,6 +230,7 @@ impl LoadedModule {
         let table_grow = options
             .beside
             .map_or(options.table_grow, |other| other.table_grow);
+        let slice_fuel = growth.slice_fuel()?;
         let (module, start) = translate(&engine, wasm)?;
         if growth.table && !table_grow && !growth::DISPATCHES_BY_A_LOOP {
             bail!(
@@ -240,7 +241,7 @@ impl LoadedModule {
         Ok(Arc::new(Self {
             module,
             engine,
-            slice_fuel: growth.slice_fuel()?,
+            slice_fuel,
             start: start.map(Arc::from),
             table_grow,
             // Functions and globals once more, and the passive segments.

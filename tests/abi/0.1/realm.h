@@ -1492,7 +1492,8 @@ typedef struct realm_wasm_module_options {
     uint64_t max_module_bytes;
     /* Bytes that locals and operands of nested calls may take, 4 KiB to 1 GiB; more is a trap. 0: 1 MiB. */
     uint64_t max_stack_bytes;
-    /* Nested calls at most; more is a trap. 0: 10000. */
+    /* Nested calls at most, up to 1000000; more is a trap. Each takes some 32 bytes beside its locals and operands. 0: 10000.
+     */
     uint32_t max_call_depth;
     /* `REALM_WASM_ONLY_1_1` and `REALM_WASM_TABLE_GROW`, or'ed; 0. */
     uint32_t flags;
@@ -1601,8 +1602,8 @@ typedef struct realm_wasm_options {
  *
  * A call of a module takes a few KiB of the calling thread's stack, up to 192 KiB more if the module has `memory.grow`. It may
  * have that in at most 256 places of its code, and is then interpreted in short slices, up to half as fast. Constant expressions
- * have at most 128 operators; a function's calls and blocks have at most as many parameters and results as it has bytes, and
- * 65536 more; all functions have at most as many locals as the module has bytes, and 4194304 more.
+ * have at most 128 operators; calls, blocks and branches move at most as many values, in all, as the module has bytes, and 131072
+ * more; all functions have at most as many locals as the module has bytes, and 4194304 more.
  *
  * `wasm`, `bytes`: the module in binary form; not needed afterwards.
  * `options`: NULL is the default.
