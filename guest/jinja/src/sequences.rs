@@ -83,17 +83,8 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Op
         "select" | "reject" | "selectattr" | "rejectattr" => select(name, all()?, args, budget)?,
         "sort" => {
             let case = args.flag(1, "case_sensitive");
-            let mut items = keyed(all()?, args.get(2, "attribute"), case, budget)?;
-            let reverse = args.flag(0, "reverse");
-            sort(&mut items, |a, b| {
-                let order = order(&a.0, &b.0, budget)?;
-                Ok(if reverse {
-                    order.map(Ordering::reverse)
-                } else {
-                    order
-                })
-            })?;
-            values(items)?
+            let items = keyed(all()?, args.get(2, "attribute"), case, budget)?;
+            sorted(items, args.flag(0, "reverse"), budget)?
         }
         "dictsort" => dictsort(value, args, budget)?,
         "unique" => {
@@ -296,6 +287,11 @@ fn dictsort(value: &Value, args: &Args, budget: &Budget) -> Res<Value> {
         let by = key(if by_value { &v } else { &k }, None, case, budget)?;
         push(&mut items, (by, Value::pair((k, v))?))?;
     }
+    sorted(items, reverse, budget)
+}
+
+/// The values in the order of their keys.
+fn sorted(mut items: Vec<(Value, Value)>, reverse: bool, budget: &Budget) -> Res<Value> {
     sort(&mut items, |a, b| {
         let order = order(&a.0, &b.0, budget)?;
         Ok(if reverse {

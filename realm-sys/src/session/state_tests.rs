@@ -1,6 +1,8 @@
 //! The rest of a session's life: going back, and what must come out the same afterwards.
 //!
 //! Mostly with the guest and the demo model that come with the library, because what a session keeps is mostly theirs.
+//!
+//! One long file, because its tests compare sessions by the helpers at its top.
 
 use super::tests::{MODEL, options, stepping};
 use super::{DoneReason, Event, InputKind, Options, Session};
