@@ -20,7 +20,7 @@ static realm_session *ours, *theirs;
 static realm_error error;
 
 /* A turn; after `stop` tokens it is cancelled. Its tokens go to `tokens`, and its reason behind them. */
-static size_t turn(realm_session *session, const char *text, size_t stop, int32_t *tokens) {
+static size_t take_turn(realm_session *session, const char *text, size_t stop, int32_t *tokens) {
     realm_event event = REALM_EVENT_INIT;
     size_t count = 0;
     CHECK_OK(realm_session_prompt(session, REALM_INPUT_TEXT, text, strlen(text), &error));
@@ -55,8 +55,8 @@ static void same_logits(void) {
 /* The same turn in both; its reason. */
 static uint32_t same_turn(const char *text, size_t stop) {
     int32_t a[MOST + 1], b[MOST + 1];
-    const size_t count = turn(ours, text, stop, a);
-    CHECK(turn(theirs, text, stop, b) == count && memcmp(a, b, (count + 1) * sizeof *a) == 0);
+    const size_t count = take_turn(ours, text, stop, a);
+    CHECK(take_turn(theirs, text, stop, b) == count && memcmp(a, b, (count + 1) * sizeof *a) == 0);
     CHECK(position(ours) == position(theirs));
     if (a[count] != REALM_DONE_CANCELLED) same_logits();
     return (uint32_t)a[count];
