@@ -65,7 +65,10 @@ def base(rng, experts):
 
 def model_entries(experts):
     return [
-        entry("general.architecture", "str", "llama"), entry("llama.context_length", "I", 64),
+        entry("general.architecture", "str", "llama"), entry("tokenizer.ggml.model", "str", "llama"),
+        entry("tokenizer.ggml.tokens", "[str", ["<unk>", "<s>", "</s>"] + [f"t{i}" for i in range(3, VOCAB)]),
+        entry("tokenizer.ggml.scores", "[f", [0.0] * VOCAB), entry("tokenizer.ggml.token_type", "[i", [2, 3, 3] + [1] * (VOCAB - 3)),
+        entry("llama.context_length", "I", 64),
         entry("llama.embedding_length", "I", D), entry("llama.block_count", "I", LAYERS),
         entry("llama.feed_forward_length", "I", FFN), entry("llama.attention.head_count", "I", HEADS),
         entry("llama.attention.head_count_kv", "I", HEADS_KV), entry("llama.attention.layer_norm_rms_epsilon", "f", 1e-5),

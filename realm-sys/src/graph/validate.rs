@@ -12,9 +12,7 @@ mod experts;
 use super::exec::NOT_CAUSAL;
 use super::kernels::act::{Act, SWIGLU_OAI};
 use super::op::{self, ALL_OPS, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
-use super::program::{
-    MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, MODEL_SHIFT, Program, Span, dim_max,
-};
+use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, MODEL_SHIFT, Program, Span, dim_max};
 use crate::backend::table::{realm_op, realm_weight};
 use crate::error::{Error, Result};
 use crate::quant::GgmlType;
