@@ -11,6 +11,8 @@ use alloc::vec::Vec;
 pub struct Stops {
     stops: Vec<String>,
     held: Vec<u8>,
+    /// Bytes shown since the beginning.
+    total: usize,
 }
 
 impl Stops {
@@ -18,6 +20,7 @@ impl Stops {
     pub fn set(&mut self, stops: &[String]) {
         self.stops = stops.iter().filter(|s| !s.is_empty()).cloned().collect();
         self.held.clear();
+        self.total = 0;
     }
 
     /// The text that is held back, for appending to: push to it, then call [`Stops::advance`].
@@ -53,7 +56,14 @@ impl Stops {
 
     /// Drops the first `count` bytes, which have been shown.
     pub fn shown(&mut self, count: usize) {
-        self.held.drain(..count.min(self.held.len()));
+        let count = count.min(self.held.len());
+        self.held.drain(..count);
+        self.total += count;
+    }
+
+    /// How many bytes have been shown since [`Stops::set`].
+    pub fn total(&self) -> usize {
+        self.total
     }
 
     /// Drops everything held.
