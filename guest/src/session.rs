@@ -675,12 +675,12 @@ impl Session {
     #[inline(never)]
     fn show(&mut self, token: u32) -> Result<bool> {
         if self.vocab.n_tokens > 0 {
-            abi::detok(Some(token), self.stops.held())?;
+            abi::detok(Some(token), self.stops.text())?;
         }
-        let (show, stopped) = self.stops.advance();
-        let text = self.stops.held().get(..show).unwrap_or_default();
-        abi::emit(i32::try_from(token).unwrap_or(-1), text)?;
-        self.stops.shown(show);
+        let (free, stopped) = self.stops.advance();
+        abi::emit(i32::try_from(token).unwrap_or(-1), free)?;
+        let count = free.len();
+        self.stops.show(count);
         Ok(stopped)
     }
 
@@ -689,14 +689,9 @@ impl Session {
     #[inline(never)]
     fn finish(&mut self, outcome: Outcome) -> Result<Outcome> {
         if outcome != Outcome::Stop && self.vocab.n_tokens > 0 {
-            abi::detok(None, self.stops.held())?;
-            let (show, stopped) = self.stops.advance();
-            let held = self.stops.held();
-            let text = if stopped {
-                held.get(..show).unwrap_or_default()
-            } else {
-                held.as_slice()
-            };
+            abi::detok(None, self.stops.text())?;
+            let (free, stopped) = self.stops.advance();
+            let text = if stopped { free } else { self.stops.held() };
             if !text.is_empty() {
                 abi::emit(-1, text)?;
             }

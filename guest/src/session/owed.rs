@@ -2,7 +2,6 @@
 
 use super::Session;
 use crate::abi::{self, Result, try_vec};
-use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How what a turn has shown differs from what the context holds at its end.
@@ -42,16 +41,16 @@ impl Session {
             abi::piece(self.model, *token, &mut bytes)?;
             ends.push(bytes.len());
         }
-        let text = String::from_utf8_lossy(&bytes);
-        let shown = text.get(..self.stops.total()).unwrap_or(&text);
-        let same = bytes.iter().zip(shown.as_bytes());
-        let same = same.take_while(|(a, b)| a == b).count();
-        let whole = |end: &usize| *end <= same && shown.is_char_boundary(*end);
-        let last = ends.iter().rposition(whole);
+        let shown = self.stops.shown();
+        let same = bytes.iter().zip(shown).take_while(|(a, b)| a == b).count();
+        // Not inside a character: there is none of its bytes in what is left, which is text.
+        let starts = |at: usize| shown.get(at).is_none_or(|byte| byte & 0xC0 != 0x80);
+        let last = ends.iter().rposition(|end| *end <= same && starts(*end));
         let end = last.and_then(|last| ends.get(last)).copied().unwrap_or(0);
+        let rest = core::str::from_utf8(shown.get(end..).unwrap_or_default());
         let position = begin + last.map_or(0, |last| last as u32 + 1);
         self.owed = Owed {
-            tokens: self.exactly(shown.get(end..).unwrap_or_default())?,
+            tokens: self.exactly(rest.unwrap_or_default())?,
             unseen: self.committed - position,
         };
         if self.owed.unseen > 0 && !self.kept.any() {
