@@ -303,8 +303,8 @@ impl Session {
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
         let logprobs = self.params.logprobs;
-        let adapted = self.params.lora == self.lora.asked();
-        if slim::LORA && !adapted {
+        let adapted = !slim::LORA || self.params.lora == self.lora.asked();
+        if !adapted {
             self.lora = Lora::read(self.model, &self.params.lora)?;
         }
         if let Some((old, sums, handle)) = self.program {
@@ -658,7 +658,9 @@ impl Session {
         if self.vocab.n_tokens > 0 && self.stops.idle() {
             abi::emit_token(token)?;
         } else if self.show(token)? {
-            self.unsay(token)?;
+            if slim::CHAT {
+                self.unsay(token)?;
+            }
             return self.finish(Outcome::Stop);
         }
         let Some(turn) = self.turn.as_mut() else {

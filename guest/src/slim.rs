@@ -6,7 +6,7 @@ use crate::abi::Result;
 /// All samplers, penalties and biases, or only greedy, temperature, top-k, top-p and min-p.
 pub const SAMPLERS: bool = cfg!(feature = "all-samplers");
 
-/// Chat formats.
+/// Chat formats, and that behind a stop string the context holds what was shown, which they go on from.
 pub const CHAT: bool = cfg!(feature = "chat");
 
 /// Grammars and JSON schemas.
