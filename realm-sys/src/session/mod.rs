@@ -35,7 +35,7 @@ mod state_tests;
 pub(crate) mod tests;
 
 use crate::backend::host::Selected;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, utf8};
 use crate::graph::memory::{Memory, MemoryLimits};
 use crate::guest::host::{HostParts, HostState, LogSink, ProgressSink};
 use crate::guest::{Instance, LoadedGuest, event};
@@ -338,7 +338,7 @@ impl Session {
         let len = i32::try_from(data.len()).map_err(|_| {
             err!(
                 Limit,
-                "an input of {} bytes is over the limit of 2 GiB",
+                "an input of {} bytes; it must be below 2 GiB",
                 data.len()
             )
         })?;
@@ -349,10 +349,10 @@ impl Session {
                     "a token id has 4 bytes: {len} bytes are no whole number of them"
                 )
             }
-            kind if kind != InputKind::Ids && core::str::from_utf8(data).is_err() => {
-                bail!(InvalidArgument, "the prompt is not UTF-8")
+            InputKind::Ids => {}
+            _ => {
+                utf8(data, "the prompt")?;
             }
-            _ => {}
         }
         let host = self.instance.host_mut();
         host.set_input(data)?;
@@ -417,9 +417,17 @@ impl Session {
             .filter(|_| compute.embeds == embedding)
             .and_then(|b| compute.memory.buffer_desc(b))
             .map(|b| b.cols as usize)
-            .ok_or_else(|| match embedding {
-                true => err!(NotFound, "the guest has published no embedding"),
-                false => err!(NotFound, "the guest has published no logits"),
+            .ok_or_else(|| match (compute.published.is_some(), embedding) {
+                (false, true) => err!(NotFound, "the guest has published no embedding"),
+                (false, false) => err!(NotFound, "the guest has published no logits"),
+                (true, true) => err!(
+                    NotFound,
+                    "this model makes text: the guest has published logits, and no embedding"
+                ),
+                (true, false) => err!(
+                    NotFound,
+                    "this model makes embeddings: the guest has published one, and no logits"
+                ),
             })
     }
 
