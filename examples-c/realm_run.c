@@ -22,6 +22,9 @@
 /* Naming the id ourselves spares the library from hashing the file to find one. */
 #define MODEL_ID 1u
 
+/* Adapters have the ids behind it. */
+#define ADAPTERS_MAX 15
+
 /* How often the progress bar moves while a long prompt is read. */
 #define BAR_BUDGET_US 100000u
 
@@ -59,6 +62,9 @@ static const char help[] =
     "      --seed S             what random choices begin with (default 0; -1: another one each time,\n"
     "                           which is printed to stderr so that it can be given again)\n"
     "      --ignore-eos         do not stop at the end token\n"
+    "      --lora FILE          add a LoRA adapter (GGUF) to the model; may be repeated\n"
+    "      --lora-scaled FILE:SCALE\n"
+    "                           the same, so much of it; may be repeated\n"
     "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
     "      --backend NAME       which backend computes (default: the best there is)\n"
@@ -80,6 +86,9 @@ static const char help[] =
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
 static int raw, chat, ignore_eos, ids_out, hash, verbose;
+static tool_names loras, scaled_loras;
+static uint32_t adapters[ADAPTERS_MAX];
+static size_t adapter_count;
 static int talk; /* a conversation instead of a prompt */
 static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0;
 
@@ -125,6 +134,8 @@ static const tool_option options[] = {
     {"--json-schema-file", NULL, TOOL_NAME, &schema_file, 0, 0},
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
+    {"--lora", NULL, TOOL_NAMES, &loras, 0, 0},
+    {"--lora-scaled", NULL, TOOL_NAMES, &scaled_loras, 0, 0},
     {"--kv-type", NULL, TOOL_NAME, &kv_type, 0, 0},
     {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
     {"--backend", NULL, TOOL_NAME, &backend, 0, 0},
@@ -296,6 +307,40 @@ static void register_demo(void) {
     tool_check(realm_model_register(NULL, &source, &id, &error), &error);
 }
 
+/* Registers an adapter, and adds it to the parameter. */
+static void load_adapter(const char *path, const char *scale) {
+    static char param[ADAPTERS_MAX * 48];
+    char *end = NULL;
+    (void)strtod(scale, &end);
+    if (end == scale || *end != '\0' || strlen(scale) > 32) {
+        tool_misuse("--lora-scaled: '%s' is not a scale, which FILE:SCALE ends with", scale);
+    }
+    if (adapter_count == ADAPTERS_MAX) {
+        tool_misuse("at most %d adapters are taken", ADAPTERS_MAX);
+    }
+    const uint32_t id = MODEL_ID + 1 + (uint32_t)adapter_count;
+    tool_model_load(path, id);
+    adapters[adapter_count++] = id;
+    (void)snprintf(param + strlen(param), sizeof param - strlen(param), "%" PRIu32 ":%s,", id, scale);
+    tool_param_set("lora", param);
+}
+
+static void load_adapters(void) {
+    for (size_t i = 0; i < loras.count; i++) {
+        load_adapter(loras.text[i], "1");
+    }
+    for (size_t i = 0; i < scaled_loras.count; i++) {
+        char *path = strdup(scaled_loras.text[i]);
+        char *colon = path != NULL ? strrchr(path, ':') : NULL;
+        if (colon == NULL) {
+            tool_misuse("--lora-scaled: '%s' is not FILE:SCALE", scaled_loras.text[i]);
+        }
+        *colon = '\0';
+        load_adapter(path, colon + 1);
+        free(path);
+    }
+}
+
 static void print_hash(void) {
     uint8_t sha256[32];
     realm_error error = {0, ""};
@@ -340,6 +385,8 @@ static realm_session_options options_of(const realm_guest *guest) {
     session_options.params = tool_params;
     session_options.param_count = tool_param_count;
     session_options.thread_count = thread_count;
+    session_options.models = adapters;
+    session_options.model_count = adapter_count;
     if (verbose) {
         session_options.log = guest_log;
     }
@@ -496,6 +543,9 @@ static void end_session(realm_runtime *runtime, realm_guest *guest, realm_sessio
     realm_guest_unload(guest);
     realm_runtime_destroy(runtime);
     (void)realm_model_remove(NULL, MODEL_ID, NULL);
+    for (size_t i = 0; i < adapter_count; i++) {
+        (void)realm_model_remove(NULL, adapters[i], NULL);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -509,6 +559,7 @@ int main(int argc, char **argv) {
 #endif
 
     const double start = tool_now_ms();
+    load_adapters(); /* before the model, which the tool then moves while it works */
     if (model_path != NULL) {
         tool_model_load(model_path, MODEL_ID);
     } else {

@@ -943,6 +943,12 @@ typedef struct realm_session_options {
      * thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
      */
     realm_progress_fn progress;
+    /* (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, a draft model. What for, a
+     * parameter says. `realm_session_set_models` replaces them later. The ids are not needed afterwards.
+     */
+    const uint32_t *models;
+    /* How many there are, at most 64. */
+    size_t model_count;
 } realm_session_options;
 
 /* What a poll brought. */
@@ -1080,6 +1086,23 @@ realm_status realm_session_open(realm_runtime *runtime,
                                 const realm_session_options *options,
                                 realm_session **out,
                                 realm_error *error);
+
+/* Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
+ *
+ * What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
+ * the parameter back before the model. A model that was granted stays in use until the next turn.
+ *
+ * `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `NOT_FOUND` for an id, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`, `NO_MEMORY`, and the first
+ * failure of a session that has failed. The models are what they were then.
+ */
+realm_status realm_session_set_models(realm_session *session,
+                                      const uint32_t *ids,
+                                      size_t count,
+                                      realm_error *error);
 
 /* Closes a session at any point. KV and buffers are zeroed and freed.
  *

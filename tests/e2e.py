@@ -26,6 +26,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import adapters
 import terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -639,6 +640,7 @@ def main():
             return conclude()
         refusals(tools)
         advisories(tools)
+        adapters.run(tools, check, must, tells)
         demo = ROOT / "examples-c" / "demo" / "realm-demo.gguf"
         if demo.is_file():
             check("demo model answers", demo_answers, tools)

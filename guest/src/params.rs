@@ -6,9 +6,10 @@
 use crate::abi::{self, Fail, Result};
 use crate::chat;
 use crate::grammar::Source;
+use crate::lora::Asked;
 use crate::num;
 use crate::sample::{Settings, mirostat};
-use crate::slim::{CHAT, GRAMMAR, SAMPLERS};
+use crate::slim::{CHAT, GRAMMAR, LORA, SAMPLERS};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -145,6 +146,8 @@ pub struct Params {
     pub logprobs: bool,
     /// What the text must match.
     pub constraint: Source,
+    /// Adapters that are added to the model's matrices.
+    pub lora: Vec<Asked>,
 }
 
 impl Default for Params {
@@ -189,6 +192,7 @@ impl Default for Params {
             ignore_eos: false,
             logprobs: false,
             constraint: Source::default(),
+            lora: Vec::new(),
         }
     }
 }
@@ -213,7 +217,7 @@ const KV_TYPES: [(&str, KvType); 4] = [
 ];
 
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 43] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -256,6 +260,7 @@ const NAMES: [&str; 42] = [
     "chat_template_kwargs",
     "tools",
     "chat_time",
+    "lora",
 ];
 /// More in one name are no slips.
 const MAX_SLIPS: usize = 3;
@@ -369,6 +374,7 @@ impl Params {
             "chat_time" if CHAT => self.chat_time = int(0, MAX_TIME)?,
             "chat_special" if CHAT => self.chat_special = switch(key, value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
+            "lora" if LORA => self.lora = adapters(value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
             _ => return Err(unknown(key)),
         }
@@ -538,6 +544,27 @@ fn biases(value: &str) -> Result<Vec<(u32, f32)>> {
             ));
         }
         out.push(pair);
+    }
+    Ok(out)
+}
+
+/// `id:scale,id:scale`; without a scale it is 1.
+fn adapters(value: &str) -> Result<Vec<Asked>> {
+    let mut out = Vec::new();
+    for item in value.split(',').filter(|item| !item.trim().is_empty()) {
+        let (id, scale) = item.split_once(':').unwrap_or((item, "1"));
+        let id = num::parse_int(id).and_then(|id| u32::try_from(id).ok());
+        let scale = num::parse_float(scale).filter(|scale| scale.is_finite());
+        match (id, scale) {
+            (Some(id @ 1..), Some(scale)) => out.push(Asked { id, scale }),
+            _ => {
+                let item = start(item);
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "parameter lora has '{item}', expected model:scale, with a model's id and a finite number, and ',' between them"
+                ));
+            }
+        }
     }
     Ok(out)
 }

@@ -10,6 +10,7 @@ use crate::arch::graph::{Graph, Io};
 use crate::arch::{self, Architecture, Family};
 use crate::chat::Talk;
 use crate::embed::Embedder;
+use crate::lora::Lora;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::{self, Kept};
@@ -75,6 +76,9 @@ pub struct Session {
     sampler: Sampler,
     /// f32 `[1, 1]`: log-sum-exp of the logits, if it was ever asked for.
     total: Option<u32>,
+    lora: Lora,
+    /// What adapters there may be for, known from the first program on.
+    adaptable: Vec<(Operand, bool)>,
     /// The program, what its sampling depends on, and whether it makes the sum.
     program: Option<(Key, bool, u32)>,
     stops: Stops,
@@ -259,6 +263,8 @@ impl Session {
             logits,
             sampler: Sampler::new(model, facts.n_vocab, tokens),
             total: None,
+            lora: Lora::default(),
+            adaptable: Vec::new(),
             program: None,
             stops: Stops::default(),
             constrained: Constrained::default(),
@@ -282,6 +288,9 @@ impl Session {
         params.same_session(&self.params, ctx, n_batch)?;
         params.biases_below(tokens)?;
         self.check_grammar(&params)?;
+        if slim::LORA && !params.lora.is_empty() {
+            Lora::read(self.model, &params.lora)?.fit(self.model, &self.adaptable)?;
+        }
         Ok(params)
     }
 
@@ -292,8 +301,12 @@ impl Session {
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
         let logprobs = self.params.logprobs;
+        let adapted = self.params.lora == self.lora.asked();
+        if slim::LORA && !adapted {
+            self.lora = Lora::read(self.model, &self.params.lora)?;
+        }
         if let Some((old, sums, handle)) = self.program {
-            if old == key && sums == logprobs {
+            if old == key && sums == logprobs && adapted {
                 return Ok(());
             }
             abi::program_destroy(handle);
@@ -308,9 +321,12 @@ impl Session {
         Ok(())
     }
 
-    fn record(&self) -> Result<u32> {
-        let ops = self.family.op_count() + 3 + Sampler::OPS;
+    fn record(&mut self) -> Result<u32> {
+        let ops = self.family.op_count() + 3 + Sampler::OPS + self.lora.ops();
         let mut r = Recorder::new(self.model, ops)?;
+        if slim::LORA {
+            r.further(self.lora.models());
+        }
         let mut io = Io {
             tokens: Operand::buffer(self.tokens),
             n_tok: r.reg(1, self.n_batch),
@@ -326,7 +342,12 @@ impl Session {
         }
         let regs = self.sampler.declare(&mut r);
         io.kept = self.kept.declare(&mut r, self.n_batch);
-        let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
+        let mut graph = Graph::new(&mut r, io, &self.lora);
+        let logits = self.family.build(&mut graph, &self.kv);
+        self.adaptable = graph.adaptable;
+        if slim::LORA {
+            self.lora.fit(self.model, &self.adaptable)?;
+        }
         log_codes(r.codes());
         if let Some(embedder) = &self.embedder {
             embedder.record(&mut r, logits, io.n_tok);

@@ -12,6 +12,9 @@ pub const CHAT: bool = cfg!(feature = "chat");
 /// Grammars and JSON schemas.
 pub const GRAMMAR: bool = cfg!(feature = "grammar");
 
+/// LoRA adapters.
+pub const LORA: bool = cfg!(feature = "lora");
+
 /// What only families have that a slim guest does not know: a struct with such a field cannot be made there, so nothing that is
 /// done with one is left.
 #[cfg(feature = "all-families")]

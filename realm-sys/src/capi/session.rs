@@ -20,10 +20,12 @@ use crate::panics::caught;
 use crate::platform::no_extension;
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
-use crate::session::{Event, InputKind, Options, Session};
+use crate::session::{Event, InputKind, MAX_GRANTED, Options, Session};
+use crate::store::{Model, StoreRef};
 use crate::{bail, err};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 use core::mem::{offset_of, size_of};
 use core::ptr;
@@ -106,6 +108,11 @@ pub struct realm_session_options {
     /// (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
     /// thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
     pub progress: realm_progress_fn,
+    /// (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, a draft model. What for, a
+    /// parameter says. `realm_session_set_models` replaces them later. The ids are not needed afterwards.
+    pub models: *const u32,
+    /// How many there are, at most 64.
+    pub model_count: usize,
 }
 
 const OPTIONS_MIN: usize = offset_of!(realm_session_options, log) + size_of::<realm_log_fn>();
@@ -367,6 +374,7 @@ unsafe fn convert(
         store: runtime.store.clone(),
         model_id,
         model: runtime.store.open(model_id)?,
+        granted: Vec::new(),
         backend: runtime.backends.select(backend)?,
         platform: runtime.platform,
         params: Params::new(),
@@ -394,6 +402,9 @@ unsafe fn convert(
         let value = unsafe { text(value, "a parameter's value") }?;
         options.params.set(key, value)?;
     }
+    // SAFETY: the caller's promise.
+    let ids = unsafe { slice(o.models, o.model_count, "models") }?;
+    options.granted = opened(&runtime.store, ids)?;
     let l = &mut options.limits;
     for (to, from) in [
         (&mut l.guest_memory_bytes, o.max_guest_memory_bytes),
@@ -419,6 +430,53 @@ unsafe fn convert(
     options.log = o.log.map(|call| LogSink { call, ctx: o.ctx });
     options.watch = o.progress.map(|call| ProgressSink { call, ctx: o.ctx });
     Ok(options)
+}
+
+/// The models of these ids.
+fn opened(store: &StoreRef, ids: &[u32]) -> Result<Vec<(u32, Arc<Model>)>> {
+    if ids.len() > MAX_GRANTED {
+        bail!(
+            Limit,
+            "{} further models, at most {MAX_GRANTED} are taken",
+            ids.len()
+        );
+    }
+    let mut models = crate::error::try_vec(ids.len(), "models")?;
+    for id in ids {
+        models.push((*id, store.open(*id)?));
+    }
+    Ok(models)
+}
+
+/// Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
+///
+/// What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
+/// the parameter back before the model. A model that was granted stays in use until the next turn.
+///
+/// `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
+///
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `NOT_FOUND` for an id, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`, `NO_MEMORY`, and the first
+/// failure of a session that has failed. The models are what they were then.
+///
+/// # Safety
+/// `session` is live; `ids` points to `count` numbers; `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_session_set_models(
+    session: *mut realm_session,
+    ids: *const u32,
+    count: usize,
+    error: *mut realm_error,
+) -> realm_status {
+    let body = |session: &mut Session| {
+        // SAFETY: the caller's promise.
+        let ids = unsafe { slice(ids, count, "ids") }?;
+        let models = opened(session.store(), ids)?;
+        session.grant(models)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(session, error, body) }
 }
 
 /// Closes a session at any point. KV and buffers are zeroed and freed.

@@ -43,11 +43,15 @@ use crate::platform::Platform;
 use crate::store::{Model, StoreRef};
 use crate::{bail, err};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use limits::Limits;
 use params::Params;
 pub use poll::{DoneReason, Event};
 use stats::Stats;
+
+/// Further models that a guest may be granted.
+pub const MAX_GRANTED: usize = 64;
 
 /// What a session is opened with.
 pub struct Options {
@@ -59,6 +63,8 @@ pub struct Options {
     pub model_id: u32,
     /// The model.
     pub model: Arc<Model>,
+    /// Further models that the guest may use, with their ids: at most [`MAX_GRANTED`].
+    pub granted: Vec<(u32, Arc<Model>)>,
     /// The backend and what stands in for it.
     pub backend: Selected,
     /// Memory, clock, log, threads.
@@ -92,6 +98,7 @@ impl Options {
         let host = HostState::new(HostParts {
             store: self.store,
             model: (self.model_id, self.model),
+            granted: self.granted,
             limits,
             memory,
             params: self.params,
@@ -298,6 +305,24 @@ impl Session {
         self.check()?;
         let params = &mut self.instance.host_mut().params;
         params.set_or_unset(key, value).map(|_| ())
+    }
+
+    /// Where its models are.
+    pub fn store(&self) -> &StoreRef {
+        &self.instance.host().models.store
+    }
+
+    /// Replaces the further models that the guest may use. What its programs use of those that were granted before is kept
+    /// until it has recorded others.
+    ///
+    /// # Errors
+    /// `State` while a turn is running; and if the session has failed.
+    pub fn grant(&mut self, models: Vec<(u32, Arc<Model>)>) -> Result<()> {
+        self.check()?;
+        self.between_turns()?;
+        let before = core::mem::replace(&mut self.instance.host_mut().models.granted, models);
+        drop(before);
+        Ok(())
     }
 
     /// Begins a turn with a copy of the input; polling runs it.

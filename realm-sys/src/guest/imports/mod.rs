@@ -24,6 +24,7 @@ pub const SIGNATURES: &[(&str, &str, &str)] = &[
     ("realm_meta_get", "iiiiiii", "i"),
     ("realm_tensor_find", "iii", "i"),
     ("realm_tensor_info", "iiii", "i"),
+    ("realm_tensor_name", "iiii", "i"),
     ("realm_vocab_info", "iii", "i"),
     ("realm_tokenize", "iiiiii", "i"),
     ("realm_token_find", "iii", "i"),
