@@ -19,6 +19,7 @@ pub mod typical;
 pub mod xtc;
 
 use crate::abi::{self, Result};
+use crate::num;
 use crate::params::{Params, Step};
 use crate::program::{Dim, Operand, Recorder};
 use crate::rng::Rng;

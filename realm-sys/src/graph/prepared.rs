@@ -12,6 +12,8 @@ use super::shared::Key;
 use super::validate::validate;
 use crate::backend::host::{Backend, Kernel, Selected, foreign};
 use crate::backend::table::realm_program;
+#[cfg(feature = "replay")]
+use crate::backend::table::realm_register;
 use crate::error::{Result, try_vec};
 use crate::platform::REALM_ABI_VERSION;
 use crate::store::Model;
@@ -119,6 +121,12 @@ impl Prepared {
     /// The model a program names in its header.
     pub fn model_id_field(bytes: &[u8]) -> Option<u32> {
         super::program::model_id(bytes)
+    }
+
+    /// The registers it declares.
+    #[cfg(feature = "replay")]
+    pub fn registers(&self) -> &[realm_register] {
+        &self.program.registers
     }
 
     /// The bytes it was recorded as.

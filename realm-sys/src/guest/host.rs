@@ -14,13 +14,16 @@ use crate::{bail, err};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
+#[cfg(feature = "interpreter")]
 use wasmi::{StoreLimits, StoreLimitsBuilder};
 
 use super::event;
 
 /// Table elements of one table; a guest of a few thousand functions has as many.
+#[cfg(feature = "interpreter")]
 const MAX_TABLE_ELEMENTS: usize = 1 << 14;
 /// Tables of an instance.
+#[cfg(feature = "interpreter")]
 const MAX_TABLES: usize = 4;
 /// Programs that exist at the same time.
 pub const MAX_PROGRAMS: usize = 16;
@@ -158,6 +161,8 @@ pub struct Compute {
     pub published: Option<u32>,
     /// See `published`.
     pub embeds: bool,
+    /// The buffer in which the guest says how it works.
+    pub recipe: Option<u32>,
     /// A step has run: KV layers are fixed.
     pub stepped: bool,
     /// Tasks a step is split into.
@@ -243,9 +248,11 @@ pub struct HostParts {
 /// The data of a session's wasmi store.
 pub struct HostState {
     /// The guest's memory; `None` until it is instantiated and its version is known.
+    #[cfg(feature = "interpreter")]
     pub memory: Option<wasmi::Memory>,
     /// Most bytes it may grow to.
     pub memory_limit: u64,
+    #[cfg(feature = "interpreter")]
     pub(super) limiter: StoreLimits,
     /// Fuel that the present import costs beyond its base price.
     pub(super) cost: u64,
@@ -294,8 +301,10 @@ impl HostState {
     pub fn new(parts: HostParts) -> Self {
         let memory_limit = parts.limits.guest_memory_bytes;
         Self {
+            #[cfg(feature = "interpreter")]
             memory: None,
             memory_limit,
+            #[cfg(feature = "interpreter")]
             limiter: StoreLimitsBuilder::new()
                 .memory_size(usize::try_from(memory_limit).unwrap_or(usize::MAX))
                 .table_elements(MAX_TABLE_ELEMENTS)
@@ -328,6 +337,7 @@ impl HostState {
                 booked: None,
                 published: None,
                 embeds: false,
+                recipe: None,
                 stepped: false,
                 thread_count: parts.thread_count.max(1),
                 memory: parts.memory,
@@ -365,7 +375,7 @@ impl HostState {
         }
     }
 
-    pub(super) fn begin_event(&mut self, kind: u32) {
+    pub(crate) fn begin_event(&mut self, kind: u32) {
         self.event = kind;
         self.last_error = None;
         self.fail_message = None;

@@ -9,6 +9,7 @@
 //! | `many`   | several sessions at once: their steps in one batch |
 //! | `fork`   | a second session from where one is |
 //! | `state`  | a session as bytes, and back |
+//! | `record` | an image of what its guest has decided |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
@@ -20,6 +21,8 @@ pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
+#[cfg(all(feature = "interpreter", feature = "replay"))]
+mod record;
 pub mod state;
 pub mod stats;
 
