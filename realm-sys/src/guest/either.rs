@@ -5,8 +5,11 @@ use super::HostState;
 use super::engine::WasmGuest;
 #[cfg(feature = "interpreter")]
 use super::instance::WasmInstance;
+#[cfg(feature = "replay")]
 use crate::bail;
-use crate::error::{Result, try_vec};
+use crate::error::Result;
+#[cfg(feature = "interpreter")]
+use crate::error::try_vec;
 #[cfg(feature = "replay")]
 use crate::replay::{Image, Player, is_image};
 use crate::store::Sha256Digest;
@@ -200,7 +203,10 @@ impl Instance {
     /// # Errors
     /// `Format` for a size that it cannot have; `Limit` if it may not grow so far.
     pub fn memory_grown(&mut self, bytes: u64) -> Result<&mut [u8]> {
-        module_or!(&mut self.running, it => it.memory_grown(bytes), no_memory())
+        module_or!(&mut self.running, it => it.memory_grown(bytes), {
+            let _ = bytes;
+            no_memory()
+        })
     }
 
     /// Its mutable globals: each one's type (0 i32, 1 i64, 2 f32, 3 f64) and bits.
@@ -208,9 +214,11 @@ impl Instance {
     /// # Errors
     /// `Unsupported` if it has some that cannot be read.
     pub fn globals(&self) -> Result<Vec<(u32, u64)>> {
-        let mut all = try_vec(self.global_count(), "globals of a guest")?;
-        module_or!(&self.running, it => all.extend(it.globals()?), ());
-        Ok(all)
+        module_or!(&self.running, it => {
+            let mut all = try_vec(it.global_count(), "globals of a guest")?;
+            all.extend(it.globals()?);
+            Ok(all)
+        }, Ok(Vec::new()))
     }
 
     /// How many there are.
@@ -223,7 +231,10 @@ impl Instance {
     /// # Errors
     /// `Format` if it is of another type, or not there.
     pub fn set_global(&mut self, i: usize, ty: u32, bits: u64) -> Result<()> {
-        module_or!(&mut self.running, it => it.set_global(i, ty, bits), no_memory())
+        module_or!(&mut self.running, it => it.set_global(i, ty, bits), {
+            let _ = (i, ty, bits);
+            no_memory()
+        })
     }
 }
 

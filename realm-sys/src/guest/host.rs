@@ -263,6 +263,7 @@ pub struct HostState {
     /// What the last import that failed said: the best message there is if the guest gives none.
     pub last_error: Option<Error>,
     /// The bug in the library that an import has met: it ends the session.
+    #[cfg(feature = "interpreter")]
     pub(super) bug: Option<Error>,
     /// What `realm_fail` was given in this event.
     pub fail_message: Option<Error>,
@@ -279,6 +280,7 @@ pub struct HostState {
     /// The session's streaming detokenizer.
     pub detokenizer: Detokenizer,
     /// The vocabulary of the session's own model, from its first use by `realm_emit_token` on.
+    #[cfg(feature = "interpreter")]
     pub(super) own_vocab: Option<Arc<Vocab>>,
     /// Reused room for text and ids.
     pub text: Vec<u8>,
@@ -316,6 +318,7 @@ impl HostState {
             fuel_debt: 0,
             event: 0,
             last_error: None,
+            #[cfg(feature = "interpreter")]
             bug: None,
             fail_message: None,
             models: Models {
@@ -330,6 +333,7 @@ impl HostState {
             outbox: Outbox::new(),
             progress: (0, 0),
             detokenizer: Detokenizer::continuing(false),
+            #[cfg(feature = "interpreter")]
             own_vocab: None,
             text: Vec::new(),
             compute: Compute {

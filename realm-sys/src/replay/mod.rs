@@ -7,7 +7,8 @@
 //! | file     | what it is |
 //! |----------|------------|
 //! | `recipe` | how steps are made and tokens picked, as the guest says it |
-//! | `image`  | program, buffers, layers and recipe in one piece of bytes, which `session/record.rs` has written |
+//! | `image`  | program, buffers, layers and recipe in one piece of bytes |
+//! | `write`  | the same, from a session (`session/record.rs`) |
 //! | `player` | stands in for the guest: handles its events |
 //! | `sample` | picks tokens, by the guest's own source |
 
@@ -15,13 +16,15 @@ mod image;
 mod player;
 mod recipe;
 mod sample;
+#[cfg(feature = "interpreter")]
+mod write;
 
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "interpreter")]
-pub(crate) use image::{Parts, write};
 pub use image::{Image, is_image};
 pub use player::Player;
 #[cfg(feature = "interpreter")]
 pub(crate) use recipe::Recipe;
+#[cfg(feature = "interpreter")]
+pub(crate) use write::{Parts, write};

@@ -484,8 +484,9 @@ impl Session {
     fn guest_error(&mut self, value: i32) -> Error {
         let status = Status::from_code(value).unwrap_or(Status::Guest);
         let host = self.instance.host_mut();
-        if let Some(message) = host.fail_message.take() {
-            return Error::new(status, format_args!("{message}"));
+        if let Some(mut message) = host.fail_message.take() {
+            message.set_status(status);
+            return message;
         }
         let same = |e: &Error| e.status() == status;
         host.last_error
@@ -493,7 +494,9 @@ impl Session {
             .filter(same)
             .or_else(|| self.step_error.take().filter(same))
             .unwrap_or_else(|| {
-                Error::new(status, format_args!("the guest failed the turn ({value})"))
+                let mut e = err!(Guest, "the guest failed the turn ({value})");
+                e.set_status(status);
+                e
             })
     }
 }
