@@ -23,6 +23,7 @@ use constrain::Constrained;
 use core::fmt::Write;
 
 mod constrain;
+mod recipe;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -50,6 +51,7 @@ const STEP: i32 = 3;
 const CANCEL: i32 = 4;
 const REWIND: i32 = 5;
 const PARAMS: i32 = 6;
+const RECORD: i32 = 7;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -142,6 +144,7 @@ fn rare(
         (CANCEL, Some(session)) => session.cancel(),
         (REWIND, Some(session)) => session.rewind(a as u32),
         (PARAMS, Some(session)) => session.read_params().map(|_| Outcome::Continue),
+        (RECORD, Some(session)) if slim::RECORD => session.publish_recipe(),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }

@@ -11,6 +11,7 @@ pub mod dry;
 pub mod min_p;
 pub mod mirostat;
 pub mod penalties;
+mod recipe;
 pub mod temp;
 pub mod top_k;
 pub mod top_n_sigma;

@@ -1,7 +1,7 @@
 //! Temperature: scales the logits before the draw.
 
-use super::candidates::Candidates;
 use super::Result;
+use super::candidates::Candidates;
 use super::num::{exp, ln};
 
 /// Divides the logits by `temp`; at 0 or below only the best candidate is left.

@@ -15,12 +15,12 @@
 
 use super::recipe::Recipe;
 use crate::backend::table::{REALM_KV_PAGE_POSITIONS, realm_buffer};
+use crate::bail;
 use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
 use crate::store::{Model, Sha256Digest, sha256};
-use crate::bail;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -213,7 +213,15 @@ impl Image {
 fn read_layers(r: &mut Reader<'_>, count: u32) -> Result<Vec<KvDesc>> {
     let mut layers = r.room(count, LAYER_WORDS, "KV layers of an image")?;
     for _ in 0..count {
-        let [ty, n_head_kv, head_dim_k, head_dim_v, max_positions, group, window] = r.words()?;
+        let [
+            ty,
+            n_head_kv,
+            head_dim_k,
+            head_dim_v,
+            max_positions,
+            group,
+            window,
+        ] = r.words()?;
         layers.push(KvDesc {
             ty,
             n_head_kv,
@@ -227,10 +235,7 @@ fn read_layers(r: &mut Reader<'_>, count: u32) -> Result<Vec<KvDesc>> {
     Ok(layers)
 }
 
-fn read_buffers(
-    r: &mut Reader<'_>,
-    count: u32,
-) -> Result<(Vec<realm_buffer>, Vec<Range<usize>>)> {
+fn read_buffers(r: &mut Reader<'_>, count: u32) -> Result<(Vec<realm_buffer>, Vec<Range<usize>>)> {
     let mut buffers = r.room(count, BUFFER_WORDS, "buffers of an image")?;
     let mut contents = r.room(count, BUFFER_WORDS, "buffers of an image")?;
     for _ in 0..count {

@@ -19,9 +19,6 @@ mod sample;
 #[cfg(feature = "interpreter")]
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 pub use image::{Image, is_image};
 pub use player::Player;
 #[cfg(feature = "interpreter")]

@@ -236,10 +236,7 @@ impl Player {
             return self.never_empty(feed);
         }
         let Some(vocab) = &self.vocab else {
-            bail!(
-                Unsupported,
-                "the model has no vocabulary; give token ids"
-            );
+            bail!(Unsupported, "the model has no vocabulary; give token ids");
         };
         if kind != InputKind::Text as u32 {
             bail!(
@@ -440,8 +437,12 @@ impl Player {
     fn emit(&mut self, id: i32) -> Result<bool> {
         let (count, stopped) = self.stops.advance();
         let text = self.stops.held().get(..count).unwrap_or(&[]);
-        let text = core::str::from_utf8(text)
-            .map_err(|_| err!(Internal, "a token's text is cut in the midst of a character"))?;
+        let text = core::str::from_utf8(text).map_err(|_| {
+            err!(
+                Internal,
+                "a token's text is cut in the midst of a character"
+            )
+        })?;
         self.host.outbox.emit(id, text)?;
         self.stops.shown(count);
         Ok(stopped)

@@ -1,8 +1,8 @@
 //! Picks tokens as the guest does, by the guest's own source: the same candidates, random numbers and bits.
 
 use super::recipe::{Sampling, Step};
-use crate::error::Result;
 use crate::err;
+use crate::error::Result;
 use candidates::{Candidates, LogSum};
 use rng::Rng;
 
@@ -44,11 +44,8 @@ pub fn draw(
     rng: &mut Rng,
 ) -> Result<u32> {
     let sums = match sums {
-        Some([plain, tempered]) => [
-            (1.0, plain),
-            (1.0 / f64::from(sampling.temp), tempered),
-        ]
-        .map(|(scale, value)| Some(LogSum { scale, value })),
+        Some([plain, tempered]) => [(1.0, plain), (1.0 / f64::from(sampling.temp), tempered)]
+            .map(|(scale, value)| Some(LogSum { scale, value })),
         None => [None, None],
     };
     let mut c = Candidates::new(sampling.count, sums, fetch)?;

@@ -33,6 +33,8 @@ mod panic_tests;
 #[cfg(test)]
 mod param_tests;
 #[cfg(test)]
+mod record_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -123,7 +123,10 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
                 match h.compute.memory.buffer_desc(buffer) {
                     None => bail!(NotFound, "no buffer has the handle {buffer}"),
                     Some(b) if b.r#type != ty => {
-                        bail!(InvalidArgument, "realm_publish: what is published is {name}")
+                        bail!(
+                            InvalidArgument,
+                            "realm_publish: what is published is {name}"
+                        )
                     }
                     Some(b) if b.rows != 1 => {
                         bail!(
