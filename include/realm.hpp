@@ -739,6 +739,15 @@ public:
         }
         return session(forked);
     }
+    // An image of what the guest has decided, before the first turn, for guest::load: `f(const void *data, std::size_t bytes)` as for save_to.
+    template <class F> result<void> record(F &&write) {
+        realm::error error;
+        using by_address = detail::callback<std::remove_reference_t<F> &>;
+        const realm_write_fn call = [](void *ctx, const void *data, std::size_t bytes) -> std::int32_t {
+            return by_address::call(ctx, data, bytes);
+        };
+        return detail::status_of(realm_session_record(c(), call, by_address::pack(write), error.c()), error);
+    }
     // The session's state, between turns, for runtime::load. `out` is a std::vector<std::byte> or the like.
     template <class Bytes> result<void> save(Bytes &out) {
         static_assert(sizeof(*out.data()) == 1, "a state is bytes");

@@ -26,6 +26,7 @@ use owed::Owed;
 
 mod constrain;
 mod owed;
+mod recipe;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -53,6 +54,7 @@ const STEP: i32 = 3;
 const CANCEL: i32 = 4;
 const REWIND: i32 = 5;
 const PARAMS: i32 = 6;
+const RECORD: i32 = 7;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -148,6 +150,7 @@ fn rare(
         (CANCEL, Some(session)) => session.cancel(),
         (REWIND, Some(session)) => session.rewind(a as u32),
         (PARAMS, Some(session)) => session.read_params().map(|_| Outcome::Continue),
+        (RECORD, Some(session)) if slim::RECORD => session.publish_recipe(),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }

@@ -18,6 +18,9 @@ pub const GRAMMAR: bool = cfg!(feature = "grammar");
 /// LoRA adapters.
 pub const LORA: bool = cfg!(feature = "lora");
 
+/// Recipes, of which images are made.
+pub const RECORD: bool = cfg!(feature = "record");
+
 /// What only families have that a slim guest does not know: a struct with such a field cannot be made there, so nothing that is
 /// done with one is left.
 #[cfg(feature = "all-families")]

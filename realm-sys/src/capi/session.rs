@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod many;
 pub mod plan;
+pub mod record;
 pub mod state;
 
 use super::error::{realm_error, realm_status};

@@ -9,6 +9,7 @@
 //! | `many`   | several sessions at once: their steps in one batch |
 //! | `fork`   | a second session from where one is |
 //! | `state`  | a session as bytes, and back |
+//! | `record` | an image of what its guest has decided |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
@@ -20,6 +21,8 @@ pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
+#[cfg(all(feature = "interpreter", feature = "replay"))]
+mod record;
 pub mod state;
 pub mod stats;
 
@@ -29,6 +32,8 @@ mod many_tests;
 mod panic_tests;
 #[cfg(test)]
 mod param_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod state_tests;
 #[cfg(test)]
@@ -514,8 +519,9 @@ impl Session {
     fn guest_error(&mut self, value: i32) -> Error {
         let status = Status::from_code(value).unwrap_or(Status::Guest);
         let host = self.instance.host_mut();
-        if let Some(message) = host.fail_message.take() {
-            return Error::new(status, format_args!("{message}"));
+        if let Some(mut message) = host.fail_message.take() {
+            message.set_status(status);
+            return message;
         }
         let same = |e: &Error| e.status() == status;
         host.last_error
@@ -523,7 +529,9 @@ impl Session {
             .filter(same)
             .or_else(|| self.step_error.take().filter(same))
             .unwrap_or_else(|| {
-                Error::new(status, format_args!("the guest failed the turn ({value})"))
+                let mut e = err!(Guest, "the guest failed the turn ({value})");
+                e.set_status(status);
+                e
             })
     }
 }
