@@ -9,16 +9,18 @@
 //! asks every command. The second has all proposals on and leaves out `assert_invalid` and `assert_malformed`:
 //! what 1.1 refuses may have become valid.
 //!
-//! Scripts of a later version, in the folder `$REALM_WASM_SCRIPTS`, are a third: everything asked, all proposals on. From
-//! <https://github.com/WebAssembly/testsuite> at 9104fa3 (2022-08, version 2.0), for instance:
+//! Scripts of a later version, in the folder `$REALM_WASM_SCRIPTS`, are a third: everything asked, all proposals on. Made of
+//! <https://github.com/WebAssembly/testsuite> by `wast2json` of wabt, or by wasm-tools, for instance:
 //!
 //! ```sh
-//! for f in $(ls *.wast | grep -v ^simd_) proposals/{tail-call,extended-const}/*.wast; do
+//! for f in $(ls *.wast | grep -v simd); do
 //!     mkdir -p DIR/${f%.wast}
-//!     wast2json --enable-tail-call --enable-extended-const $f -o DIR/${f%.wast}/$(basename $f .wast).json
+//!     wasm-tools json-from-wast $f -o DIR/${f%.wast}/${f%.wast}.json --wasm-dir DIR/${f%.wast}
 //! done
 //! REALM_WASM_SCRIPTS=DIR cargo test --package realm-sys --test wasm_spec
 //! ```
+//!
+//! Modules of proposals that are not run must be refused as `FORMAT`. They are listed, and what is asked of them is left out.
 
 use realm_sys::capi::error::*;
 use realm_sys::capi::wasm::state::*;
@@ -354,14 +356,31 @@ fn failed_with(failure: Result<(), Failure>, statuses: &[i32], text: &str) -> Re
 fn has_references(command: &Value) -> bool {
     let lists = [&command["action"]["args"], &command["expected"]];
     let mut values = lists.into_iter().filter_map(Value::as_array).flatten();
-    values.any(|v| matches!(v["type"].as_str(), Some("funcref" | "externref")))
+    values.any(|v| !matches!(v["type"].as_str(), Some("i32" | "i64" | "f32" | "f64")))
+}
+
+/// Whether a command is about an instance of a module that was refused.
+fn is_of_refused(script: &Script, command: &Value) -> bool {
+    let kind = command["type"].as_str();
+    let name = match kind {
+        Some("register") => &command["name"],
+        _ => &command["action"]["module"],
+    };
+    let acts = kind == Some("register") || command["action"].is_object();
+    acts && match name.as_str() {
+        Some(name) => !script.named.contains_key(name),
+        None => script.current.is_null(),
+    }
 }
 
 /// Runs one command. The result is the kind it is counted as, and what is wrong.
 fn run(script: &mut Script, folder: &Path, command: &Value) -> (String, Result<(), String>) {
     let kind = command["type"].as_str().expect("type");
-    let file =
-        || fs::read(folder.join(command["filename"].as_str().expect("filename"))).expect("file");
+    let file = || {
+        let name = command["binary_filename"].as_str();
+        let name = name.or(command["filename"].as_str()).expect("filename");
+        fs::read(folder.join(name)).expect("file")
+    };
     let text = command["text"].as_str().unwrap_or("");
     let mut counted = kind.to_owned();
     let outcome = match kind {
@@ -438,10 +457,39 @@ fn run(script: &mut Script, folder: &Path, command: &Value) -> (String, Result<(
     (counted, outcome)
 }
 
-/// Runs all scripts; true if everything is as expected.
-fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool) -> bool {
+/// Whether a module that should be taken uses what is not run, and is refused for it; says so.
+fn is_beyond(script: &mut Script, folder: &Path, name: &str, command: &Value) -> bool {
+    let kind = command["type"].as_str().unwrap_or_default();
+    let taken = ["module", "assert_uninstantiable", "assert_unlinkable"];
+    if ["module_definition", "module_instance", "assert_exception"].contains(&kind) {
+        println!("  left out: {name}.wast:{}: {kind}", command["line"]);
+        return true;
+    }
+    if !taken.contains(&kind) {
+        return false;
+    }
+    let file = command["binary_filename"].as_str();
+    let file = file.or(command["filename"].as_str()).expect("filename");
+    let wasm = fs::read(folder.join(file)).expect("file");
+    match script.accepts(&wasm) {
+        Err((REALM_STATUS_FORMAT, message)) => {
+            println!(
+                "  left out: {name}.wast:{}: {kind}: {message}",
+                command["line"]
+            );
+            if kind == "module" {
+                script.current = ptr::null_mut();
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Runs all scripts; true if everything is as expected. `later`: they may use proposals that are not run.
+fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool, later: bool) -> bool {
     let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
-    let (mut shown, mut left_out) = (0, 0);
+    let (mut shown, mut left_out, mut beyond) = (0, 0, 0);
     for path in scripts {
         let json: Value = serde_json::from_slice(&fs::read(path).expect("script")).expect("JSON");
         let folder = path.parent().expect("folder");
@@ -452,8 +500,15 @@ fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool) -> bool {
                 left_out += 1;
                 continue;
             }
-            let (mut kind, mut outcome) = run(&mut script, folder, command);
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            if later
+                && (is_of_refused(&script, command)
+                    || is_beyond(&mut script, folder, &name, command))
+            {
+                beyond += 1;
+                continue;
+            }
+            let (mut kind, mut outcome) = run(&mut script, folder, command);
             if let Some((.., why)) = OVERTAKEN
                 .iter()
                 .find(|o| o.0 == name && command["line"] == o.1)
@@ -489,6 +544,9 @@ fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool) -> bool {
         println!(
             "  assert_invalid and assert_malformed: {left_out} not asked, since later versions may allow them"
         );
+    }
+    if beyond > 0 {
+        println!("  modules of proposals that are not run, and what is asked of them: {beyond}");
     }
     let some = counts.get("assert_return").is_some_and(|c| c.0 > 0);
     some && counts.values().all(|c| c.1 == 0)
@@ -549,13 +607,15 @@ fn main() -> ExitCode {
         &scripts,
         REALM_WASM_ONLY_1_1,
         true,
+        false,
     );
     let all = "all proposals that the library has";
-    let second = pass(all, &scripts, REALM_WASM_TABLE_GROW, false);
+    let second = pass(all, &scripts, REALM_WASM_TABLE_GROW, false, false);
     let _ = fs::remove_dir_all(&scratch);
     let third = std::env::var_os("REALM_WASM_SCRIPTS").is_none_or(|folder| {
         let scripts = scripts_in(PathBuf::from(folder));
-        pass("$REALM_WASM_SCRIPTS", &scripts, REALM_WASM_TABLE_GROW, true)
+        let title = "$REALM_WASM_SCRIPTS";
+        pass(title, &scripts, REALM_WASM_TABLE_GROW, true, true)
     });
     println!("proposals that are not run: {OFF}");
     if first && second && third {

@@ -10,7 +10,7 @@ use super::error::{realm_error, realm_status};
 use super::{
     check, check_room, guard, new_handle, null, put, put_text, read_struct, slice, text, text_of,
 };
-use crate::error::{Error, Result, Status, try_vec};
+use crate::error::{Error, Result, Short, Status, try_vec};
 use crate::panics::unless_provoked;
 use crate::platform::no_extension;
 use crate::wasm::signature::{self, Text};
@@ -295,9 +295,13 @@ impl HostCall {
             return Err(unless_provoked(match Status::from_code(code) {
                 Some(status) => Error::new(
                     status,
-                    format_args!("the host function '{}' failed: {status}", self.name),
+                    format_args!("the host function '{}' failed: {status}", Short(&self.name)),
                 ),
-                None => err!(Guest, "the host function '{}' returned {code}", self.name),
+                None => err!(
+                    Guest,
+                    "the host function '{}' returned {code}",
+                    Short(&self.name)
+                ),
             }));
         }
         for (to, from) in results.iter_mut().zip(&c_results) {
@@ -306,7 +310,7 @@ impl HostCall {
                 _ => bail!(
                     Guest,
                     "the host function '{}' changed the type of a result",
-                    self.name
+                    Short(&self.name)
                 ),
             }
         }
