@@ -154,9 +154,13 @@ impl Survey {
                 }
                 Payload::ImportSection(section) => {
                     for import in section {
-                        if let TypeRef::Func(ty) = import?.ty {
-                            self.function(ty)?;
-                            self.imports += 1;
+                        match import?.ty {
+                            TypeRef::Func(ty) => {
+                                self.function(ty)?;
+                                self.imports += 1;
+                            }
+                            TypeRef::Table(_) | TypeRef::Memory(_) => self.growth.shares = true,
+                            _ => {}
                         }
                     }
                 }
@@ -202,6 +206,7 @@ impl Survey {
             bail!(NoMemory, "no memory for the functions of a module");
         }
         self.functions.push(ty);
+        self.growth.functions += 1;
         Ok(())
     }
 
