@@ -142,7 +142,7 @@ fn load(
 /// One script: its modules and instances, all linked.
 struct Script {
     only_1_1: bool,
-    /// A call that could have changed something was refused for its references, since the last module.
+    /// A call, or a module, that could have changed something was refused since the last module.
     refused: bool,
     /// Names that instances of refused modules would have been registered by.
     lost: Vec<String>,
@@ -503,7 +503,8 @@ fn run(script: &mut Script, folder: &Path, command: &Value) -> (String, Result<(
 fn is_beyond(script: &mut Script, folder: &Path, name: &str, command: &Value) -> bool {
     let kind = command["type"].as_str().unwrap_or_default();
     let taken = ["module", "assert_uninstantiable", "assert_unlinkable"];
-    if ["module_definition", "module_instance", "assert_exception"].contains(&kind) {
+    let unknown = ["module_definition", "module_instance", "assert_exception"];
+    if unknown.contains(&kind) {
         println!("  left out: {name}.wast:{}: {kind}", command["line"]);
         return true;
     }
@@ -522,6 +523,7 @@ fn is_beyond(script: &mut Script, folder: &Path, name: &str, command: &Value) ->
             if kind == "module" {
                 script.current = ptr::null_mut();
             }
+            script.refused = true;
             true
         }
         _ => false,

@@ -345,6 +345,30 @@ fn segments_of_all_forms_are_written_to_what_is_shared() {
 }
 
 #[test]
+fn more_segments_than_a_function_has_room_for_are_written_all_or_none() {
+    let many = |last: &str| {
+        let data = r#"(data (i32.const 9) "x")"#.repeat(9000);
+        std::format!(r#"(module (import "lib" "memory" (memory 1)) {data} {last})"#)
+    };
+    for (last, fits) in [("", true), (r#"(data (i32.const 65536) "y")"#, false)] {
+        let (first, second) = family([LIBRARY, &many(last)]);
+        let library = create(&first, &options()).unwrap();
+        let made = linked(&second, c"lib", &library);
+        assert_eq!(made.is_ok(), fits);
+        assert_eq!(
+            read(library.0, 9, 1).unwrap()[0],
+            if fits { b'x' } else { 0 }
+        );
+        if let Err((s, text)) = made {
+            assert!(
+                s == REALM_STATUS_GUEST && text.contains("out of bounds"),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn only_what_belongs_together_is_linked() {
     let user = r#"(module (import "lib" "peek" (func (param i32) (result i32))))"#;
     let (first, second) = family([LIBRARY, user]);

@@ -17,13 +17,15 @@ use alloc::vec::Vec;
 const ORDER: [u8; 11] = [
     TYPES, 2, FUNCTIONS, 4, 5, 6, 7, ELEMENTS, DATA_COUNT, CODE, DATA,
 ];
+/// The validator takes no larger functions. More segments than that are written by the interpreter, all or none.
+const MAX_FUNCTION_BYTES: usize = 128 << 10;
 /// Bytes of code for a segment, beside its offset, at most.
 const CODE_BYTES: usize = 32;
 /// A function's type: no parameters, no results.
 const TYPE: [u8; 3] = [0x60, 0, 0];
 
 /// A valid module with its active segments, and its start function, as one function more, behind the others. None if it has no active
-/// segment, or is not understood.
+/// segment or too many, or is not understood.
 ///
 /// # Errors
 /// `NoMemory`.
@@ -61,6 +63,9 @@ pub fn as_function(wasm: &[u8]) -> Result<Option<Vec<u8>>> {
         put_number(&mut code, start);
     }
     code.push(0x0b); // end
+    if code.len() > MAX_FUNCTION_BYTES {
+        return Ok(None);
+    }
     let (mut ty, mut body, mut data_count) = (Vec::new(), buffer()?, Vec::new());
     put_number(&mut ty, count(TYPES));
     put_number(&mut body, code.len() as u32);

@@ -67,12 +67,20 @@ pub fn check_head(what: &str, wasm: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// How the validator speaks of proposals that are off.
+const OFF: [&str; 5] = [
+    "enabled",
+    "multiple memories",
+    "without the",
+    "function references required",
+    "require the function-references proposal",
+];
+
 /// What the interpreter says of a module that it does not take.
 pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
     use wasmi::errors::ErrorKind;
     let mut said = err!(Format, "{what} is refused: {e}");
-    // Which is how the validator calls proposals that are off.
-    if said.message().contains("enabled") {
+    if OFF.iter().any(|words| said.message().contains(words)) {
         said = err!(
             Format,
             "{what} is refused, since it uses what is not among the WebAssembly that is run: {e}"
