@@ -67,12 +67,20 @@ pub fn check_head(what: &str, wasm: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// How the validator speaks of proposals that are off.
+const OFF: [&str; 5] = [
+    "enabled",
+    "multiple memories",
+    "without the",
+    "function references required",
+    "require the function-references proposal",
+];
+
 /// What the interpreter says of a module that it does not take.
 pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
     use wasmi::errors::ErrorKind;
     let mut said = err!(Format, "{what} is refused: {e}");
-    // Which is how the validator calls proposals that are off.
-    if said.message().contains("enabled") {
+    if OFF.iter().any(|words| said.message().contains(words)) {
         said = err!(
             Format,
             "{what} is refused, since it uses what is not among the WebAssembly that is run: {e}"
@@ -154,9 +162,13 @@ impl Survey {
                 }
                 Payload::ImportSection(section) => {
                     for import in section {
-                        if let TypeRef::Func(ty) = import?.ty {
-                            self.function(ty)?;
-                            self.imports += 1;
+                        match import?.ty {
+                            TypeRef::Func(ty) => {
+                                self.function(ty)?;
+                                self.imports += 1;
+                            }
+                            TypeRef::Table(_) | TypeRef::Memory(_) => self.growth.shares = true,
+                            _ => {}
                         }
                     }
                 }
@@ -202,6 +214,7 @@ impl Survey {
             bail!(NoMemory, "no memory for the functions of a module");
         }
         self.functions.push(ty);
+        self.growth.functions += 1;
         Ok(())
     }
 
