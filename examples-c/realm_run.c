@@ -77,6 +77,9 @@ static const char help[] =
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
     "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
+    "      --embedding          print the embedding of the prompt, as a JSON array (models that make embeddings)\n"
+    "      --pooling TYPE       mean, cls, last, rank or auto: how rows become one (default: as the model says)\n"
+    "      --embd-normalize N   -1: not at all, 0: to a largest element of 32760, p: to a p-norm of 1 (default 2)\n"
     "      --embedding-out FILE write the embedding of the prompt (models that make embeddings; likewise)\n"
     "      --ids-out            print the generated token ids instead of text\n"
     "  -v, --verbose            the guest's log on stderr, debug messages too\n"
@@ -85,7 +88,7 @@ static const char help[] =
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
-static int raw, chat, ignore_eos, ids_out, hash, verbose;
+static int raw, chat, ignore_eos, ids_out, hash, verbose, embedding;
 static tool_names loras, scaled_loras;
 static uint32_t adapters[ADAPTERS_MAX];
 static size_t adapter_count;
@@ -146,6 +149,9 @@ static const tool_option options[] = {
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
     {"--logits-out", NULL, TOOL_NAME, &logits_path, 0, 0},
+    {"--embedding", NULL, TOOL_FLAG, &embedding, 0, 0},
+    {"--pooling", NULL, TOOL_TEXT_PARAM, "pooling", 0, 0},
+    {"--embd-normalize", NULL, TOOL_WHOLE_PARAM, "embd_normalize", -1, 64},
     {"--embedding-out", NULL, TOOL_NAME, &embedding_path, 0, 0},
     {"--ids-out", NULL, TOOL_FLAG, &ids_out, 0, 0},
     {"--verbose", "-v", TOOL_FLAG, &verbose, 0, 0},
@@ -258,8 +264,8 @@ static void check_options(void) {
         tool_misuse("no prompt: give -p, -f or --ids, or --chat for a conversation");
     }
     talk = chat && prompts == 0;
-    if (talk && (ids_out || logits_path != NULL || embedding_path != NULL || stats_format != NULL)) {
-        tool_misuse("a conversation is only text: --ids-out, --logits-out, --embedding-out and --stats need a prompt");
+    if (talk && (ids_out || logits_path != NULL || embedding || embedding_path != NULL || stats_format != NULL)) {
+        tool_misuse("a conversation is only text: --ids-out, --logits-out, --embedding, --embedding-out and --stats need a prompt");
     }
     if (stats_format != NULL && strcmp(stats_format, "json") != 0) {
         tool_misuse("--stats: '%s' is not a format, 'json' is", stats_format);
@@ -412,18 +418,35 @@ static void settle(void) { tool_model_settle(SETTLE_BYTES); }
 /* What realm_session_logits and realm_session_embedding have in common. */
 typedef realm_status (*read_floats)(realm_session *, float *, size_t, size_t *, realm_error *);
 
-static void write_floats(realm_session *session, read_floats read, const char *path) {
-    size_t count = 0;
+static float *floats_of(realm_session *session, read_floats read, size_t *count) {
     realm_error error = {0, ""};
-    realm_status status = read(session, NULL, 0, &count, &error);
+    realm_status status = read(session, NULL, 0, count, &error);
     if (status != REALM_STATUS_BUFFER_TOO_SMALL) {
         tool_check(status, &error);
     }
-    float *values = (float *)calloc(count > 0 ? count : 1, sizeof *values);
+    float *values = (float *)calloc(*count > 0 ? *count : 1, sizeof *values);
     if (values == NULL) {
-        tool_die("no memory for %zu numbers", count);
+        tool_die("no memory for %zu numbers", *count);
     }
-    tool_check(read(session, values, count, &count, &error), &error);
+    tool_check(read(session, values, *count, count, &error), &error);
+    return values;
+}
+
+/* Nine digits tell all floats apart. */
+static void print_embedding(realm_session *session) {
+    size_t count = 0;
+    float *values = floats_of(session, realm_session_embedding, &count);
+    for (size_t i = 0; i < count; i++) {
+        printf("%s%.9g", i > 0 ? ", " : "[", (double)values[i]);
+    }
+    measured.last_byte = ']';
+    putchar(']');
+    free(values);
+}
+
+static void write_floats(realm_session *session, read_floats read, const char *path) {
+    size_t count = 0;
+    float *values = floats_of(session, read, &count);
     FILE *file = fopen(path, "wb");
     if (file == NULL) {
         tool_die("cannot open %s: %s", path, strerror(errno));
@@ -448,6 +471,9 @@ static void at_end_of_prompt(realm_session *session) {
     tool_bar("prompt", 1, 1);
     if (logits_path != NULL) {
         write_floats(session, realm_session_logits, logits_path);
+    }
+    if (embedding) {
+        print_embedding(session);
     }
     if (embedding_path != NULL) {
         write_floats(session, realm_session_embedding, embedding_path);

@@ -1216,6 +1216,29 @@ realm_status realm_session_embedding(realm_session *session,
                                      size_t *count,
                                      realm_error *error);
 
+/* Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
+ * copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
+ * pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+ *
+ * `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
+ * `data`, `bytes`: the input.
+ * `values`, `capacity`: where the elements go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
+ *
+ * Threads: one at a time for a session. `realm_session_cancel` ends it.
+ *
+ * Returns `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+ * `realm_session_poll` do.
+ */
+realm_status realm_session_embed(realm_session *session,
+                                 uint32_t kind,
+                                 const void *data,
+                                 size_t bytes,
+                                 float *values,
+                                 size_t capacity,
+                                 size_t *count,
+                                 realm_error *error);
+
 /* Writes what the session has cost so far.
  *
  * `stats`: receives it; its `struct_size` and `abi_version` are set by the caller.

@@ -710,6 +710,12 @@ public:
             return realm_session_embedding(c(), data, room, size, error);
         });
     }
+    // The embedding of a text, in one call.
+    template <class Vector> result<void> embed(std::string_view text, Vector &out) {
+        return detail::fill<float>(out, [this, text](float *data, std::size_t room, std::size_t *size, realm_error *error) {
+            return realm_session_embed(c(), REALM_INPUT_TEXT, text.data(), text.size(), data, room, size, error);
+        });
+    }
     // Tokens in the context.
     result<std::uint32_t> position() const noexcept {
         realm::error error;

@@ -242,9 +242,17 @@ impl Session {
             }
         }
         let (embedder, n_logits) = match family.pooling() {
-            Some(pooling) => {
+            Some(of_file) => {
+                let pooling = params.pooling.unwrap_or(of_file);
                 let width = family.base().n_embd;
-                (Some(Embedder::new(pooling, width, n_batch)?), 1)
+                let embedder = Embedder::new(pooling, family.head(), width, n_batch)?;
+                (Some(embedder), 1)
+            }
+            None if params.pooling.is_some() => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "parameter pooling is for models that make embeddings, and this one makes text"
+                ));
             }
             None => (None, facts.n_vocab),
         };
@@ -620,7 +628,7 @@ impl Session {
         turn.in_flight = 0;
         self.kept.advance();
         if let Some(embedder) = &self.embedder {
-            embedder.pool(self.committed)?;
+            embedder.pool(self.committed, self.params.embd_normalize)?;
             return self.finish(Outcome::Length).map(Some);
         }
         if turn.decoding {

@@ -6,6 +6,9 @@ use crate::abi::Result;
 /// All samplers, penalties and biases, or only greedy, temperature, top-k, top-p and min-p.
 pub const SAMPLERS: bool = cfg!(feature = "all-samplers");
 
+/// All model families, and so models that make embeddings.
+pub const FAMILIES: bool = cfg!(feature = "all-families");
+
 /// Chat formats, and that behind a stop string the context holds what was shown, which they go on from.
 pub const CHAT: bool = cfg!(feature = "chat");
 

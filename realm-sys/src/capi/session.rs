@@ -20,7 +20,7 @@ use crate::panics::caught;
 use crate::platform::no_extension;
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
-use crate::session::{Event, InputKind, MAX_GRANTED, Options, Session};
+use crate::session::{DoneReason, Event, InputKind, MAX_GRANTED, Options, Session};
 use crate::store::{Model, StoreRef};
 use crate::{bail, err};
 use alloc::boxed::Box;
@@ -571,22 +571,27 @@ pub unsafe extern "C" fn realm_session_prompt(
     let body = |session: &mut Session| {
         // SAFETY: the caller's promise.
         let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
-        let kind = match kind {
-            REALM_INPUT_TEXT => InputKind::Text,
-            REALM_INPUT_CHAT => InputKind::Chat,
-            REALM_INPUT_MESSAGES => InputKind::Messages,
-            REALM_INPUT_REPLY => InputKind::Reply,
-            REALM_INPUT_PARSE => InputKind::Parse,
-            REALM_INPUT_IDS => return prompt_ids(session, data),
-            kind => bail!(
-                InvalidArgument,
-                "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS, _CHAT, _MESSAGES, _REPLY and _PARSE are 0 to 5)"
-            ),
-        };
-        session.prompt(kind, data)
+        begin(session, kind, data)
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }
+}
+
+/// Begins a turn.
+fn begin(session: &mut Session, kind: u32, data: &[u8]) -> Result<()> {
+    let kind = match kind {
+        REALM_INPUT_TEXT => InputKind::Text,
+        REALM_INPUT_CHAT => InputKind::Chat,
+        REALM_INPUT_MESSAGES => InputKind::Messages,
+        REALM_INPUT_REPLY => InputKind::Reply,
+        REALM_INPUT_PARSE => InputKind::Parse,
+        REALM_INPUT_IDS => return prompt_ids(session, data),
+        kind => bail!(
+            InvalidArgument,
+            "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS, _CHAT, _MESSAGES, _REPLY and _PARSE are 0 to 5)"
+        ),
+    };
+    session.prompt(kind, data)
 }
 
 /// Ids come in the host's order and go to the guest in little-endian.
@@ -789,6 +794,54 @@ pub unsafe extern "C" fn realm_session_embedding(
         let n = session.embedding_len()?;
         // SAFETY: the caller's promise.
         session.embedding(unsafe { floats(values, capacity, count, n, "elements") }?)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(session, error, body) }
+}
+
+/// Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
+/// copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
+/// pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+///
+/// `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
+/// `data`, `bytes`: the input.
+/// `values`, `capacity`: where the elements go, and for how many there is room.
+/// `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
+///
+/// **Threads**: one at a time for a session. `realm_session_cancel` ends it.
+///
+/// **Returns** `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+/// `realm_session_poll` do.
+///
+/// # Safety
+/// `session` is live; `data` points to `bytes` bytes (NULL with 0), `values` to `capacity` floats (NULL with 0), `count` to a
+/// `size_t`; `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_session_embed(
+    session: *mut realm_session,
+    kind: u32,
+    data: *const c_void,
+    bytes: usize,
+    values: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut realm_error,
+) -> realm_status {
+    let body = |session: &mut Session| {
+        session.check()?;
+        let n = session.embedding_len()?;
+        // SAFETY: the caller's promise.
+        let values = unsafe { floats(values, capacity, count, n, "elements") }?;
+        // SAFETY: the caller's promise.
+        let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
+        begin(session, kind, data)?;
+        loop {
+            match session.poll(0)? {
+                Event::Done(DoneReason::Cancelled) => bail!(Cancelled, "the turn was cancelled"),
+                Event::Done(_) => return session.embedding(values),
+                Event::Again | Event::Token(_) => {}
+            }
+        }
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }
