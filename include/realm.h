@@ -943,6 +943,12 @@ typedef struct realm_session_options {
      * thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
      */
     realm_progress_fn progress;
+    /* (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, a draft model. What for, a
+     * parameter says. `realm_session_set_models` replaces them later. The ids are not needed afterwards.
+     */
+    const uint32_t *models;
+    /* How many there are, at most 64. */
+    size_t model_count;
 } realm_session_options;
 
 /* What a poll brought. */
@@ -1081,6 +1087,23 @@ realm_status realm_session_open(realm_runtime *runtime,
                                 realm_session **out,
                                 realm_error *error);
 
+/* Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
+ *
+ * What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
+ * the parameter back before the model. A model that was granted stays in use until the next turn.
+ *
+ * `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `NOT_FOUND` for an id, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`, `NO_MEMORY`, and the first
+ * failure of a session that has failed. The models are what they were then.
+ */
+realm_status realm_session_set_models(realm_session *session,
+                                      const uint32_t *ids,
+                                      size_t count,
+                                      realm_error *error);
+
 /* Closes a session at any point. KV and buffers are zeroed and freed.
  *
  * `session`: NULL is fine; nothing happens.
@@ -1095,7 +1118,8 @@ void realm_session_close(realm_session *session);
  * `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
  *
  * Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
- * is running the guest cannot be asked: it says so when the next turn begins. A parameter that it would refuse then has to be
+ * is running the guest cannot be asked: it says so when the next turn begins. (The running one takes it too, if it has not been
+ * polled yet.) A parameter that it would refuse then has to be
  * repaired or taken away first: until it is, others are taken as during a turn.
  *
  * Threads: one at a time for a session.
@@ -1191,6 +1215,29 @@ realm_status realm_session_embedding(realm_session *session,
                                      size_t capacity,
                                      size_t *count,
                                      realm_error *error);
+
+/* Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
+ * copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
+ * pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+ *
+ * `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
+ * `data`, `bytes`: the input.
+ * `values`, `capacity`: where the elements go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
+ *
+ * Threads: one at a time for a session. `realm_session_cancel` ends it.
+ *
+ * Returns `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+ * `realm_session_poll` do.
+ */
+realm_status realm_session_embed(realm_session *session,
+                                 uint32_t kind,
+                                 const void *data,
+                                 size_t bytes,
+                                 float *values,
+                                 size_t capacity,
+                                 size_t *count,
+                                 realm_error *error);
 
 /* Writes what the session has cost so far.
  *

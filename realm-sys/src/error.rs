@@ -4,6 +4,7 @@
 //! memory is what ran out; in terse builds it is the sentence in the source, without its values. The numbers are part of the C ABI and are never reused.
 
 use alloc::vec::Vec;
+use core::ffi::CStr;
 use core::fmt;
 
 /// What went wrong, as the number that crosses the C boundary.
@@ -62,6 +63,33 @@ impl Status {
             Status::Internal,
         ];
         ALL.into_iter().find(|s| *s as i32 == code)
+    }
+
+    /// Its name in `realm.h`.
+    pub fn name(self) -> &'static CStr {
+        match self {
+            Status::InvalidArgument => c"REALM_STATUS_INVALID_ARGUMENT",
+            Status::NoMemory => c"REALM_STATUS_NO_MEMORY",
+            Status::NotFound => c"REALM_STATUS_NOT_FOUND",
+            Status::IdConflict => c"REALM_STATUS_ID_CONFLICT",
+            Status::Format => c"REALM_STATUS_FORMAT",
+            Status::Unsupported => c"REALM_STATUS_UNSUPPORTED",
+            Status::Limit => c"REALM_STATUS_LIMIT",
+            Status::State => c"REALM_STATUS_STATE",
+            Status::Guest => c"REALM_STATUS_GUEST",
+            Status::Backend => c"REALM_STATUS_BACKEND",
+            Status::Cancelled => c"REALM_STATUS_CANCELLED",
+            Status::BufferTooSmall => c"REALM_STATUS_BUFFER_TOO_SMALL",
+            Status::Io => c"REALM_STATUS_IO",
+            Status::Internal => c"REALM_STATUS_INTERNAL",
+        }
+    }
+}
+
+/// As messages show it.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().to_str().unwrap_or_default())
     }
 }
 
@@ -241,6 +269,35 @@ pub fn try_vec<T>(len: usize, what: &str) -> Result<Vec<T>> {
     Ok(v)
 }
 
+/// A caller's bytes as text.
+///
+/// # Errors
+/// `InvalidArgument`, which says from where on they are not UTF-8.
+pub fn utf8<'a>(bytes: &'a [u8], what: impl fmt::Display) -> Result<&'a str> {
+    core::str::from_utf8(bytes).map_err(|e| {
+        err!(
+            InvalidArgument,
+            "{what} is not UTF-8 from byte {} of {} on",
+            e.valid_up_to(),
+            bytes.len()
+        )
+    })
+}
+
+/// A caller's text in a message, which has more to say: the beginning of one that is long.
+pub struct Short<'a>(pub &'a str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const BYTES: usize = 64;
+        let fits = |(start, c): &(usize, char)| start + c.len_utf8() <= BYTES;
+        let end = self.0.char_indices().take_while(fits).last();
+        let end = end.map_or(0, |(start, c)| start + c.len_utf8());
+        f.write_str(self.0.get(..end).unwrap_or_default())?;
+        f.write_str(if end < self.0.len() { "..." } else { "" })
+    }
+}
+
 /// Names in a message: `a, b, c`.
 pub struct List<I>(pub I);
 
@@ -271,6 +328,16 @@ mod tests {
     #[test]
     fn a_message_is_one_line() {
         assert_eq!(err!(Io, "a\nb").message(), "a?b");
+    }
+
+    #[test]
+    fn long_texts_are_shortened() {
+        let shown = |text: &str| std::format!("{}", Short(text));
+        assert_eq!(shown("kurz"), "kurz");
+        assert_eq!(shown(""), "");
+        assert_eq!(shown(&"ü".repeat(32)), "ü".repeat(32));
+        assert_eq!(shown(&"ü".repeat(33)), "ü".repeat(32) + "...");
+        assert_eq!(shown(&"€".repeat(30)), "€".repeat(21) + "...");
     }
 
     #[test]

@@ -295,7 +295,7 @@ impl HostCall {
             return Err(unless_provoked(match Status::from_code(code) {
                 Some(status) => Error::new(
                     status,
-                    format_args!("the host function '{}' failed: {status:?}", self.name),
+                    format_args!("the host function '{}' failed: {status}", self.name),
                 ),
                 None => err!(Guest, "the host function '{}' returned {code}", self.name),
             }));
@@ -314,20 +314,22 @@ impl HostCall {
     }
 }
 
-/// Checks a host function and gives it its Rust form.
+/// Checks a host function, which is `realm_wasm_options.imports[index]`, and gives it its Rust form.
 ///
 /// # Safety
 /// The texts are NULL or valid for `'a`, and `call` keeps its contract.
-unsafe fn import_of<'a>(import: &realm_wasm_import) -> Result<Import<'a>> {
+unsafe fn import_of<'a>(import: &realm_wasm_import, index: usize) -> Result<Import<'a>> {
     // SAFETY: the caller's promise.
     let (module, name, letters) = unsafe {
         (
-            text(import.module, "import.module")?,
-            text(import.name, "import.name")?,
-            text(import.signature, "import.signature")?,
+            text(import.module, format_args!("imports[{index}].module"))?,
+            text(import.name, format_args!("imports[{index}].name"))?,
+            text(import.signature, format_args!("imports[{index}].signature"))?,
         )
     };
-    let call = import.call.ok_or_else(|| null("import.call"))?;
+    let call = import
+        .call
+        .ok_or_else(|| null(format_args!("imports[{index}].call")))?;
     let ty: FuncType = signature::parse(letters)?;
     let mut full = String::new();
     full.try_reserve_exact(module.len() + name.len() + 1)
@@ -398,7 +400,7 @@ pub unsafe extern "C" fn realm_wasm_module_load(
             if options.flags & !(REALM_WASM_ONLY_1_1 | REALM_WASM_TABLE_GROW) != 0 {
                 bail!(
                     InvalidArgument,
-                    "{WHAT}: unknown flags {:#x}",
+                    "{WHAT}: unknown flags {:#x} (known: REALM_WASM_ONLY_1_1, REALM_WASM_TABLE_GROW)",
                     options.flags
                 );
             }
@@ -481,18 +483,19 @@ pub unsafe extern "C" fn realm_wasm_instance_create(
             // SAFETY: the caller's promise.
             let given = unsafe { slice(options.imports, options.import_count, "imports") }?;
             imports = try_vec(given.len(), "imports")?;
-            for import in given {
+            for (i, import) in given.iter().enumerate() {
                 // SAFETY: the caller's promise.
-                imports.push(unsafe { import_of(import) }?);
+                imports.push(unsafe { import_of(import, i) }?);
             }
             // SAFETY: the caller's promise.
             let given = unsafe { slice(options.peers, options.peer_count, "peers") }?;
             peers = try_vec(given.len(), "peers")?;
-            for peer in given {
-                // SAFETY: the caller's promise.
-                let instance = unsafe { instance_ref(peer.instance) }?;
+            for (i, peer) in given.iter().enumerate() {
+                check(peer.instance, format_args!("peers[{i}].instance"))?;
+                // SAFETY: not NULL, and the caller's promise.
+                let instance = unsafe { &(*peer.instance).instance };
                 // SAFETY: as above.
-                let name = unsafe { text(peer.name, "peer.name") }?;
+                let name = unsafe { text(peer.name, format_args!("peers[{i}].name")) }?;
                 peers.push(Peer { name, instance });
             }
             limits = Limits {
@@ -600,7 +603,7 @@ pub unsafe extern "C" fn realm_wasm_signature(
             .map_err(|_| err!(NoMemory, "no memory for a signature"))?;
         let _ = write!(text, "{}", Text(&ty));
         // SAFETY: the caller's promise.
-        unsafe { put_text(text.as_bytes(), dst, capacity, bytes) }
+        unsafe { put_text(text.as_bytes(), (dst, "dst"), capacity, bytes) }
     })
 }
 

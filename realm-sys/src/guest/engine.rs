@@ -156,13 +156,7 @@ impl WasmGuest {
                 wasm.len()
             );
         }
-        // Said here because the parser's own words are a page long.
-        if !wasm.starts_with(b"\0asm") {
-            bail!(
-                Format,
-                "the guest is refused: it is not a WebAssembly module"
-            );
-        }
+        survey::check_head("the guest", wasm)?;
         drop(try_vec::<u8>(
             wasm.len() * SIZES.translation_factor + SIZES.translation_bytes,
             "bytes of translated guest",

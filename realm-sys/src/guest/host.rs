@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, try_vec};
 use crate::graph::memory::Memory;
 use crate::graph::prepared::Prepared;
+use crate::graph::program::{MAX_FURTHER_MODELS, model_ids};
 use crate::graph::run::Run;
 use crate::platform::Platform;
 use crate::session::limits::Limits;
@@ -61,12 +62,14 @@ unsafe impl Send for ProgressSink {}
 // SAFETY: as above.
 unsafe impl Sync for ProgressSink {}
 
-/// The models a guest may name: the session's, and those it registered itself.
+/// The models a guest may name: the session's, those that the host has granted, and those it registered itself.
 pub struct Models {
     /// Where guests register, and what is searched for what they registered.
     pub store: StoreRef,
     /// The session's id and model; kept even if it is removed from the store meanwhile.
     pub own: (u32, Arc<Model>),
+    /// Further ones that the host lets it use: adapters, drafts.
+    pub granted: Vec<(u32, Arc<Model>)>,
     /// What this guest registered: id, model, bytes counted against the quota.
     registered: Vec<(u32, Arc<Model>, u64)>,
     /// What it took back but its programs may still use, with bytes as above.
@@ -81,11 +84,22 @@ impl Models {
         if id == self.own.0 {
             return Ok(&self.own.1);
         }
-        self.registered
-            .iter()
-            .find(|r| r.0 == id)
-            .map(|r| &r.1)
+        let granted = self.granted.iter().map(|g| (g.0, &g.1));
+        let registered = self.registered.iter().map(|r| (r.0, &r.1));
+        granted
+            .chain(registered)
+            .find(|m| m.0 == id)
+            .map(|m| m.1)
             .ok_or_else(|| err!(NotFound, "the guest may not use model {id}"))
+    }
+
+    /// The models that a recorded program names, in its order.
+    pub fn of_program(&self, bytes: &[u8]) -> Result<Vec<Arc<Model>>> {
+        let mut models = try_vec(1 + MAX_FURTHER_MODELS as usize, "models")?;
+        for id in model_ids(bytes)? {
+            models.push(Arc::clone(self.get(id)?));
+        }
+        Ok(models)
     }
 
     /// Registers a copy of `bytes`.
@@ -227,6 +241,8 @@ pub struct HostParts {
     pub store: StoreRef,
     /// The session's model and its id.
     pub model: (u32, Arc<Model>),
+    /// Further models that the guest may use, with their ids.
+    pub granted: Vec<(u32, Arc<Model>)>,
     /// Bounds.
     pub limits: Limits,
     /// Buffers and KV of the session's backend.
@@ -324,6 +340,7 @@ impl HostState {
             models: Models {
                 store: parts.store,
                 own: parts.model,
+                granted: parts.granted,
                 registered: Vec::new(),
                 leaving: Vec::new(),
                 quota: parts.limits.guest_model_bytes,
@@ -355,10 +372,13 @@ impl HostState {
     }
 
     /// What a session with the same means is made of.
-    pub fn parts(&self, limits: Limits, memory: Memory, params: Params) -> HostParts {
-        HostParts {
+    pub fn parts(&self, limits: Limits, memory: Memory, params: Params) -> Result<HostParts> {
+        let mut granted = try_vec(self.models.granted.len(), "models")?;
+        granted.extend_from_slice(&self.models.granted);
+        Ok(HostParts {
             store: self.models.store.clone(),
             model: self.models.own.clone(),
+            granted,
             limits,
             memory,
             params,
@@ -367,7 +387,7 @@ impl HostState {
             thread_count: self.compute.thread_count,
             log: self.log,
             watch: self.watch,
-        }
+        })
     }
 
     /// Notes how far the prompt is, and says so.

@@ -204,7 +204,7 @@ impl Image {
             }
         }
         let bytes = self.bytes.get(self.program.clone()).unwrap_or(&[]);
-        let program = Prepared::shared(bytes, model, memory)?;
+        let program = Prepared::shared(bytes, core::slice::from_ref(model), memory)?;
         self.recipe.fits(program.registers())?;
         Ok(program)
     }

@@ -21,7 +21,7 @@ impl Session {
         let host = self.instance.host();
         let params = host.params.try_clone()?;
         let memory = host.compute.memory.fork()?;
-        let parts = host.parts(self.limits, memory, params);
+        let parts = host.parts(self.limits, memory, params)?;
         let mut instance = Instance::new(self.instance.guest(), HostState::new(parts))?;
         let from = self.instance.memory();
         instance

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::bail;
 use crate::error::{Result, try_vec};
-use crate::graph::prepared::Prepared;
+use crate::graph::program::model_ids;
 use crate::guest::event;
 use crate::replay::{Parts, Recipe, write};
 use alloc::vec::Vec;
@@ -48,7 +48,7 @@ impl Session {
         let parsed = Recipe::parse(&words, compute.memory.buffer_descs())?;
         let program = compute.program(parsed.program)?;
         parsed.fits(program.registers())?;
-        if Prepared::model_id_field(program.bytes()) != Some(own.0) {
+        if model_ids(program.bytes())?.any(|id| id != own.0) {
             bail!(Unsupported, "the guest has a program of another model");
         }
         let parts = Parts {

@@ -202,10 +202,7 @@ impl LoadedModule {
                 wasm.len()
             );
         }
-        // Said here because the parser's own words are a page long.
-        if !wasm.starts_with(b"\0asm") {
-            bail!(Format, "this is not a WebAssembly module");
-        }
+        survey::check_head("the module", wasm)?;
         let engine = match options.beside {
             None => Arc::new(Engine::new(&config(options)?)),
             Some(other) => {
@@ -213,7 +210,7 @@ impl LoadedModule {
                 if options.max_stack_bytes != 0 || options.max_call_depth != 0 || flags {
                     bail!(
                         InvalidArgument,
-                        "beside another module its stack limits and flags hold; they must be 0 here"
+                        "beside another module its limits hold: max_stack_bytes, max_call_depth and flags must be 0"
                     );
                 }
                 Arc::clone(&other.engine)
