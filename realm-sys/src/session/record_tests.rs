@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Bytes of the head, and where in it the version is.
-const HEAD: usize = 72;
+const HEAD: usize = 76;
 const VERSION_AT: usize = 8;
 
 fn read(name: &str) -> Vec<u8> {
