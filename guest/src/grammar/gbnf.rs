@@ -54,7 +54,9 @@ fn p_too_large(at: usize) -> Syntax {
     let most = super::code::MAX_OPS;
     Syntax::new(
         at,
-        format!("the grammar is too large: it has more than {most} elements"),
+        format!(
+            "the grammar is too large: it has more than {most} elements, or repeats repetitions of most of them"
+        ),
     )
 }
 
