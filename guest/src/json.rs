@@ -243,6 +243,9 @@ pub fn parse(text: &str) -> Result<Value, Error> {
         depth: 0,
         count: 0,
     };
+    if text.starts_with('\u{feff}') {
+        return Err(p.fail("expected no byte order mark (U+FEFF) before the JSON"));
+    }
     let value = p.value()?;
     p.space();
     match p.peek() {
@@ -500,6 +503,11 @@ mod tests {
         for (text, at, expected) in [
             ("", 0, "expected a value"),
             ("{\"a\" 1}", 5, "expected :"),
+            (
+                "\u{feff}{}",
+                0,
+                "expected no byte order mark (U+FEFF) before the JSON",
+            ),
             ("[1 2]", 3, "expected , or ]"),
             ("{\"a\":1,}", 7, "expected a name in quotes"),
             ("\"abc", 0, "expected \" to end this text"),

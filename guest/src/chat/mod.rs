@@ -112,10 +112,10 @@ impl Talk {
         let list = match parse_json(json, true) {
             Ok(Value::Seq(list)) => list,
             Ok(other) => {
-                let kind = other.type_name();
+                let kind = other.kind();
                 return Err(fail!(
                     INVALID_ARGUMENT,
-                    "messages: expected a JSON array, found a {kind}"
+                    "messages: expected a JSON array, found {kind}"
                 ));
             }
             Err(error) => return Err(fail!(INVALID_ARGUMENT, "messages: {error}")),
@@ -280,7 +280,7 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
     let template = Template::new(source).map_err(|error| failed(&error))?;
     // Arguments of calls are objects to most templates, and text to the others.
     let mut result = Err(Error {
-        line: 0,
+        place: Default::default(),
         message: String::new(),
     });
     for objects in [true, false] {

@@ -185,13 +185,13 @@ fn templates_get_tools_variables_and_the_time() {
     assert!(super::render(&self::style("\n{{ raise_exception('no ' ~ tools) }}"), &[]).is_err());
     assert_eq!(
         host(|h| h.message.clone()),
-        "chat template, line 2: no None"
+        "chat template, line 2, column 4: no None"
     );
     for (bad, said) in [
-        ("{}", "messages: expected a JSON array, found a dict"),
+        ("{}", "messages: expected a JSON array, found an object"),
         (
             "[",
-            "messages: line 1: JSON: expected a value, but the text ends",
+            "messages: line 1, column 2: JSON: expected a value, but the text ends",
         ),
         ("[]", "messages: the array is empty"),
         (
