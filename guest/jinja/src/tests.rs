@@ -212,7 +212,7 @@ fn errors_have_a_line_and_say_what_was_expected() {
         ),
         (
             "{{ f(1",
-            "line 1, column 7: expected ')', but the template ends",
+            "line 1, column 7: expected '}}', but the template ends",
         ),
     ] {
         assert_eq!(fails(source), said, "{source}");
