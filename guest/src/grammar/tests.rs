@@ -106,6 +106,21 @@ fn refusals_say_where() {
         ("root ::= \"é\" x\n", 1, 14, "rule 'x' is not defined"),
         ("root = \"a\"", 1, 6, "expected ::="),
         (
+            "\u{feff}root ::= \"a\"",
+            1,
+            1,
+            "no byte order mark (U+FEFF)",
+        ),
+        (
+            "root ::= \"a\"\nmy_rule ::= \"b\"",
+            2,
+            3,
+            "expected no _ in the name",
+        ),
+        ("root ::= my_rule", 1, 12, "expected no _ in the name"),
+        ("root ::= _my", 1, 10, "expected no _ in the name"),
+        ("_my ::= \"a\"", 1, 1, "expected no _ in the name"),
+        (
             "root ::= * \"a\"",
             1,
             10,
