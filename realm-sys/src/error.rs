@@ -165,9 +165,17 @@ macro_rules! bail {
 /// input can influence.
 pub fn try_vec<T>(len: usize, what: &str) -> Result<Vec<T>> {
     let mut v = Vec::new();
-    v.try_reserve_exact(len)
-        .map_err(|_| err!(NoMemory, "no memory for {len} {what}"))?;
-    Ok(v)
+    match v.try_reserve_exact(len) {
+        Ok(()) => Ok(v),
+        Err(_) => Err(no_memory(len, what)),
+    }
+}
+
+/// Not in [`try_vec`], which there is one of for each type.
+#[cold]
+#[inline(never)]
+fn no_memory(len: usize, what: &str) -> Error {
+    err!(NoMemory, "no memory for {len} {what}")
 }
 
 /// Names in a message: `a, b, c`.

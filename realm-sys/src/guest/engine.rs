@@ -9,7 +9,7 @@
 
 use super::globals::{self, Exposed};
 use super::host::HostState;
-use super::imports;
+use super::{imports, said};
 use crate::error::{Result, try_vec};
 use crate::store::{Sha256Digest, sha256};
 use crate::wasm::{sections, survey};
@@ -181,7 +181,8 @@ impl LoadedGuest {
         check_imports(&module)?;
         check_exports(&module)?;
         let mut linker = Linker::new(&engine);
-        imports::define(&mut linker).map_err(|e| err!(Internal, "defining imports: {e}"))?;
+        imports::define(&mut linker)
+            .map_err(|e| err!(Internal, "defining imports: {}", said(e)))?;
         Ok(Arc::new(Self {
             module,
             linker,

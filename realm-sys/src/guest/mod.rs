@@ -23,9 +23,28 @@ pub mod memory;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use core::fmt;
 pub use engine::LoadedGuest;
 pub use host::HostState;
 pub use instance::{Instance, Slice};
+
+/// What the interpreter says of an error.
+#[cfg(feature = "validate")]
+fn said(e: impl Into<wasmi::Error>) -> impl fmt::Display {
+    e.into()
+}
+
+/// The same without a validator: guests are such as have been seen to load, so of its words only those of traps are linked.
+#[cfg(not(feature = "validate"))]
+fn said(e: impl Into<wasmi::Error>) -> impl fmt::Display {
+    use wasmi::errors::ErrorKind;
+    let e = e.into();
+    match (e.as_trap_code(), e.kind()) {
+        (Some(trap), _) => trap.trap_message(),
+        (_, ErrorKind::Memory(_) | ErrorKind::Translation(_)) => "out of memory",
+        _ => "the interpreter refuses it",
+    }
+}
 
 /// The major number of the guest ABI this host offers.
 pub const ABI_MAJOR: u32 = 0;

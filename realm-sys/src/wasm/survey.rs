@@ -4,9 +4,10 @@
 
 use super::growth::Growth;
 use crate::err;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 #[cfg(feature = "validate")]
 use {
+    crate::error::Status,
     crate::{bail, error::try_vec},
     alloc::vec::Vec,
     wasmparser::{BlockType, ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody},
@@ -50,21 +51,37 @@ pub fn of(_: &[u8]) -> Result<Growth> {
 }
 
 /// What the interpreter says of a module that it does not take.
+#[cfg(feature = "validate")]
 pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
     use wasmi::errors::ErrorKind;
     let mut said = err!(Format, "{what} is refused: {e}");
+    // Which it does not tell by anything but its words. (Not `contains`, which is a kilobyte of code.)
+    let says = |words: &[u8]| {
+        let said = said.message().as_bytes();
+        said.windows(words.len()).any(|w| w == words)
+    };
     match e.kind() {
-        // Which it does not tell by anything but its words.
-        ErrorKind::Translation(_) if said.message().contains("system memory") => {
+        ErrorKind::Translation(_) if says(b"system memory") => {
             said.set_status(Status::NoMemory);
         }
-        ErrorKind::Translation(_) if said.message().contains("disallows") => {}
+        ErrorKind::Translation(_) if says(b"disallows") => {}
         ErrorKind::Translation(_) | ErrorKind::ImplementationLimits(_) => {
             said.set_status(Status::Limit);
         }
         _ => {}
     }
     said
+}
+
+/// The same without a validator, where modules are such as have been seen to load: what their code does not find then is memory.
+#[cfg(not(feature = "validate"))]
+pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
+    match e.kind() {
+        wasmi::errors::ErrorKind::Translation(_) => {
+            err!(NoMemory, "{what} is refused: no memory for its code")
+        }
+        _ => err!(Format, "{what} is refused"),
+    }
 }
 
 /// Why reading ends early.
