@@ -141,11 +141,18 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
             let piece = act.as_chunks().0.get(p * PIECE / LANES..);
             *x = piece.and_then(|x| x.get(..whole.len())).unwrap_or(&[]);
         }
-        for (c, w) in whole.iter().enumerate() {
-            let w = i.load(w);
-            for (acc, x) in acc.iter_mut().zip(&x) {
-                if let Some(x) = x.get(c) {
-                    *acc = i.fmas(w, native(i, x), *acc);
+        // A microcontroller, which does one token at a time, may have a way to do all of these at once.
+        let done = match (acc.as_mut_slice(), x.as_slice()) {
+            ([acc], [x]) if TILE == 1 => i.add_row(whole, x, acc),
+            _ => false,
+        };
+        if !done {
+            for (c, w) in whole.iter().enumerate() {
+                let w = i.load(w);
+                for (acc, x) in acc.iter_mut().zip(&x) {
+                    if let Some(x) = x.get(c) {
+                        *acc = i.fmas(w, native(i, x), *acc);
+                    }
                 }
             }
         }
