@@ -27,6 +27,7 @@ import tempfile
 from pathlib import Path
 
 import adapters
+import embeddings
 import terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -648,6 +649,7 @@ def main():
             check("same seed, same text", seeded_runs_repeat, tools)
             check("a seed that is drawn", drawn_seed, tools)
             messages(tools, demo)
+            embeddings.run(tools, check, must, succeed, tells, demo)
             check("every sampler acts", samplers_act, tools)
             check("grammars and schemas", constrained, tools, demo)
             bad_grammars(tools)

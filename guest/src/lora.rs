@@ -85,11 +85,14 @@ impl Lora {
     }
 
     /// What there is for a matrix or a table, in the order in which adapters were named.
-    pub fn of(&self, weight: Operand, table: bool) -> impl Iterator<Item = &Pair> {
+    pub fn of(&self, weight: Operand, table: bool) -> &[Pair] {
+        if !slim::LORA {
+            return &[];
+        }
         let from = self.pairs.partition_point(|p| p.weight.0 < weight.0);
-        let rest = self.pairs.get(from..).unwrap_or_default().iter();
-        rest.take_while(move |p| p.weight == weight)
-            .filter(move |p| slim::LORA && p.table == table)
+        let rest = self.pairs.get(from..).unwrap_or_default();
+        let is_its = |p: &Pair| p.weight == weight && p.table == table;
+        rest.split(|p| !is_its(p)).next().unwrap_or_default()
     }
 
     /// Refuses adapters of tensors that are not among the matrices and tables that a graph takes adapters for.

@@ -52,6 +52,8 @@ impl Act {
     pub const SWIGLU_OAI: Self = Self(7, [1.702f32.to_bits(), 7f32.to_bits()]);
     /// GELU by the error function.
     pub const GELU_ERF: Self = Self(3, [0; 2]);
+    /// tanh x, for UNARY.
+    pub const TANH: Self = Self(5, [0; 2]);
     /// 1 / (1 + exp(-x)), for UNARY.
     pub const SIGMOID: Self = Self(6, [0; 2]);
 }

@@ -104,11 +104,7 @@ impl<'a> Graph<'a> {
     }
 
     /// What adapters there are for a matrix, or for a table.
-    fn adapters(
-        &mut self,
-        weight: Operand,
-        table: bool,
-    ) -> impl Iterator<Item = &'a Pair> + use<'a> {
+    fn adapters(&mut self, weight: Operand, table: bool) -> &'a [Pair] {
         if slim::LORA {
             self.adaptable.push((weight, table));
         }

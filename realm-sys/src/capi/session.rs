@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod many;
 pub mod plan;
+pub mod record;
 pub mod state;
 
 use super::error::{realm_error, realm_status};
@@ -14,13 +15,13 @@ use super::guest::realm_guest;
 use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
 use super::{check, guard, new_handle, null, put, read_struct, slice, text, write_struct};
-use crate::error::{Result, Status};
+use crate::error::{Result, Short, Status};
 use crate::guest::host::{LogSink, ProgressSink};
 use crate::panics::caught;
 use crate::platform::no_extension;
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
-use crate::session::{Event, InputKind, MAX_GRANTED, Options, Session};
+use crate::session::{DoneReason, Event, InputKind, MAX_GRANTED, Options, Session};
 use crate::store::{Model, StoreRef};
 use crate::{bail, err};
 use alloc::boxed::Box;
@@ -395,11 +396,19 @@ unsafe fn convert(
         );
     }
     // SAFETY: the caller's promise.
-    for p in unsafe { slice(o.params, o.param_count, "params") }? {
+    for (i, p) in unsafe { slice(o.params, o.param_count, "params") }?
+        .iter()
+        .enumerate()
+    {
         // SAFETY: the caller's promise.
-        let (key, value) = unsafe { (text(p.key, "a parameter's key")?, p.value) };
+        let key = unsafe { text(p.key, format_args!("params[{i}].key")) }?;
         // SAFETY: the caller's promise.
-        let value = unsafe { text(value, "a parameter's value") }?;
+        let value = unsafe {
+            text(
+                p.value,
+                format_args!("params[{i}].value ('{}')", Short(key)),
+            )
+        }?;
         options.params.set(key, value)?;
     }
     // SAFETY: the caller's promise.
@@ -504,7 +513,8 @@ pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
 /// `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
 ///
 /// Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
-/// is running the guest cannot be asked: it says so when the next turn begins. A parameter that it would refuse then has to be
+/// is running the guest cannot be asked: it says so when the next turn begins. (The running one takes it too, if it has not been
+/// polled yet.) A parameter that it would refuse then has to be
 /// repaired or taken away first: until it is, others are taken as during a turn.
 ///
 /// **Threads**: one at a time for a session.
@@ -562,22 +572,27 @@ pub unsafe extern "C" fn realm_session_prompt(
     let body = |session: &mut Session| {
         // SAFETY: the caller's promise.
         let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
-        let kind = match kind {
-            REALM_INPUT_TEXT => InputKind::Text,
-            REALM_INPUT_CHAT => InputKind::Chat,
-            REALM_INPUT_MESSAGES => InputKind::Messages,
-            REALM_INPUT_REPLY => InputKind::Reply,
-            REALM_INPUT_PARSE => InputKind::Parse,
-            REALM_INPUT_IDS => return prompt_ids(session, data),
-            kind => bail!(
-                InvalidArgument,
-                "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS, _CHAT, _MESSAGES, _REPLY and _PARSE are 0 to 5)"
-            ),
-        };
-        session.prompt(kind, data)
+        begin(session, kind, data)
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }
+}
+
+/// Begins a turn.
+fn begin(session: &mut Session, kind: u32, data: &[u8]) -> Result<()> {
+    let kind = match kind {
+        REALM_INPUT_TEXT => InputKind::Text,
+        REALM_INPUT_CHAT => InputKind::Chat,
+        REALM_INPUT_MESSAGES => InputKind::Messages,
+        REALM_INPUT_REPLY => InputKind::Reply,
+        REALM_INPUT_PARSE => InputKind::Parse,
+        REALM_INPUT_IDS => return prompt_ids(session, data),
+        kind => bail!(
+            InvalidArgument,
+            "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS, _CHAT, _MESSAGES, _REPLY and _PARSE are 0 to 5)"
+        ),
+    };
+    session.prompt(kind, data)
 }
 
 /// Ids come in the host's order and go to the guest in little-endian.
@@ -780,6 +795,54 @@ pub unsafe extern "C" fn realm_session_embedding(
         let n = session.embedding_len()?;
         // SAFETY: the caller's promise.
         session.embedding(unsafe { floats(values, capacity, count, n, "elements") }?)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(session, error, body) }
+}
+
+/// Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
+/// copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
+/// pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+///
+/// `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
+/// `data`, `bytes`: the input.
+/// `values`, `capacity`: where the elements go, and for how many there is room.
+/// `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
+///
+/// **Threads**: one at a time for a session. `realm_session_cancel` ends it.
+///
+/// **Returns** `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+/// `realm_session_poll` do.
+///
+/// # Safety
+/// `session` is live; `data` points to `bytes` bytes (NULL with 0), `values` to `capacity` floats (NULL with 0), `count` to a
+/// `size_t`; `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_session_embed(
+    session: *mut realm_session,
+    kind: u32,
+    data: *const c_void,
+    bytes: usize,
+    values: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut realm_error,
+) -> realm_status {
+    let body = |session: &mut Session| {
+        session.check()?;
+        let n = session.embedding_len()?;
+        // SAFETY: the caller's promise.
+        let values = unsafe { floats(values, capacity, count, n, "elements") }?;
+        // SAFETY: the caller's promise.
+        let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
+        begin(session, kind, data)?;
+        loop {
+            match session.poll(0)? {
+                Event::Done(DoneReason::Cancelled) => bail!(Cancelled, "the turn was cancelled"),
+                Event::Done(_) => return session.embedding(values),
+                Event::Again | Event::Token(_) => {}
+            }
+        }
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }
