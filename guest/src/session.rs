@@ -313,8 +313,8 @@ impl Session {
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
         let logprobs = self.params.logprobs;
-        let adapted = self.params.lora == self.lora.asked();
-        if slim::LORA && !adapted {
+        let adapted = !slim::LORA || self.params.lora == self.lora.asked();
+        if !adapted {
             self.lora = Lora::read(self.model, &self.params.lora)?;
         }
         if let Some((old, sums, handle)) = self.program {
