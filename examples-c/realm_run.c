@@ -76,7 +76,9 @@ static const char help[] =
     "      --mmap               leave the file mapped as it is (default: move it into huge pages bit\n"
     "                           by bit, where the system keeps it in small ones)\n"
     "      --no-mmap            move it into huge pages before the prompt\n"
-    "      --guest FILE         a guest module in place of the built-in one\n"
+    "      --guest FILE         a guest module in place of the built-in one, or an image\n"
+    "      --record FILE        instead of asking, write an image of the guest for this model and these\n"
+    "                           parameters, which --guest and firmware replay without interpreter\n"
     "      --fuel N             most fuel for one event of the guest, in millions (0: 4000)\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
@@ -91,7 +93,7 @@ static const char help[] =
     "  -h, --help   --version\n";
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
-static const char *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
+static const char *record_path, logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
 static int raw, chat, ignore_eos, ids_out, hash, verbose, embedding;
 static tool_names loras, scaled_loras;
 static uint32_t adapters[ADAPTERS_MAX];
@@ -151,6 +153,7 @@ static const tool_option options[] = {
     {"--isa", NULL, TOOL_NAME, &isa, 0, 0},
     TOOL_MMAP_OPTIONS,
     {"--guest", NULL, TOOL_NAME, &guest_path, 0, 0},
+    {"--record", NULL, TOOL_NAME, &record_path, 0, 0},
     {"--fuel", NULL, TOOL_COUNT, &fuel_millions, 0, 4294967295.0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
@@ -260,13 +263,16 @@ static void param_from_file(const char *key, const char *path) {
 
 static void check_options(void) {
     const int prompts = (prompt_text != NULL) + (prompt_file != NULL) + (prompt_ids != NULL);
+    if (record_path != NULL && (prompts > 0 || chat)) {
+        tool_misuse("--record asks nothing: there is no prompt to it");
+    }
     if (prompts > 1) {
         tool_misuse("-p, -f and --ids exclude each other");
     }
     if (raw && chat) {
         tool_misuse("--raw and --chat exclude each other");
     }
-    if (prompts == 0 && !chat && (model_path != NULL || raw)) {
+    if (prompts == 0 && !chat && record_path == NULL && (model_path != NULL || raw)) {
         tool_misuse("no prompt: give -p, -f or --ids, or --chat for a conversation");
     }
     talk = chat && prompts == 0;
@@ -471,6 +477,25 @@ static void write_floats(realm_session *session, read_floats read, const char *p
     free(values);
 }
 
+static int32_t write_to_file(void *file, const void *data, size_t bytes) {
+    return fwrite(data, 1, bytes, (FILE *)file) == bytes ? REALM_STATUS_OK : REALM_STATUS_IO;
+}
+
+/* Nothing is left behind of an image that could not be written. */
+static void record(realm_session *session, const char *path) {
+    realm_error error = {0, ""};
+    FILE *file = fopen(path, "wb");
+    if (file == NULL) {
+        tool_die("cannot open %s: %s", path, strerror(errno));
+    }
+    const realm_status status = realm_session_record(session, write_to_file, file, &error);
+    if (fclose(file) != 0 || status < 0) {
+        (void)remove(path);
+        tool_check(status, &error);
+        tool_die("cannot write %s", path);
+    }
+}
+
 /* The first token, or the end if there is none: the last prompt position was evaluated, and
  * nothing after it. */
 static void at_end_of_prompt(realm_session *session) {
@@ -601,7 +626,7 @@ int main(int argc, char **argv) {
     if (hash) {
         print_hash();
     }
-    if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
+    if (record_path == NULL && p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
         p.kind = REALM_INPUT_CHAT;
         tell_time();
         if (p.bytes == 0) {
@@ -625,6 +650,11 @@ int main(int argc, char **argv) {
     const realm_session_options session_options = options_of(guest);
     realm_session *session = NULL;
     tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
+    if (record_path != NULL) {
+        record(session, record_path);
+        end_session(runtime, guest, session);
+        return 0;
+    }
     if (talk) {
         end_session(runtime, guest, chat_run(runtime, MODEL_ID, &session_options, session, settle));
         return 0;

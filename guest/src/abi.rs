@@ -553,6 +553,12 @@ pub fn publish_embedding(buffer: u32) -> Result<()> {
     check(unsafe { sys::realm_publish(2, buffer) }).map(drop)
 }
 
+/// Lets the host read a recipe from this buffer.
+pub fn publish_recipe(buffer: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { sys::realm_publish(3, buffer) }).map(drop)
+}
+
 /// Reports prefill progress in tokens.
 pub fn progress(done: u32, total: u32) {
     // SAFETY: no pointers.

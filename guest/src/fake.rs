@@ -55,6 +55,8 @@ pub struct Host {
     pub pieces: Vec<Vec<u8>>,
     /// Further models, by id; there are no others from [`FURTHER`] on.
     pub models: BTreeMap<u32, Host>,
+    /// The beginning of a character, which the next token may complete.
+    pub held: Vec<u8>,
 }
 
 /// From here on ids are those of further models.
@@ -121,6 +123,15 @@ impl Host {
     pub fn set(&mut self, key: &str, value: &str) {
         self.params.retain(|(k, _)| k != key);
         self.params.push((key.into(), value.into()));
+    }
+
+    /// The bytes that a token stands for.
+    fn piece(&self, token: u32) -> Vec<u8> {
+        match (self.pieces.get(token as usize), u8::try_from(token)) {
+            (Some(piece), _) => piece.clone(),
+            (None, Ok(byte)) => [byte].into(),
+            _ => Vec::new(),
+        }
     }
 
     /// Completes the submitted step.
@@ -266,18 +277,18 @@ mod imports {
         }
         realm_token_is_eog(h, id: u32, token: u32) { i32::from(token == EOS) }
         realm_token_piece(h, id: u32, token: u32, dst: *mut u8, room: usize) {
-            match (h.pieces.get(token as usize), u8::try_from(token)) {
-                (Some(piece), _) => put(piece, dst, room),
-                (None, Ok(byte)) => put(&[byte], dst, room),
-                _ => 0,
-            }
+            put(&h.piece(token), dst, room)
         }
-        realm_detok_reset(h) { 0 }
+        realm_detok_reset(h) {
+            h.held.clear();
+            0
+        }
         realm_detok_push(h, token: u32, dst: *mut u8, room: usize) {
-            match u8::try_from(token) {
-                Ok(byte) => put(&[byte], dst, room),
-                Err(_) => 0,
-            }
+            let piece = h.piece(token);
+            h.held.extend(piece);
+            let whole = std::str::from_utf8(&h.held).map_or_else(|e| e.valid_up_to(), str::len);
+            let rest = h.held.split_off(whole);
+            put(&std::mem::replace(&mut h.held, rest), dst, room)
         }
         realm_detok_flush(h, dst: *mut u8, room: usize) { 0 }
         realm_param_get(h, key: *const u8, n: usize, dst: *mut u8, room: usize) {

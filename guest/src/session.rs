@@ -23,9 +23,12 @@ use alloc::vec::Vec;
 use constrain::Constrained;
 use core::fmt::Write;
 use draft::Drafted;
+use owed::Owed;
 
 mod constrain;
 mod draft;
+mod owed;
+mod recipe;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -53,6 +56,7 @@ const STEP: i32 = 3;
 const CANCEL: i32 = 4;
 const REWIND: i32 = 5;
 const PARAMS: i32 = 6;
+const RECORD: i32 = 7;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -89,8 +93,8 @@ pub struct Session {
     /// Positions whose steps succeeded.
     committed: u32,
     turn: Option<Turn>,
-    /// A generated token that was shown but has not entered the context.
-    pending: Option<u32>,
+    /// What was shown but has not entered the context.
+    owed: Owed,
     /// The chat that the context holds.
     talk: Talk,
     /// Turns begun, for seeding.
@@ -108,10 +112,10 @@ struct Turn {
     generated: u32,
     /// The prompt is in; from here on every step yields a token.
     decoding: bool,
-    /// The position it began at, the token owed by the turn before, and whether it is a chat turn: a
+    /// The position it began at, what the turn before owed, and whether it is a chat turn: a
     /// turn that ends before its first step has completed never happened.
     begin: u32,
-    owed: Option<u32>,
+    owed: Owed,
     chat: bool,
 }
 
@@ -149,6 +153,7 @@ fn rare(
         (CANCEL, Some(session)) => session.cancel(),
         (REWIND, Some(session)) => session.rewind(a as u32),
         (PARAMS, Some(session)) => session.read_params().map(|_| Outcome::Continue),
+        (RECORD, Some(session)) if slim::RECORD => session.publish_recipe(),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }
@@ -282,7 +287,7 @@ impl Session {
             drafted: Drafted::default(),
             committed: 0,
             turn: None,
-            pending: None,
+            owed: Owed::default(),
             talk: Talk::default(),
             turns: 0,
             params,
@@ -447,7 +452,7 @@ impl Session {
             generated: 0,
             decoding: false,
             begin: self.committed,
-            owed: self.pending.take(),
+            owed: core::mem::take(&mut self.owed),
             chat,
         });
         self.turns += 1;
@@ -479,7 +484,7 @@ impl Session {
         let feed = match kind {
             TEXT => {
                 let mut feed = try_vec(1 + text.len() / 4)?;
-                feed.extend(self.pending);
+                feed.extend(self.owed.feed());
                 self.tokenize(&text, abi::PARSE_SPECIAL, &mut feed)?;
                 feed
             }
@@ -505,7 +510,7 @@ impl Session {
             ));
         }
         let mut feed = try_vec(1 + raw.len() / 4)?;
-        feed.extend(self.pending);
+        feed.extend(self.owed.feed());
         let n_vocab = self.family.facts().n_vocab;
         for chunk in raw.chunks_exact(4) {
             let id = chunk.try_into().map_or(u32::MAX, u32::from_le_bytes);
@@ -689,7 +694,9 @@ impl Session {
         if self.vocab.n_tokens > 0 && self.stops.idle() {
             abi::emit_token(token)?;
         } else if self.show(token)? {
-            self.stops.clear();
+            if slim::CHAT {
+                self.unsay(token)?;
+            }
             return self.finish(Outcome::Stop);
         }
         let Some(turn) = self.turn.as_mut() else {
@@ -697,7 +704,7 @@ impl Session {
         };
         turn.generated += 1;
         if u32::try_from(self.params.n_predict).is_ok_and(|n| turn.generated >= n) {
-            self.pending = Some(token);
+            self.owed.tokens.push(token);
             return self.finish(Outcome::Length);
         }
         if self.committed >= self.ctx {
@@ -735,12 +742,12 @@ impl Session {
     #[inline(never)]
     fn show(&mut self, token: u32) -> Result<bool> {
         if self.vocab.n_tokens > 0 {
-            abi::detok(Some(token), self.stops.held())?;
+            abi::detok(Some(token), self.stops.text())?;
         }
-        let (show, stopped) = self.stops.advance();
-        let text = self.stops.held().get(..show).unwrap_or_default();
-        abi::emit(i32::try_from(token).unwrap_or(-1), text)?;
-        self.stops.shown(show);
+        let (free, stopped) = self.stops.advance();
+        abi::emit(i32::try_from(token).unwrap_or(-1), free)?;
+        let count = free.len();
+        self.stops.show(count);
         Ok(stopped)
     }
 
@@ -749,14 +756,9 @@ impl Session {
     #[inline(never)]
     fn finish(&mut self, outcome: Outcome) -> Result<Outcome> {
         if outcome != Outcome::Stop && self.vocab.n_tokens > 0 {
-            abi::detok(None, self.stops.held())?;
-            let (show, stopped) = self.stops.advance();
-            let held = self.stops.held();
-            let text = if stopped {
-                held.get(..show).unwrap_or_default()
-            } else {
-                held.as_slice()
-            };
+            abi::detok(None, self.stops.text())?;
+            let (free, stopped) = self.stops.advance();
+            let text = if stopped { free } else { self.stops.held() };
             if !text.is_empty() {
                 abi::emit(-1, text)?;
             }
@@ -792,7 +794,7 @@ impl Session {
         self.sampler.rewind(position);
         self.constrained.rewind(position);
         self.committed = position;
-        self.pending = None;
+        self.owed = Owed::default();
         self.talk.rewind(position);
         if position == 0 {
             self.turns = 0;
@@ -808,17 +810,17 @@ impl Session {
         let Some(turn) = self.turn.take() else { return };
         self.sampler.retract(turn.in_flight);
         let happened = self.committed != turn.begin;
-        if !happened {
-            self.pending = turn.owed;
-        }
         // What nobody answered was not said.
         match (turn.chat && !turn.decoding, happened) {
             (true, true) => {
-                let owed = u32::from(turn.owed.is_some());
-                self.talk.give_up(turn.begin + owed);
+                let owed = turn.owed.feed().len() as u32;
+                self.talk.give_up(self.committed.min(turn.begin + owed));
             }
             (true, false) => self.talk.take_back(),
             _ => {}
+        }
+        if !happened {
+            self.owed = turn.owed;
         }
 
         // Nothing to tell anybody if this fails: the session has failed with it.

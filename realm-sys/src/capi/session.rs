@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod many;
 pub mod plan;
+pub mod record;
 pub mod state;
 
 use super::error::{realm_error, realm_status};
@@ -14,7 +15,7 @@ use super::guest::realm_guest;
 use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
 use super::{check, guard, new_handle, null, put, read_struct, slice, text, write_struct};
-use crate::error::{Result, Status};
+use crate::error::{Result, Short, Status};
 use crate::guest::host::{LogSink, ProgressSink};
 use crate::panics::caught;
 use crate::platform::no_extension;
@@ -395,11 +396,19 @@ unsafe fn convert(
         );
     }
     // SAFETY: the caller's promise.
-    for p in unsafe { slice(o.params, o.param_count, "params") }? {
+    for (i, p) in unsafe { slice(o.params, o.param_count, "params") }?
+        .iter()
+        .enumerate()
+    {
         // SAFETY: the caller's promise.
-        let (key, value) = unsafe { (text(p.key, "a parameter's key")?, p.value) };
+        let key = unsafe { text(p.key, format_args!("params[{i}].key")) }?;
         // SAFETY: the caller's promise.
-        let value = unsafe { text(value, "a parameter's value") }?;
+        let value = unsafe {
+            text(
+                p.value,
+                format_args!("params[{i}].value ('{}')", Short(key)),
+            )
+        }?;
         options.params.set(key, value)?;
     }
     // SAFETY: the caller's promise.
@@ -504,7 +513,8 @@ pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
 /// `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
 ///
 /// Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
-/// is running the guest cannot be asked: it says so when the next turn begins. A parameter that it would refuse then has to be
+/// is running the guest cannot be asked: it says so when the next turn begins. (The running one takes it too, if it has not been
+/// polled yet.) A parameter that it would refuse then has to be
 /// repaired or taken away first: until it is, others are taken as during a turn.
 ///
 /// **Threads**: one at a time for a session.

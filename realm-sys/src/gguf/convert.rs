@@ -1,7 +1,7 @@
 //! Metadata values as the number types that callers ask for: exactly, or not at all.
 
 use super::{Array, Metadata, Value, ValueType};
-use crate::error::Result;
+use crate::error::{Result, Short};
 use crate::{bail, err};
 
 /// A number of any type of the format.
@@ -81,7 +81,7 @@ pub fn lookup<'a>(
 ) -> Result<(Value<'a>, usize)> {
     let value = meta
         .get(key)
-        .ok_or_else(|| err!(NotFound, "the model has no metadata '{key}'"))?;
+        .ok_or_else(|| err!(NotFound, "the model has no metadata '{}'", Short(key)))?;
     let Some(index) = index else {
         if value.as_array().is_some() {
             bail!(InvalidArgument, "'{key}' is an array: an index is needed");
@@ -112,7 +112,7 @@ fn element<'a>(array: &Array<'a>, index: u64) -> Option<(Value<'a>, usize)> {
 pub fn array_len(meta: &Metadata<'_>, key: &str) -> Result<u64> {
     let value = meta
         .get(key)
-        .ok_or_else(|| err!(NotFound, "the model has no metadata '{key}'"))?;
+        .ok_or_else(|| err!(NotFound, "the model has no metadata '{}'", Short(key)))?;
     match value.as_array() {
         Some(array) => Ok(array.len() as u64),
         None => bail!(InvalidArgument, "'{key}' is not an array"),

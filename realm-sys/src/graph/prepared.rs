@@ -12,6 +12,8 @@ use super::shared::Key;
 use super::validate::validate;
 use crate::backend::host::{Backend, Kernel, Selected, foreign};
 use crate::backend::table::realm_program;
+#[cfg(feature = "replay")]
+use crate::backend::table::realm_register;
 use crate::error::{Result, try_vec};
 use crate::platform::REALM_ABI_VERSION;
 use crate::store::Model;
@@ -121,6 +123,12 @@ impl Prepared {
         }
         let made = Arc::new(Self::of(bytes, models, memory)?);
         Ok(on.shared.publish(key, made))
+    }
+
+    /// The registers it declares.
+    #[cfg(feature = "replay")]
+    pub fn registers(&self) -> &[realm_register] {
+        &self.program.registers
     }
 
     /// The bytes it was recorded as.

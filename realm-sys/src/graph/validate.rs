@@ -74,14 +74,7 @@ pub fn validate(program: &mut Program, models: &[Arc<Model>]) -> Result<()> {
 }
 
 fn at(index: usize, code: Code, e: &Error) -> Error {
-    let mut placed = err!(
-        Format,
-        "operation {index} ({}): {}",
-        code.name(),
-        e.message()
-    );
-    placed.set_status(e.status());
-    placed
+    e.at(format_args!("operation {index} ({})", code.name()))
 }
 
 /// Replaces the tensor handles of an operation by indices into the program's weights.

@@ -15,13 +15,16 @@ use crate::{bail, err};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
+#[cfg(feature = "interpreter")]
 use wasmi::{StoreLimits, StoreLimitsBuilder};
 
 use super::event;
 
 /// Table elements of one table; a guest of a few thousand functions has as many.
+#[cfg(feature = "interpreter")]
 const MAX_TABLE_ELEMENTS: usize = 1 << 14;
 /// Tables of an instance.
+#[cfg(feature = "interpreter")]
 const MAX_TABLES: usize = 4;
 /// Programs that exist at the same time.
 pub const MAX_PROGRAMS: usize = 16;
@@ -172,6 +175,8 @@ pub struct Compute {
     pub published: Option<u32>,
     /// See `published`.
     pub embeds: bool,
+    /// The buffer in which the guest says how it works.
+    pub recipe: Option<u32>,
     /// A step has run: KV layers are fixed.
     pub stepped: bool,
     /// Tasks a step is split into.
@@ -259,9 +264,11 @@ pub struct HostParts {
 /// The data of a session's wasmi store.
 pub struct HostState {
     /// The guest's memory; `None` until it is instantiated and its version is known.
+    #[cfg(feature = "interpreter")]
     pub memory: Option<wasmi::Memory>,
     /// Most bytes it may grow to.
     pub memory_limit: u64,
+    #[cfg(feature = "interpreter")]
     pub(super) limiter: StoreLimits,
     /// Fuel that the present import costs beyond its base price.
     pub(super) cost: u64,
@@ -272,6 +279,7 @@ pub struct HostState {
     /// What the last import that failed said: the best message there is if the guest gives none.
     pub last_error: Option<Error>,
     /// The bug in the library that an import has met: it ends the session.
+    #[cfg(feature = "interpreter")]
     pub(super) bug: Option<Error>,
     /// What `realm_fail` was given in this event.
     pub fail_message: Option<Error>,
@@ -288,6 +296,7 @@ pub struct HostState {
     /// The session's streaming detokenizer.
     pub detokenizer: Detokenizer,
     /// The vocabulary of the session's own model, from its first use by `realm_emit_token` on.
+    #[cfg(feature = "interpreter")]
     pub(super) own_vocab: Option<Arc<Vocab>>,
     /// Reused room for text and ids.
     pub text: Vec<u8>,
@@ -310,8 +319,10 @@ impl HostState {
     pub fn new(parts: HostParts) -> Self {
         let memory_limit = parts.limits.guest_memory_bytes;
         Self {
+            #[cfg(feature = "interpreter")]
             memory: None,
             memory_limit,
+            #[cfg(feature = "interpreter")]
             limiter: StoreLimitsBuilder::new()
                 .memory_size(usize::try_from(memory_limit).unwrap_or(usize::MAX))
                 .table_elements(MAX_TABLE_ELEMENTS)
@@ -323,6 +334,7 @@ impl HostState {
             fuel_debt: 0,
             event: 0,
             last_error: None,
+            #[cfg(feature = "interpreter")]
             bug: None,
             fail_message: None,
             models: Models {
@@ -338,6 +350,7 @@ impl HostState {
             outbox: Outbox::new(),
             progress: (0, 0),
             detokenizer: Detokenizer::continuing(false),
+            #[cfg(feature = "interpreter")]
             own_vocab: None,
             text: Vec::new(),
             compute: Compute {
@@ -345,6 +358,7 @@ impl HostState {
                 booked: None,
                 published: None,
                 embeds: false,
+                recipe: None,
                 stepped: false,
                 thread_count: parts.thread_count.max(1),
                 memory: parts.memory,
@@ -385,7 +399,7 @@ impl HostState {
         }
     }
 
-    pub(super) fn begin_event(&mut self, kind: u32) {
+    pub(crate) fn begin_event(&mut self, kind: u32) {
         self.event = kind;
         self.last_error = None;
         self.fail_message = None;

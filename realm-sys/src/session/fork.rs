@@ -27,7 +27,7 @@ impl Session {
         instance
             .memory_grown(from.len() as u64)?
             .copy_from_slice(from);
-        for (i, (ty, bits)) in self.instance.globals()?.enumerate() {
+        for (i, (ty, bits)) in self.instance.globals()?.into_iter().enumerate() {
             instance.set_global(i, ty, bits)?;
         }
         let to = instance.host_mut();
@@ -48,6 +48,7 @@ impl Session {
     /// Refuses what cannot be taken out of the session: a turn half done, models of the guest's own.
     pub(super) fn portable(&self) -> Result<()> {
         self.between_turns()?;
+        self.instance.portable()?;
         if self.instance.host().models.has_registered() {
             bail!(
                 Unsupported,
