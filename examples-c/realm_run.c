@@ -93,7 +93,7 @@ static const char help[] =
     "  -h, --help   --version\n";
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
-static const char *record_path, logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
+static const char *record_path, *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
 static int raw, chat, ignore_eos, ids_out, hash, verbose, embedding;
 static tool_names loras, scaled_loras;
 static uint32_t adapters[ADAPTERS_MAX];
