@@ -710,18 +710,16 @@ impl Session {
         if self.committed >= self.ctx {
             return self.finish(Outcome::Context);
         }
-        let drafts = DRAFT && self.params.draft_max > 0 && !self.kept.any();
-        if drafts && self.draft(token)? {
-            return Ok(Outcome::Continue);
+        if DRAFT && self.params.draft_max > 0 && !self.kept.any() {
+            if self.draft(token)? {
+                return Ok(Outcome::Continue);
+            }
+        } else {
+            self.sampler.accept(&[token])?;
+            turn.in_flight = 1;
         }
         if !self.sampler.feeds_back() {
             abi::buffer_write(self.tokens, 0, &[token])?;
-        }
-        if !drafts {
-            self.sampler.accept(&[token])?;
-        }
-        if let Some(turn) = self.turn.as_mut() {
-            turn.in_flight = 1;
         }
         self.book(1, 1)?;
         Ok(Outcome::Continue)

@@ -6,7 +6,7 @@
 //! other, as the model's program would have from its own: penalties see the tokens so far, grammars refuse, random numbers are drawn once a
 //! token. At the first token that was not guessed the cache forgets the rest.
 
-use super::{Session, Turn};
+use super::Session;
 use crate::abi::{self, Result, kind, try_vec};
 use crate::program::{Dim, Operand, Recorder};
 use crate::sample::Sampler;
@@ -78,13 +78,18 @@ impl Session {
         Ok(true)
     }
 
-    /// What comes behind a token that has been picked and shown, if drafts are wanted: another row of the draft, or a draft.
-    /// False if the token is to be evaluated by itself, and is noted already.
+    /// What comes behind a token that has been picked and shown, if drafts are wanted: another row of the draft, or a draft. The token
+    /// is noted, as in flight unless it is in the context already. False if it is to be evaluated by itself.
     pub(super) fn draft(&mut self, token: u32) -> Result<bool> {
+        let Some(turn) = self.turn.as_mut() else {
+            return Err(fail!(STATE, "no turn to continue"));
+        };
         self.sampler.accept(&[token])?;
+        turn.in_flight = 1;
         if self.drafted.picks() {
             if self.drafted.tokens.get(self.drafted.picked) == Some(&token) {
                 // It was guessed, and is in the context.
+                turn.in_flight = 0;
                 self.committed += 1;
                 self.drafted.picked += 1;
                 self.drafted.counts[1] += 1;
@@ -140,10 +145,7 @@ impl Session {
         };
         abi::buffer_write(self.tokens, 0, &[token])?;
         abi::buffer_write(self.tokens, 1, &self.drafted.tokens)?;
-        if let Some(Turn { in_flight, .. }) = self.turn.as_mut() {
-            // Only this one is certain to stay.
-            *in_flight = 1;
-        }
+        // Of these, only the first is certain to stay: one is in flight.
         self.drafted.phase = Phase::Evaluating;
         let n = 1 + self.drafted.tokens.len() as u32;
         self.submit_step(program, n, n)
