@@ -27,6 +27,7 @@ import tempfile
 from pathlib import Path
 
 import adapters
+import drafts
 import embeddings
 import terminal
 
@@ -675,6 +676,7 @@ def main():
             check("same seed, same text", seeded_runs_repeat, tools)
             check("a seed that is drawn", drawn_seed, tools)
             messages(tools, demo)
+            drafts.run(tools, check, must, succeed, demo)
             embeddings.run(tools, check, must, succeed, tells, demo)
             check("every sampler acts", samplers_act, tools)
             check("grammars and schemas", constrained, tools, demo)
