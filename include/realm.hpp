@@ -710,6 +710,12 @@ public:
             return realm_session_embedding(c(), data, room, size, error);
         });
     }
+    // The embedding of a text, in one call.
+    template <class Vector> result<void> embed(std::string_view text, Vector &out) {
+        return detail::fill<float>(out, [this, text](float *data, std::size_t room, std::size_t *size, realm_error *error) {
+            return realm_session_embed(c(), REALM_INPUT_TEXT, text.data(), text.size(), data, room, size, error);
+        });
+    }
     // Tokens in the context.
     result<std::uint32_t> position() const noexcept {
         realm::error error;
@@ -732,6 +738,15 @@ public:
             return error;
         }
         return session(forked);
+    }
+    // An image of what the guest has decided, before the first turn, for guest::load: `f(const void *data, std::size_t bytes)` as for save_to.
+    template <class F> result<void> record(F &&write) {
+        realm::error error;
+        using by_address = detail::callback<std::remove_reference_t<F> &>;
+        const realm_write_fn call = [](void *ctx, const void *data, std::size_t bytes) -> std::int32_t {
+            return by_address::call(ctx, data, bytes);
+        };
+        return detail::status_of(realm_session_record(c(), call, by_address::pack(write), error.c()), error);
     }
     // The session's state, between turns, for runtime::load. `out` is a std::vector<std::byte> or the like.
     template <class Bytes> result<void> save(Bytes &out) {

@@ -53,7 +53,14 @@ pub struct Host {
     pub no_vocab: bool,
     /// What tokens stand for, if not for bytes.
     pub pieces: Vec<Vec<u8>>,
+    /// Further models, by id; there are no others from [`FURTHER`] on.
+    pub models: BTreeMap<u32, Host>,
+    /// The beginning of a character, which the next token may complete.
+    pub held: Vec<u8>,
 }
+
+/// From here on ids are those of further models.
+pub const FURTHER: u32 = 100;
 
 std::thread_local! {
     static HOST: RefCell<Host> = RefCell::new(Host::default());
@@ -105,9 +112,26 @@ impl Host {
         h
     }
 
+    /// Who knows about a model.
+    fn model(&self, id: u32) -> Option<&Self> {
+        match id {
+            FURTHER.. => self.models.get(&id),
+            _ => Some(self),
+        }
+    }
+
     pub fn set(&mut self, key: &str, value: &str) {
         self.params.retain(|(k, _)| k != key);
         self.params.push((key.into(), value.into()));
+    }
+
+    /// The bytes that a token stands for.
+    fn piece(&self, token: u32) -> Vec<u8> {
+        match (self.pieces.get(token as usize), u8::try_from(token)) {
+            (Some(piece), _) => piece.clone(),
+            (None, Ok(byte)) => [byte].into(),
+            _ => Vec::new(),
+        }
     }
 
     /// Completes the submitted step.
@@ -174,6 +198,7 @@ mod imports {
                     _ => -3,
                 };
             }
+            let Some(h) = h.model(id) else { return -3 };
             match (h.meta.get(&key), kind, index) {
                 (None, ..) => -3,
                 (Some(Meta::Text(t)), 8, -1) => put(t.as_bytes(), dst, room),
@@ -187,13 +212,25 @@ mod imports {
         }
         realm_tensor_find(h, id: u32, name: *const u8, n: usize) {
             let name = text(name, n);
+            let Some(h) = h.model(id) else { return -3 };
             h.tensors.iter().position(|t| t.0 == name).map_or(-3, |i| i as i32)
         }
         realm_tensor_info(h, id: u32, handle: u32, dst: *mut u8, room: usize) {
+            let Some(h) = h.model(id) else { return -3 };
             let (_, kind, ne) = &h.tensors[handle as usize];
             let mut raw = [kind.to_le_bytes(), (ne.len() as u32).to_le_bytes()].concat();
             raw.extend(ne.iter().flat_map(|n| n.to_le_bytes()));
             raw.resize(40, 0);
+            put(&raw, dst, room)
+        }
+        realm_tensor_name(h, id: u32, handle: u32, dst: *mut u8, room: usize) {
+            let Some(h) = h.model(id) else { return -3 };
+            put(h.tensors[handle as usize].0.as_bytes(), dst, room)
+        }
+        realm_get_model_info(h, id: u32, dst: *mut u8, room: usize) {
+            let Some(h) = h.model(id) else { return -3 };
+            let mut raw = [0; 64];
+            raw[16..20].copy_from_slice(&(h.tensors.len() as u32).to_le_bytes());
             put(&raw, dst, room)
         }
         realm_vocab_info(h, id: u32, dst: *mut u8, room: usize) {
@@ -232,18 +269,18 @@ mod imports {
         }
         realm_token_is_eog(h, id: u32, token: u32) { i32::from(token == EOS) }
         realm_token_piece(h, id: u32, token: u32, dst: *mut u8, room: usize) {
-            match (h.pieces.get(token as usize), u8::try_from(token)) {
-                (Some(piece), _) => put(piece, dst, room),
-                (None, Ok(byte)) => put(&[byte], dst, room),
-                _ => 0,
-            }
+            put(&h.piece(token), dst, room)
         }
-        realm_detok_reset(h) { 0 }
+        realm_detok_reset(h) {
+            h.held.clear();
+            0
+        }
         realm_detok_push(h, token: u32, dst: *mut u8, room: usize) {
-            match u8::try_from(token) {
-                Ok(byte) => put(&[byte], dst, room),
-                Err(_) => 0,
-            }
+            let piece = h.piece(token);
+            h.held.extend(piece);
+            let whole = std::str::from_utf8(&h.held).map_or_else(|e| e.valid_up_to(), str::len);
+            let rest = h.held.split_off(whole);
+            put(&std::mem::replace(&mut h.held, rest), dst, room)
         }
         realm_detok_flush(h, dst: *mut u8, room: usize) { 0 }
         realm_param_get(h, key: *const u8, n: usize, dst: *mut u8, room: usize) {

@@ -28,9 +28,10 @@ pub mod embed;
 #[cfg(not(target_arch = "wasm32"))]
 mod fake;
 pub mod grammar;
-#[cfg(target_arch = "wasm32")]
+#[cfg(any(test, target_arch = "wasm32"))]
 mod heap;
 pub mod json;
+pub mod lora;
 pub mod num;
 pub mod params;
 pub mod program;

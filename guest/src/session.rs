@@ -10,6 +10,7 @@ use crate::arch::graph::{Graph, Io};
 use crate::arch::{self, Architecture, Family};
 use crate::chat::Talk;
 use crate::embed::Embedder;
+use crate::lora::Lora;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::{self, Kept};
@@ -21,8 +22,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use constrain::Constrained;
 use core::fmt::Write;
+use owed::Owed;
 
 mod constrain;
+mod owed;
+mod recipe;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -50,6 +54,7 @@ const STEP: i32 = 3;
 const CANCEL: i32 = 4;
 const REWIND: i32 = 5;
 const PARAMS: i32 = 6;
+const RECORD: i32 = 7;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -75,6 +80,9 @@ pub struct Session {
     sampler: Sampler,
     /// f32 `[1, 1]`: log-sum-exp of the logits, if it was ever asked for.
     total: Option<u32>,
+    lora: Lora,
+    /// What adapters there may be for, known from the first program on.
+    adaptable: Vec<(Operand, bool)>,
     /// The program, what its sampling depends on, and whether it makes the sum.
     program: Option<(Key, bool, u32)>,
     stops: Stops,
@@ -82,8 +90,8 @@ pub struct Session {
     /// Positions whose steps succeeded.
     committed: u32,
     turn: Option<Turn>,
-    /// A generated token that was shown but has not entered the context.
-    pending: Option<u32>,
+    /// What was shown but has not entered the context.
+    owed: Owed,
     /// The chat that the context holds.
     talk: Talk,
     /// Turns begun, for seeding.
@@ -101,10 +109,10 @@ struct Turn {
     generated: u32,
     /// The prompt is in; from here on every step yields a token.
     decoding: bool,
-    /// The position it began at, the token owed by the turn before, and whether it is a chat turn: a
+    /// The position it began at, what the turn before owed, and whether it is a chat turn: a
     /// turn that ends before its first step has completed never happened.
     begin: u32,
-    owed: Option<u32>,
+    owed: Owed,
     chat: bool,
 }
 
@@ -142,6 +150,7 @@ fn rare(
         (CANCEL, Some(session)) => session.cancel(),
         (REWIND, Some(session)) => session.rewind(a as u32),
         (PARAMS, Some(session)) => session.read_params().map(|_| Outcome::Continue),
+        (RECORD, Some(session)) if slim::RECORD => session.publish_recipe(),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }
@@ -236,9 +245,17 @@ impl Session {
             }
         }
         let (embedder, n_logits) = match family.pooling() {
-            Some(pooling) => {
+            Some(of_file) => {
+                let pooling = params.pooling.unwrap_or(of_file);
                 let width = family.base().n_embd;
-                (Some(Embedder::new(pooling, width, n_batch)?), 1)
+                let embedder = Embedder::new(pooling, family.head(), width, n_batch)?;
+                (Some(embedder), 1)
+            }
+            None if params.pooling.is_some() => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "parameter pooling is for models that make embeddings, and this one makes text"
+                ));
             }
             None => (None, facts.n_vocab),
         };
@@ -259,12 +276,14 @@ impl Session {
             logits,
             sampler: Sampler::new(model, facts.n_vocab, tokens),
             total: None,
+            lora: Lora::default(),
+            adaptable: Vec::new(),
             program: None,
             stops: Stops::default(),
             constrained: Constrained::default(),
             committed: 0,
             turn: None,
-            pending: None,
+            owed: Owed::default(),
             talk: Talk::default(),
             turns: 0,
             params,
@@ -282,6 +301,9 @@ impl Session {
         params.same_session(&self.params, ctx, n_batch)?;
         params.biases_below(tokens)?;
         self.check_grammar(&params)?;
+        if slim::LORA && !params.lora.is_empty() {
+            Lora::read(self.model, &params.lora)?.fit(self.model, &self.adaptable)?;
+        }
         Ok(params)
     }
 
@@ -292,8 +314,12 @@ impl Session {
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
         let logprobs = self.params.logprobs;
+        let adapted = !slim::LORA || self.params.lora == self.lora.asked();
+        if !adapted {
+            self.lora = Lora::read(self.model, &self.params.lora)?;
+        }
         if let Some((old, sums, handle)) = self.program {
-            if old == key && sums == logprobs {
+            if old == key && sums == logprobs && adapted {
                 return Ok(());
             }
             abi::program_destroy(handle);
@@ -308,9 +334,12 @@ impl Session {
         Ok(())
     }
 
-    fn record(&self) -> Result<u32> {
-        let ops = self.family.op_count() + 3 + Sampler::OPS;
+    fn record(&mut self) -> Result<u32> {
+        let ops = self.family.op_count() + 3 + Sampler::OPS + self.lora.ops();
         let mut r = Recorder::new(self.model, ops)?;
+        if slim::LORA {
+            r.further(self.lora.models());
+        }
         let mut io = Io {
             tokens: Operand::buffer(self.tokens),
             n_tok: r.reg(1, self.n_batch),
@@ -326,7 +355,12 @@ impl Session {
         }
         let regs = self.sampler.declare(&mut r);
         io.kept = self.kept.declare(&mut r, self.n_batch);
-        let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
+        let mut graph = Graph::new(&mut r, io, &self.lora);
+        let logits = self.family.build(&mut graph, &self.kv);
+        self.adaptable = graph.adaptable;
+        if slim::LORA {
+            self.lora.fit(self.model, &self.adaptable)?;
+        }
         log_codes(r.codes());
         if let Some(embedder) = &self.embedder {
             embedder.record(&mut r, logits, io.n_tok);
@@ -402,7 +436,7 @@ impl Session {
             generated: 0,
             decoding: false,
             begin: self.committed,
-            owed: self.pending.take(),
+            owed: core::mem::take(&mut self.owed),
             chat,
         });
         self.turns += 1;
@@ -434,7 +468,7 @@ impl Session {
         let feed = match kind {
             TEXT => {
                 let mut feed = try_vec(1 + text.len() / 4)?;
-                feed.extend(self.pending);
+                feed.extend(self.owed.feed());
                 self.tokenize(&text, abi::PARSE_SPECIAL, &mut feed)?;
                 feed
             }
@@ -460,7 +494,7 @@ impl Session {
             ));
         }
         let mut feed = try_vec(1 + raw.len() / 4)?;
-        feed.extend(self.pending);
+        feed.extend(self.owed.feed());
         let n_vocab = self.family.facts().n_vocab;
         for chunk in raw.chunks_exact(4) {
             let id = chunk.try_into().map_or(u32::MAX, u32::from_le_bytes);
@@ -597,7 +631,7 @@ impl Session {
         turn.in_flight = 0;
         self.kept.advance();
         if let Some(embedder) = &self.embedder {
-            embedder.pool(self.committed)?;
+            embedder.pool(self.committed, self.params.embd_normalize)?;
             return self.finish(Outcome::Length).map(Some);
         }
         if turn.decoding {
@@ -635,7 +669,9 @@ impl Session {
         if self.vocab.n_tokens > 0 && self.stops.idle() {
             abi::emit_token(token)?;
         } else if self.show(token)? {
-            self.stops.clear();
+            if slim::CHAT {
+                self.unsay(token)?;
+            }
             return self.finish(Outcome::Stop);
         }
         let Some(turn) = self.turn.as_mut() else {
@@ -643,7 +679,7 @@ impl Session {
         };
         turn.generated += 1;
         if u32::try_from(self.params.n_predict).is_ok_and(|n| turn.generated >= n) {
-            self.pending = Some(token);
+            self.owed.tokens.push(token);
             return self.finish(Outcome::Length);
         }
         if self.committed >= self.ctx {
@@ -673,12 +709,12 @@ impl Session {
     #[inline(never)]
     fn show(&mut self, token: u32) -> Result<bool> {
         if self.vocab.n_tokens > 0 {
-            abi::detok(Some(token), self.stops.held())?;
+            abi::detok(Some(token), self.stops.text())?;
         }
-        let (show, stopped) = self.stops.advance();
-        let text = self.stops.held().get(..show).unwrap_or_default();
-        abi::emit(i32::try_from(token).unwrap_or(-1), text)?;
-        self.stops.shown(show);
+        let (free, stopped) = self.stops.advance();
+        abi::emit(i32::try_from(token).unwrap_or(-1), free)?;
+        let count = free.len();
+        self.stops.show(count);
         Ok(stopped)
     }
 
@@ -687,14 +723,9 @@ impl Session {
     #[inline(never)]
     fn finish(&mut self, outcome: Outcome) -> Result<Outcome> {
         if outcome != Outcome::Stop && self.vocab.n_tokens > 0 {
-            abi::detok(None, self.stops.held())?;
-            let (show, stopped) = self.stops.advance();
-            let held = self.stops.held();
-            let text = if stopped {
-                held.get(..show).unwrap_or_default()
-            } else {
-                held.as_slice()
-            };
+            abi::detok(None, self.stops.text())?;
+            let (free, stopped) = self.stops.advance();
+            let text = if stopped { free } else { self.stops.held() };
             if !text.is_empty() {
                 abi::emit(-1, text)?;
             }
@@ -729,7 +760,7 @@ impl Session {
         self.sampler.rewind(position);
         self.constrained.rewind(position);
         self.committed = position;
-        self.pending = None;
+        self.owed = Owed::default();
         self.talk.rewind(position);
         if position == 0 {
             self.turns = 0;
@@ -744,17 +775,17 @@ impl Session {
         let Some(turn) = self.turn.take() else { return };
         self.sampler.retract(turn.in_flight);
         let happened = self.committed != turn.begin;
-        if !happened {
-            self.pending = turn.owed;
-        }
         // What nobody answered was not said.
         match (turn.chat && !turn.decoding, happened) {
             (true, true) => {
-                let owed = u32::from(turn.owed.is_some());
-                self.talk.give_up(turn.begin + owed);
+                let owed = turn.owed.feed().len() as u32;
+                self.talk.give_up(self.committed.min(turn.begin + owed));
             }
             (true, false) => self.talk.take_back(),
             _ => {}
+        }
+        if !happened {
+            self.owed = turn.owed;
         }
 
         // Nothing to tell anybody if this fails: the session has failed with it.

@@ -6,23 +6,24 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Watches a stream of text for stop strings.
+/// Watches the text of a turn for stop strings.
 #[derive(Default)]
 pub struct Stops {
     stops: Vec<String>,
-    held: Vec<u8>,
+    text: Vec<u8>,
+    shown: usize,
 }
 
 impl Stops {
-    /// Watches for these; empty strings are ignored.
+    /// Watches for these, in a text that begins here; empty strings are ignored.
     pub fn set(&mut self, stops: &[String]) {
         self.stops = stops.iter().filter(|s| !s.is_empty()).cloned().collect();
-        self.held.clear();
+        self.clear();
     }
 
-    /// The text that is held back, for appending to: push to it, then call [`Stops::advance`].
-    pub fn held(&mut self) -> &mut Vec<u8> {
-        &mut self.held
+    /// The text, for appending to: push to it, then call [`Stops::advance`].
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.text
     }
 
     /// Whether text passes as it comes: nothing is watched for, so nothing is ever held back.
@@ -30,35 +31,49 @@ impl Stops {
         self.stops.is_empty()
     }
 
+    /// What is held back.
+    pub fn held(&self) -> &[u8] {
+        self.text.get(self.shown..).unwrap_or_default()
+    }
+
     /// Looks at the held text: how much of its beginning may be shown now, and whether a stop string
-    /// follows right behind that. The caller shows it and calls [`Stops::shown`].
-    pub fn advance(&self) -> (usize, bool) {
-        let held = self.held.as_slice();
+    /// follows right behind that. The caller shows it and calls [`Stops::show`].
+    pub fn advance(&self) -> (&[u8], bool) {
+        let held = self.held();
         let found = self
             .stops
             .iter()
             .filter_map(|s| find(held, s.as_bytes()))
             .min();
-        if let Some(at) = found {
-            return (at, true);
+        let hold = match found {
+            Some(at) => held.len() - at,
+            None => {
+                let overlaps = self.stops.iter().map(|s| overlap(held, s.as_bytes()));
+                overlaps.max().unwrap_or(0)
+            }
+        };
+        let free = held.get(..held.len() - hold).unwrap_or_default();
+        (free, found.is_some())
+    }
+
+    /// The first `count` bytes of what was held have been shown. Where nothing is watched for, nobody asks for them again.
+    pub fn show(&mut self, count: usize) {
+        self.shown += count;
+        if self.idle() && self.shown == self.text.len() {
+            self.text.clear();
+            self.shown = 0;
         }
-        let hold = self
-            .stops
-            .iter()
-            .map(|s| overlap(held, s.as_bytes()))
-            .max()
-            .unwrap_or(0);
-        (held.len() - hold, false)
     }
 
-    /// Drops the first `count` bytes, which have been shown.
-    pub fn shown(&mut self, count: usize) {
-        self.held.drain(..count.min(self.held.len()));
+    /// The text up to what is held back.
+    pub fn shown(&self) -> &[u8] {
+        self.text.get(..self.shown).unwrap_or_default()
     }
 
-    /// Drops everything held.
+    /// The text is over.
     pub fn clear(&mut self) {
-        self.held.clear();
+        self.text = Vec::new();
+        self.shown = 0;
     }
 }
 
@@ -86,10 +101,12 @@ mod tests {
         s.set(&stops.iter().map(|s| String::from(*s)).collect::<Vec<_>>());
         let mut out = Vec::new();
         for piece in pieces {
-            s.held().extend_from_slice(piece.as_bytes());
-            let (n, stopped) = s.advance();
-            out.push(String::from_utf8(s.held()[..n].to_vec()).unwrap());
-            s.shown(n);
+            s.text().extend_from_slice(piece.as_bytes());
+            let (free, stopped) = s.advance();
+            let free = String::from_utf8(free.to_vec()).unwrap();
+            s.show(free.len());
+            out.push(free);
+            assert!(s.idle() || s.shown() == out.concat().as_bytes());
             if stopped {
                 return (out, true);
             }

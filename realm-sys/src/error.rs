@@ -1,7 +1,7 @@
 //! Statuses and messages: every fallible function of the library returns [`Result`].
 //!
 //! A message lives in a fixed array, so that reporting an error allocates nothing and works when
-//! memory is what ran out. The numbers are part of the C ABI and are never reused.
+//! memory is what ran out; in terse builds it is the sentence in the source, without its values. The numbers are part of the C ABI and are never reused.
 
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -93,15 +93,11 @@ impl fmt::Display for Status {
     }
 }
 
-/// Bytes of message text kept with an error, the terminating zero of the C side included.
-pub const MESSAGE_BYTES: usize = 240;
-
 /// A status and one line of text that says what, where and which limit.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     status: Status,
-    len: u8,
-    text: [u8; MESSAGE_BYTES],
+    text: Text,
 }
 
 /// What fallible functions return.
@@ -110,15 +106,21 @@ pub type Result<T> = core::result::Result<T, Error>;
 impl Error {
     /// An error with a formatted message, cut at a character boundary if it is too long.
     #[cold]
+    #[cfg_attr(feature = "terse", inline(always))]
     pub fn new(status: Status, message: fmt::Arguments<'_>) -> Self {
-        let mut e = Self {
+        Self {
             status,
-            len: 0,
-            text: [0; MESSAGE_BYTES],
-        };
-        // Writing to the fixed array cannot fail: it truncates.
-        let _ = fmt::write(&mut e, message);
-        e
+            text: Text::new(message),
+        }
+    }
+
+    /// An error with the sentence as it stands in the source, places for values and all.
+    #[cfg(feature = "terse")]
+    pub fn plain(status: Status, text: &'static str) -> Self {
+        Self {
+            status,
+            text: Text(text),
+        }
     }
 
     /// The number for C.
@@ -133,6 +135,44 @@ impl Error {
 
     /// The message, without a trailing newline.
     pub fn message(&self) -> &str {
+        self.text.get()
+    }
+
+    /// The same error, its message behind a word on where it happened; in terse builds as it is.
+    #[cfg_attr(feature = "terse", inline(always))]
+    pub fn at(&self, place: fmt::Arguments<'_>) -> Self {
+        if cfg!(feature = "terse") {
+            return self.clone();
+        }
+        Self::new(self.status, format_args!("{place}: {}", self.message()))
+    }
+}
+
+/// Bytes of message text kept with an error, the terminating zero of the C side included.
+#[cfg(not(feature = "terse"))]
+pub const MESSAGE_BYTES: usize = 240;
+
+/// The text of an error.
+#[cfg(not(feature = "terse"))]
+#[derive(Clone, PartialEq, Eq)]
+struct Text {
+    len: u8,
+    text: [u8; MESSAGE_BYTES],
+}
+
+#[cfg(not(feature = "terse"))]
+impl Text {
+    fn new(message: fmt::Arguments<'_>) -> Self {
+        let mut text = Self {
+            len: 0,
+            text: [0; MESSAGE_BYTES],
+        };
+        // Writing to the fixed array cannot fail: it truncates.
+        let _ = fmt::write(&mut text, message);
+        text
+    }
+
+    fn get(&self) -> &str {
         self.text
             .get(..usize::from(self.len))
             .and_then(|b| core::str::from_utf8(b).ok())
@@ -140,7 +180,8 @@ impl Error {
     }
 }
 
-impl fmt::Write for Error {
+#[cfg(not(feature = "terse"))]
+impl fmt::Write for Text {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for c in s.chars() {
             // A message is one line: control characters from hostile names would break that.
@@ -161,6 +202,23 @@ impl fmt::Write for Error {
     }
 }
 
+/// The text of an error where nothing is formatted: a part of the program, which takes neither code nor memory to make.
+#[cfg(feature = "terse")]
+#[derive(Clone, PartialEq, Eq)]
+struct Text(&'static str);
+
+#[cfg(feature = "terse")]
+impl Text {
+    #[inline(always)]
+    fn new(message: fmt::Arguments<'_>) -> Self {
+        Self(message.as_str().unwrap_or(""))
+    }
+
+    fn get(&self) -> &str {
+        self.0
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message())
@@ -176,11 +234,24 @@ impl fmt::Debug for Error {
 impl core::error::Error for Error {}
 
 /// Builds an [`Error`]: `err!(Format, "tensor '{name}' ends past the file")`.
+#[cfg(not(feature = "terse"))]
 #[macro_export]
 macro_rules! err {
     ($status:ident, $($arg:tt)*) => {
         $crate::error::Error::new($crate::error::Status::$status, format_args!($($arg)*))
     };
+}
+
+/// Builds an [`Error`]. The values are named, and not looked at.
+#[cfg(feature = "terse")]
+#[macro_export]
+macro_rules! err {
+    ($status:ident, $text:literal $($arg:tt)*) => {{
+        let _ = || {
+            let _ = format_args!($text $($arg)*);
+        };
+        $crate::error::Error::plain($crate::error::Status::$status, $text)
+    }};
 }
 
 /// Returns early with an [`Error`].
@@ -242,7 +313,7 @@ impl<'a, I: Iterator<Item = &'a str> + Clone> fmt::Display for List<I> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "terse")))]
 mod tests {
     use super::*;
 

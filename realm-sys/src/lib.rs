@@ -6,8 +6,9 @@
 //! |-------------|------------|
 //! | [`capi`]    | the C functions, one file per noun of `include/realm.h` |
 //! | [`session`] | a pollable conversation: guest, programs, KV pages and limits of one tenant |
-//! | [`guest`]   | the wasmi host: engines, imports, fuel and memory limits |
-//! | [`wasm`]    | modules of the application's own: any WebAssembly, its imports given by the host |
+//! | [`guest`]   | what runs guests: the wasmi host with its engines, imports, fuel and memory limits |
+//! | `replay`    | images: what a guest has decided, recorded, and played without an interpreter |
+//! | `wasm`      | modules of the application's own: any WebAssembly, its imports given by the host |
 //! | [`graph`]   | recorded programs: operations, validation, planning, reference kernels |
 //! | [`backend`] | the function-pointer tables that arithmetic is plugged in by |
 //! | `cpu`       | the CPU port, `ports/cpu` (feature `cpu`): the same bits, at the machine's speed |
@@ -62,7 +63,10 @@ pub mod num;
 pub mod panics;
 pub mod platform;
 pub mod quant;
+#[cfg(feature = "replay")]
+pub mod replay;
 pub mod session;
 pub mod store;
 pub mod vocab;
+#[cfg(feature = "interpreter")]
 pub mod wasm;

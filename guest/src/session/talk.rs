@@ -1,6 +1,6 @@
 //! Chat turns: from messages to the tokens to feed, and from the reply's tokens to its text.
 
-use super::{Outcome, Session};
+use super::{Outcome, Owed, Session};
 use crate::abi::{self, Result, try_vec};
 use crate::chat::{self, Next, Style, named, reply};
 use alloc::string::String;
@@ -28,7 +28,7 @@ impl Session {
         let mut feed = match new {
             Some(from) => {
                 let mut feed = try_vec(1 + (text.len() - from) / 4)?;
-                feed.extend(self.pending);
+                feed.extend(self.owed.feed());
                 self.parts(&rendered, from, false, &mut feed)?;
                 feed
             }
@@ -36,7 +36,7 @@ impl Session {
         };
         let base = match self.talk.base() {
             Some(base) => base,
-            None => self.committed + u32::from(self.pending.is_some()),
+            None => self.committed + self.owed.feed().len() as u32,
         };
         let at = self.committed + feed.len() as u32;
         self.parts(&Text::user(&next.prefill), 0, false, &mut feed)?;
@@ -56,7 +56,7 @@ impl Session {
             self.rewind(end)?;
         }
         let mut feed = try_vec(1 + text.len() / 4)?;
-        feed.extend(self.pending);
+        feed.extend(self.owed.feed());
         self.parts(&Text::user(text), 0, false, &mut feed)?;
         Ok(feed)
     }
@@ -84,7 +84,7 @@ impl Session {
         let at_start = base.unwrap_or(self.committed) == 0;
         let mut feed = try_vec(1 + rendered.as_str().len() / 4)?;
         if base.is_none() {
-            feed.extend(self.pending);
+            feed.extend(self.owed.feed());
         }
         self.parts(rendered, 0, at_start, &mut feed)?;
         let Some(base) = base else {
@@ -127,7 +127,7 @@ impl Session {
             self.talk = chat;
         }
         // The context's own last token, if it was not to be kept, is forgotten.
-        self.pending = None;
+        self.owed = Owed::default();
         feed.drain(..same);
         Ok(feed)
     }
@@ -175,14 +175,15 @@ impl Session {
             return Ok(String::new());
         };
         let context = self.sampler.context();
-        let end = self.talk.end().map_or(context.len(), |end| end as usize);
+        let shown = context.len().saturating_sub(self.owed.unseen as usize);
+        let end = self.talk.end().map_or(shown, |end| end as usize);
         let tokens = context.get(from as usize..end).unwrap_or_default();
         let mut bytes = Vec::new();
-        for token in tokens.iter().copied().chain(self.pending) {
+        for token in tokens.iter().chain(&self.owed.tokens) {
             let before = bytes.len();
-            abi::piece(self.model, token, &mut bytes)?;
+            abi::piece(self.model, *token, &mut bytes)?;
             if bytes.len() == before {
-                let mark = self.stored(i32::try_from(token).unwrap_or(-1))?;
+                let mark = self.stored(i32::try_from(*token).unwrap_or(-1))?;
                 bytes.extend_from_slice(mark.as_bytes());
             }
         }

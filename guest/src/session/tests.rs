@@ -166,6 +166,62 @@ fn stop_strings_are_not_shown_and_held_text_comes_at_the_end() {
     assert_eq!(host(|h| h.emits.last().cloned()), Some((-1, "EN".into())));
 }
 
+/// What the last reply says, as the host is told.
+fn parsed(c: &mut Chat) -> String {
+    assert_eq!(c.run(PARSE, b"", &[], 0), Outcome::Eos as i32);
+    let json = realm_jinja::parse_json(&shown(), true).unwrap();
+    let realm_jinja::Value::Dict(message) = json else {
+        panic!("no object");
+    };
+    let content = message.get_str("content").unwrap();
+    String::from(content.as_text().unwrap().as_str())
+}
+
+/// A host with two more tokens: one ends inside an é, the other begins there and has a stop string in it.
+fn with_pieces(mut h: Host) -> Host {
+    h.pieces = (0..=255u8).map(|byte| [byte].into()).collect();
+    h.pieces.extend([Vec::new(), Vec::new()]);
+    h.pieces.extend([b"x\xc3".to_vec(), b"\xa9bEND!".to_vec()]);
+    h
+}
+
+#[test]
+fn behind_a_stop_string_the_reply_is_what_was_shown() {
+    let chat = [("chat_template", "chatml"), ("stop", "END"), ("ctx", "300")];
+    let prompt = ids("<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n");
+    let mut begin = vec![BOS];
+    begin.extend(prompt);
+    let behind = |text: &str| [begin.clone(), ids(text)].concat();
+    // In tokens of its own; in the middle of one that begins with the end of a character; right at the beginning.
+    for (script, said) in [
+        (ids("abEND"), "ab"),
+        (vec![97, 258, 259], "axéb"),
+        (ids("END"), ""),
+    ] {
+        let mut c = Chat::open(with_pieces(tiny(&chat))).unwrap();
+        assert_eq!(c.run(CHAT, b"q", &script, 99), Outcome::Stop as i32);
+        assert_eq!(shown(), said);
+        assert_eq!(parsed(&mut c), said);
+        // Whoever goes on, in whatever way, goes on behind that.
+        assert_eq!(c.run(REPLY, b"~", &ids("z"), 99), Outcome::Eos as i32);
+        assert_eq!(context(), behind(&format!("{said}~z")));
+        assert_eq!(parsed(&mut c), format!("{said}~z"));
+        assert_eq!(c.run(CHAT, b"r", &ids("y"), 99), Outcome::Eos as i32);
+        let turn = "<|im_end|>\n<|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\n";
+        assert_eq!(context(), behind(&format!("{said}~z{turn}y")));
+    }
+    // A turn of plain text too, and one that comes to nothing owes what was owed.
+    let mut c = Chat::open(with_pieces(tiny(&chat))).unwrap();
+    let script = [97, 258, 259];
+    assert_eq!(c.run(TEXT, b"q", &script, 99), Outcome::Stop as i32);
+    assert_eq!(context(), [vec![BOS], ids("qa")].concat());
+    assert_eq!(c.run(TEXT, b"no", &[], 0), 0);
+    host(|h| h.submitted = None);
+    assert_eq!(event(&mut c.0, &[], CANCEL, 0, 0), 0);
+    assert_eq!(c.run(TEXT, b"r", &ids("s"), 99), Outcome::Eos as i32);
+    assert_eq!(context(), [vec![BOS], ids("qaxébrs")].concat());
+}
+
 #[test]
 fn the_context_fills_and_no_further() {
     let mut c = Chat::open(tiny(&[("ignore_eos", "1"), ("ctx", "6")])).unwrap();
@@ -285,7 +341,7 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     assert_eq!(event(&mut c.0, &[], REWIND, at, 0), 0);
     assert_eq!(context(), first);
     let session = c.0.as_ref().unwrap();
-    assert_eq!((session.talk.len(), session.pending), (1, None));
+    assert_eq!((session.talk.len(), &session.owed), (1, &Owed::default()));
     // The window holds what it held then.
     assert_eq!(c.run(IDS, &98u32.to_le_bytes(), &[], 0), 0);
     let want: std::collections::BTreeSet<_> = [first[first.len() - 2], 97, 98].into();
@@ -363,9 +419,11 @@ fn an_input_becomes_one_vector_of_length_one() {
             assert_eq!(shown(), "");
         }
     }
-    assert!(Chat::open(encoder(4)).is_err());
-    let message = host(|h| h.message.clone());
-    assert!(message.contains("pooling of type 4"), "{message}");
+    for (pooling, said) in [(4, "no head that ranks"), (5, "pooling of type 5")] {
+        assert!(Chat::open(encoder(pooling)).is_err());
+        let message = host(|h| h.message.clone());
+        assert!(message.contains(said), "{message}");
+    }
     // Learned positions end.
     let mut h = encoder(1);
     h.set("ctx", "33");

@@ -38,6 +38,7 @@ pub mod store;
 pub mod tensor;
 pub mod version;
 pub mod vocab;
+#[cfg(feature = "interpreter")]
 pub mod wasm;
 
 #[cfg(test)]

@@ -4,40 +4,31 @@
 //! wasmi panics when a suspended call meets a store that is not its own, so both live here and
 //! never leave.
 
-use super::engine::LoadedGuest;
+use super::Slice;
+use super::engine::WasmGuest;
 use super::host::HostState;
 use super::{ABI_MAJOR, ABI_MINOR, globals};
 use crate::error::{Result, try_vec};
 use crate::{bail, err};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use wasmi::{
     F32, F64, Global, Memory, Store, TypedFunc, TypedResumableCall, TypedResumableCallOutOfFuel,
     Val,
 };
 
-/// How far a slice brought an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slice {
-    /// The guest has returned this.
-    Returned(i32),
-    /// The slice is used up; the event goes on with the next.
-    More,
-}
-
 /// Fuel for `realm_guest_abi`, which returns a constant.
 const ABI_FUEL: u64 = 100_000;
 
 /// A running guest.
-pub struct Instance {
+pub struct WasmInstance {
     suspended: Option<TypedResumableCallOutOfFuel<i32>>,
     /// The event that `begin` announced and no slice has started yet.
     announced: Option<(i32, i32, i32)>,
     store: Store<HostState>,
     event: TypedFunc<(i32, i32, i32), i32>,
     memory: Memory,
-    /// Its mutable globals.
-    globals: Vec<Global>,
+    /// Its mutable globals; none: they cannot be had.
+    globals: Option<Vec<Global>>,
     /// What the present event might burn in all.
     fuel: u64,
     /// What the present event may still burn.
@@ -46,7 +37,8 @@ pub struct Instance {
     fuel_needed: u64,
     /// The minor number of the ABI that the guest was written for.
     abi_minor: u32,
-    guest: Arc<LoadedGuest>,
+    /// Fuel that may be given at once.
+    slice_fuel: u64,
 }
 
 /// Bytes of a page of linear memory.
@@ -83,13 +75,27 @@ fn abi_version(store: &mut Store<HostState>, abi: &TypedFunc<(), i32>, slice: u6
     }
 }
 
-impl Instance {
+/// The globals that loading has exposed.
+fn exposed(
+    instance: &wasmi::Instance,
+    store: &Store<HostState>,
+    count: u32,
+) -> Result<Vec<Global>> {
+    let mut all = try_vec(count as usize, "globals of a guest")?;
+    for i in 0..count {
+        let found = instance.get_global(store, &globals::name(i));
+        all.push(found.ok_or_else(|| err!(Internal, "global {i} is gone"))?);
+    }
+    Ok(all)
+}
+
+impl WasmInstance {
     /// Instantiates a guest and asks for its ABI version.
     ///
     /// # Errors
     /// `Limit` if its memory does not fit; `Unsupported` for another ABI version; `Guest` if it
     /// traps.
-    pub fn new(guest: &Arc<LoadedGuest>, host: HostState) -> Result<Self> {
+    pub fn new(guest: &WasmGuest, host: HostState) -> Result<Self> {
         let mut store = Store::new(guest.engine(), host);
         store.limiter(|host| &mut host.limiter);
         // There is no start function that could need any.
@@ -125,12 +131,10 @@ impl Instance {
                 "the guest is written for guest ABI {major}.{minor}, this host has {ABI_MAJOR}.{ABI_MINOR}"
             );
         }
-        let count = guest.globals().unwrap_or(0);
-        let mut globals = try_vec(count as usize, "globals of a guest")?;
-        for i in 0..count {
-            let found = instance.get_global(&store, &globals::name(i));
-            globals.push(found.ok_or_else(|| err!(Internal, "global {i} is gone"))?);
-        }
+        let globals = match guest.globals() {
+            Some(count) => Some(exposed(&instance, &store, count)?),
+            None => None,
+        };
         // Only now: until here imports answer `State`.
         store.data_mut().memory = Some(memory);
         Ok(Self {
@@ -144,7 +148,7 @@ impl Instance {
             fuel_left: 0,
             fuel_needed: 0,
             abi_minor: minor,
-            guest: Arc::clone(guest),
+            slice_fuel: guest.slice_fuel(),
         })
     }
 
@@ -166,11 +170,6 @@ impl Instance {
     /// Bytes of linear memory.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.data_size(&self.store) as u64
-    }
-
-    /// The guest.
-    pub fn guest(&self) -> &Arc<LoadedGuest> {
-        &self.guest
     }
 
     /// Linear memory.
@@ -209,13 +208,13 @@ impl Instance {
     /// # Errors
     /// `Unsupported` if it has some that cannot be read.
     pub fn globals(&self) -> Result<impl Iterator<Item = (u32, u64)> + '_> {
-        if self.guest.globals().is_none() {
+        let Some(globals) = &self.globals else {
             bail!(
                 Unsupported,
                 "the guest has mutable globals that are no numbers, or too many: it can be neither saved nor forked"
             );
-        }
-        Ok(self.globals.iter().map(|g| match g.get(&self.store) {
+        };
+        Ok(globals.iter().map(|g| match g.get(&self.store) {
             Val::I32(v) => (0, u64::from(v as u32)),
             Val::I64(v) => (1, v as u64),
             Val::F32(v) => (2, v.to_bits().into()),
@@ -227,7 +226,7 @@ impl Instance {
 
     /// How many there are.
     pub fn global_count(&self) -> usize {
-        self.globals.len()
+        self.globals.as_ref().map_or(0, Vec::len)
     }
 
     /// Sets the `i`-th of them.
@@ -242,7 +241,8 @@ impl Instance {
             3 => Val::F64(F64::from_bits(bits)),
             _ => bail!(Format, "a global of type {ty}"),
         };
-        self.globals
+        let globals = self.globals.as_deref().unwrap_or(&[]);
+        globals
             .get(i)
             .ok_or_else(|| err!(Format, "the guest has no global {i}"))?
             .set(&mut self.store, value)
@@ -272,7 +272,7 @@ impl Instance {
         let mut left = fuel;
         loop {
             let before = self.fuel_left;
-            let slice = self.run_slice(left.min(self.guest.slice_fuel()))?;
+            let slice = self.run_slice(left.min(self.slice_fuel))?;
             left = left.saturating_sub(before.saturating_sub(self.fuel_left));
             if left == 0 || !matches!(slice, Slice::More) {
                 return Ok(slice);

@@ -9,6 +9,7 @@
 //! | `many`   | several sessions at once: their steps in one batch |
 //! | `fork`   | a second session from where one is |
 //! | `state`  | a session as bytes, and back |
+//! | `record` | an image of what its guest has decided |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
@@ -20,6 +21,8 @@ pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
+#[cfg(all(feature = "interpreter", feature = "replay"))]
+mod record;
 pub mod state;
 pub mod stats;
 
@@ -29,6 +32,8 @@ mod many_tests;
 mod panic_tests;
 #[cfg(test)]
 mod param_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod state_tests;
 #[cfg(test)]
@@ -43,11 +48,15 @@ use crate::platform::Platform;
 use crate::store::{Model, StoreRef};
 use crate::{bail, err};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use limits::Limits;
 use params::Params;
 pub use poll::{DoneReason, Event};
 use stats::Stats;
+
+/// Further models that a guest may be granted.
+pub const MAX_GRANTED: usize = 64;
 
 /// What a session is opened with.
 pub struct Options {
@@ -59,6 +68,8 @@ pub struct Options {
     pub model_id: u32,
     /// The model.
     pub model: Arc<Model>,
+    /// Further models that the guest may use, with their ids: at most [`MAX_GRANTED`].
+    pub granted: Vec<(u32, Arc<Model>)>,
     /// The backend and what stands in for it.
     pub backend: Selected,
     /// Memory, clock, log, threads.
@@ -92,6 +103,7 @@ impl Options {
         let host = HostState::new(HostParts {
             store: self.store,
             model: (self.model_id, self.model),
+            granted: self.granted,
             limits,
             memory,
             params: self.params,
@@ -300,6 +312,24 @@ impl Session {
         params.set_or_unset(key, value).map(|_| ())
     }
 
+    /// Where its models are.
+    pub fn store(&self) -> &StoreRef {
+        &self.instance.host().models.store
+    }
+
+    /// Replaces the further models that the guest may use. What its programs use of those that were granted before is kept
+    /// until it has recorded others.
+    ///
+    /// # Errors
+    /// `State` while a turn is running; and if the session has failed.
+    pub fn grant(&mut self, models: Vec<(u32, Arc<Model>)>) -> Result<()> {
+        self.check()?;
+        self.between_turns()?;
+        let before = core::mem::replace(&mut self.instance.host_mut().models.granted, models);
+        drop(before);
+        Ok(())
+    }
+
     /// Begins a turn with a copy of the input; polling runs it.
     ///
     /// # Errors
@@ -489,8 +519,9 @@ impl Session {
     fn guest_error(&mut self, value: i32) -> Error {
         let status = Status::from_code(value).unwrap_or(Status::Guest);
         let host = self.instance.host_mut();
-        if let Some(message) = host.fail_message.take() {
-            return Error::new(status, format_args!("{message}"));
+        if let Some(mut message) = host.fail_message.take() {
+            message.set_status(status);
+            return message;
         }
         let same = |e: &Error| e.status() == status;
         host.last_error
@@ -498,7 +529,9 @@ impl Session {
             .filter(same)
             .or_else(|| self.step_error.take().filter(same))
             .unwrap_or_else(|| {
-                Error::new(status, format_args!("the guest failed the turn ({value})"))
+                let mut e = err!(Guest, "the guest failed the turn ({value})");
+                e.set_status(status);
+                e
             })
     }
 }

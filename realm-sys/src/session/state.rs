@@ -27,6 +27,7 @@ use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
+use crate::graph::program::model_ids;
 use crate::guest::host::{HostState, MAX_PROGRAMS};
 use crate::vocab::Detokenizer;
 use crate::{bail, err};
@@ -319,9 +320,13 @@ impl Session {
         let (compute, memory) = (&host.compute, &host.compute.memory);
         let id = host.models.own.0;
         let programs = compute.programs.as_slice();
-        let foreign = |p: &Prepared| Prepared::model_id_field(p.bytes()) != Some(id);
-        if programs.iter().flatten().any(|p| foreign(p)) {
-            bail!(Unsupported, "the guest has a program of another model");
+        for program in programs.iter().flatten() {
+            if model_ids(program.bytes())?.any(|other| other != id) {
+                bail!(
+                    Unsupported,
+                    "the guest uses further models (adapters, a draft): its session cannot be saved until it has had a turn without"
+                );
+            }
         }
         let mut w = Writer {
             sink,
@@ -531,10 +536,8 @@ fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result
         let program = match len {
             0 => None,
             _ => {
-                let id = Prepared::model_id_field(&bytes)
-                    .ok_or_else(|| err!(Format, "saved state: a program of {len} bytes"))?;
-                let model = host.models.get(id)?.clone();
-                Some(Prepared::shared(&bytes, &model, &mut host.compute.memory)?)
+                let models = host.models.of_program(&bytes)?;
+                Some(Prepared::shared(&bytes, &models, &mut host.compute.memory)?)
             }
         };
         host.compute.restore_program(program)?;

@@ -57,6 +57,20 @@ fn kept_rows_change_places_with_every_step_that_succeeds() {
     host(|h| h.submitted = None);
 }
 
+#[test]
+fn what_was_not_shown_stays_in_a_context_that_cannot_go_back() {
+    let mut h = convolution();
+    for (key, value) in [("chat_template", "raw"), ("stop", "END"), ("ctx", "99")] {
+        h.set(key, value);
+    }
+    let mut c = Chat::open(h).unwrap();
+    assert_eq!(c.run(CHAT, b"q", &ids("aEND"), 99), Outcome::Stop as i32);
+    assert_eq!(context(), [vec![BOS], ids("qaEN")].concat());
+    assert_eq!(parsed(&mut c), "a");
+    assert_eq!(c.run(REPLY, b"~", &ids("z"), 99), Outcome::Eos as i32);
+    assert_eq!(context(), [vec![BOS], ids("qaEN~z")].concat());
+}
+
 /// A one-layer model whose layer is a scan: 2 heads of 8, 4 rows of state, behind a convolution over four positions.
 fn scanning() -> Host {
     let mut h = Host::tiny("mamba2");

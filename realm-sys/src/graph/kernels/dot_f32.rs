@@ -158,11 +158,19 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
 /// The product of one weight row with one row of activations, by the whole sixteens at once where the machine has a way.
 #[inline(always)]
 fn dot<I: Isa, S: Source>(i: I, job: Job<'_>, w: &[u8], tok: usize) -> f32 {
-    let x = job.act(ActKind::F32, tok);
-    if job.k().is_multiple_of(LANES)
-        && let Some(x) = x.get(..4 * job.k())
-        && let Some(lanes) = S::lanes(i, w, x.as_chunks().0)
+    let (len, bytes) = S::block(job.ty());
+    let rest = job.k() % LANES;
+    let mut buffer = [0.0; LANES];
+    if let Some(x) = job.act(ActKind::F32, tok).get(..4 * job.k())
+        && let Some(w_rest) = w.get((job.k() - rest) / len * bytes..)
+        && let Some(buffer) = buffer.get_mut(..rest)
+        && let Some(mut lanes) = S::lanes(i, w, x.as_chunks().0)
     {
+        S::read(i, job.ty(), w_rest, buffer);
+        let x_rest = x.as_chunks::<64>().1.as_chunks::<4>().0;
+        for ((lane, &w), &x) in lanes.iter_mut().zip(&*buffer).zip(x_rest) {
+            *lane = i.fma(w, f32::from_ne_bytes(x), *lane);
+        }
         return tree(&lanes);
     }
     let [y] = dots::<I, S, 1>(i, job, w, tok);
