@@ -273,7 +273,7 @@ pub fn try_vec<T>(len: usize, what: &str) -> Result<Vec<T>> {
 ///
 /// # Errors
 /// `InvalidArgument`, which says from where on they are not UTF-8.
-pub fn utf8<'a>(bytes: &'a [u8], what: impl fmt::Display) -> Result<&'a str> {
+pub fn utf8(bytes: &[u8], what: impl fmt::Display) -> Result<&str> {
     core::str::from_utf8(bytes).map_err(|e| {
         err!(
             InvalidArgument,
