@@ -61,6 +61,7 @@ use crate::platform::check_head;
 use crate::{bail, err};
 use alloc::alloc::{Layout, alloc};
 use core::ffi::{CStr, c_char};
+use core::fmt::Display;
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
 use error::{REALM_STATUS_OK, realm_error, realm_status};
@@ -78,7 +79,7 @@ pub(crate) fn guard(error: *mut realm_error, body: impl FnOnce() -> Result<()>) 
 
 /// The error for a NULL that may not be one.
 #[cold]
-pub(crate) fn null(what: &str) -> Error {
+pub(crate) fn null(what: impl Display) -> Error {
     err!(InvalidArgument, "{what} is NULL")
 }
 
@@ -189,14 +190,14 @@ pub(crate) unsafe fn slice<'a, T>(p: *const T, count: usize, what: &str) -> Resu
 ///
 /// # Safety
 /// `p` is NULL or points to a terminated string that nobody changes for `'a`.
-pub(crate) unsafe fn text<'a>(p: *const c_char, what: &str) -> Result<&'a str> {
+pub(crate) unsafe fn text<'a>(p: *const c_char, what: impl Display) -> Result<&'a str> {
     if p.is_null() {
         return Err(null(what));
     }
     // SAFETY: not NULL, and the caller's promise.
     unsafe { CStr::from_ptr(p) }
         .to_str()
-        .map_err(|_| err!(InvalidArgument, "{what} is not UTF-8"))
+        .map_err(|e| not_utf8(what, e))
 }
 
 /// A string of the caller's with a length.
@@ -206,7 +207,16 @@ pub(crate) unsafe fn text<'a>(p: *const c_char, what: &str) -> Result<&'a str> {
 pub(crate) unsafe fn text_of<'a>(p: *const c_char, bytes: usize, what: &str) -> Result<&'a str> {
     // SAFETY: the caller's promise.
     let bytes = unsafe { slice(p.cast::<u8>(), bytes, what) }?;
-    core::str::from_utf8(bytes).map_err(|_| err!(InvalidArgument, "{what} is not UTF-8"))
+    core::str::from_utf8(bytes).map_err(|e| not_utf8(what, e))
+}
+
+#[cold]
+fn not_utf8(what: impl Display, error: core::str::Utf8Error) -> Error {
+    let at = error.valid_up_to();
+    err!(
+        InvalidArgument,
+        "{what} is not UTF-8: no character begins at its byte {at} (from 0)"
+    )
 }
 
 /// Writes an output.

@@ -389,9 +389,9 @@ unsafe fn convert(
     // SAFETY: the caller's promise.
     for p in unsafe { slice(o.params, o.param_count, "params") }? {
         // SAFETY: the caller's promise.
-        let (key, value) = unsafe { (text(p.key, "a parameter's key")?, p.value) };
+        let (key, value) = unsafe { (text(p.key, "the name of a parameter")?, p.value) };
         // SAFETY: the caller's promise.
-        let value = unsafe { text(value, "a parameter's value") }?;
+        let value = unsafe { text(value, format_args!("the value of parameter '{key}'")) }?;
         options.params.set(key, value)?;
     }
     let l = &mut options.limits;
@@ -446,8 +446,9 @@ pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
 /// `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
 ///
 /// Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
-/// is running the guest cannot be asked: it says so when the next turn begins. A parameter that it would refuse then has to be
-/// repaired or taken away first: until it is, others are taken as during a turn.
+/// is running, from `realm_session_prompt` on, the guest cannot be asked. It reads the parameters in a turn's first poll: what is set
+/// before that counts for this turn, what is set later for the next, and that turn fails with what the guest says of it. A parameter
+/// that it would refuse then has to be repaired or taken away first: until it is, others are taken as during a turn.
 ///
 /// **Threads**: one at a time for a session.
 ///
@@ -467,12 +468,12 @@ pub unsafe extern "C" fn realm_session_set_param(
 ) -> realm_status {
     let body = |session: &mut Session| {
         // SAFETY: the caller's promise.
-        let key = unsafe { text(key, "key") }?;
+        let key = unsafe { text(key, "the name of a parameter") }?;
         let value = if value.is_null() {
             None
         } else {
             // SAFETY: the caller's promise.
-            Some(unsafe { text(value, "value") }?)
+            Some(unsafe { text(value, format_args!("the value of parameter '{key}'")) }?)
         };
         session.set_param(key, value)
     };
