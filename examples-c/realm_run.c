@@ -22,6 +22,9 @@
 /* Naming the id ourselves spares the library from hashing the file to find one. */
 #define MODEL_ID 1u
 
+/* Adapters have the ids behind it. */
+#define ADAPTERS_MAX 15
+
 /* How often the progress bar moves while a long prompt is read. */
 #define BAR_BUDGET_US 100000u
 
@@ -61,6 +64,9 @@ static const char help[] =
     "      --seed S             what random choices begin with (default 0; -1: another one each time,\n"
     "                           which is printed to stderr so that it can be given again)\n"
     "      --ignore-eos         do not stop at the end token\n"
+    "      --lora FILE          add a LoRA adapter (GGUF) to the model; may be repeated\n"
+    "      --lora-scaled FILE:SCALE\n"
+    "                           the same, so much of it; may be repeated\n"
     "      --kv-type TYPE       f32, f16, q8_0 or auto: how keys and values are kept\n"
     "      --param KEY=VALUE    any parameter of the guest (guest/README.md); may be repeated\n"
     "      --backend NAME       which backend computes (default: the best there is)\n"
@@ -68,11 +74,16 @@ static const char help[] =
     "      --mmap               leave the file mapped as it is (default: move it into huge pages bit\n"
     "                           by bit, where the system keeps it in small ones)\n"
     "      --no-mmap            move it into huge pages before the prompt\n"
-    "      --guest FILE         a guest module in place of the built-in one\n"
+    "      --guest FILE         a guest module in place of the built-in one, or an image\n"
+    "      --record FILE        instead of asking, write an image of the guest for this model and these\n"
+    "                           parameters, which --guest and firmware replay without interpreter\n"
     "      --fuel N             most fuel for one event of the guest, in millions (0: 4000)\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
     "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
+    "      --embedding          print the embedding of the prompt, as a JSON array (models that make embeddings)\n"
+    "      --pooling TYPE       mean, cls, last, rank or auto: how rows become one (default: as the model says)\n"
+    "      --embd-normalize N   -1: not at all, 0: to a largest element of 32760, p: to a p-norm of 1 (default 2)\n"
     "      --embedding-out FILE write the embedding of the prompt (models that make embeddings; likewise)\n"
     "      --ids-out            print the generated token ids instead of text\n"
     "  -v, --verbose            the guest's log on stderr, debug messages too\n"
@@ -80,8 +91,11 @@ static const char help[] =
     "  -h, --help   --version\n";
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
-static const char *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
-static int raw, chat, ignore_eos, ids_out, hash, verbose;
+static const char *record_path, *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
+static int raw, chat, ignore_eos, ids_out, hash, verbose, embedding;
+static tool_names loras, scaled_loras;
+static uint32_t adapters[ADAPTERS_MAX];
+static size_t adapter_count;
 static int talk; /* a conversation instead of a prompt */
 static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0;
 
@@ -127,16 +141,22 @@ static const tool_option options[] = {
     {"--json-schema-file", NULL, TOOL_NAME, &schema_file, 0, 0},
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
+    {"--lora", NULL, TOOL_NAMES, &loras, 0, 0},
+    {"--lora-scaled", NULL, TOOL_NAMES, &scaled_loras, 0, 0},
     {"--kv-type", NULL, TOOL_NAME, &kv_type, 0, 0},
     {"--param", NULL, TOOL_PAIR, NULL, 0, 0},
     {"--backend", NULL, TOOL_NAME, &backend, 0, 0},
     {"--isa", NULL, TOOL_NAME, &isa, 0, 0},
     TOOL_MMAP_OPTIONS,
     {"--guest", NULL, TOOL_NAME, &guest_path, 0, 0},
+    {"--record", NULL, TOOL_NAME, &record_path, 0, 0},
     {"--fuel", NULL, TOOL_COUNT, &fuel_millions, 0, 4294967295.0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
     {"--logits-out", NULL, TOOL_NAME, &logits_path, 0, 0},
+    {"--embedding", NULL, TOOL_FLAG, &embedding, 0, 0},
+    {"--pooling", NULL, TOOL_TEXT_PARAM, "pooling", 0, 0},
+    {"--embd-normalize", NULL, TOOL_WHOLE_PARAM, "embd_normalize", -1, 64},
     {"--embedding-out", NULL, TOOL_NAME, &embedding_path, 0, 0},
     {"--ids-out", NULL, TOOL_FLAG, &ids_out, 0, 0},
     {"--verbose", "-v", TOOL_FLAG, &verbose, 0, 0},
@@ -239,18 +259,21 @@ static void param_from_file(const char *key, const char *path) {
 
 static void check_options(void) {
     const int prompts = (prompt_text != NULL) + (prompt_file != NULL) + (prompt_ids != NULL);
+    if (record_path != NULL && (prompts > 0 || chat)) {
+        tool_misuse("--record asks nothing: there is no prompt to it");
+    }
     if (prompts > 1) {
         tool_misuse("-p, -f and --ids exclude each other");
     }
     if (raw && chat) {
         tool_misuse("--raw and --chat exclude each other");
     }
-    if (prompts == 0 && !chat && (model_path != NULL || raw)) {
+    if (prompts == 0 && !chat && record_path == NULL && (model_path != NULL || raw)) {
         tool_misuse("no prompt: give -p, -f or --ids, or --chat for a conversation");
     }
     talk = chat && prompts == 0;
-    if (talk && (ids_out || logits_path != NULL || embedding_path != NULL || stats_format != NULL)) {
-        tool_misuse("a conversation is only text: --ids-out, --logits-out, --embedding-out and --stats need a prompt");
+    if (talk && (ids_out || logits_path != NULL || embedding || embedding_path != NULL || stats_format != NULL)) {
+        tool_misuse("a conversation is only text: --ids-out, --logits-out, --embedding, --embedding-out and --stats need a prompt");
     }
     if (stats_format != NULL && strcmp(stats_format, "json") != 0) {
         tool_misuse("--stats: '%s' is not a format, 'json' is", stats_format);
@@ -298,6 +321,40 @@ static void register_demo(void) {
     tool_check(realm_model_register(NULL, &source, &id, &error), &error);
 }
 
+/* Registers an adapter, and adds it to the parameter. */
+static void load_adapter(const char *path, const char *scale) {
+    static char param[ADAPTERS_MAX * 48];
+    char *end = NULL;
+    (void)strtod(scale, &end);
+    if (end == scale || *end != '\0' || strlen(scale) > 32) {
+        tool_misuse("--lora-scaled: '%s' is not a scale, which FILE:SCALE ends with", scale);
+    }
+    if (adapter_count == ADAPTERS_MAX) {
+        tool_misuse("at most %d adapters are taken", ADAPTERS_MAX);
+    }
+    const uint32_t id = MODEL_ID + 1 + (uint32_t)adapter_count;
+    tool_model_load(path, id);
+    adapters[adapter_count++] = id;
+    (void)snprintf(param + strlen(param), sizeof param - strlen(param), "%" PRIu32 ":%s,", id, scale);
+    tool_param_set("lora", param);
+}
+
+static void load_adapters(void) {
+    for (size_t i = 0; i < loras.count; i++) {
+        load_adapter(loras.text[i], "1");
+    }
+    for (size_t i = 0; i < scaled_loras.count; i++) {
+        char *path = strdup(scaled_loras.text[i]);
+        char *colon = path != NULL ? strrchr(path, ':') : NULL;
+        if (colon == NULL) {
+            tool_misuse("--lora-scaled: '%s' is not FILE:SCALE", scaled_loras.text[i]);
+        }
+        *colon = '\0';
+        load_adapter(path, colon + 1);
+        free(path);
+    }
+}
+
 static void print_hash(void) {
     uint8_t sha256[32];
     realm_error error = {0, ""};
@@ -342,6 +399,8 @@ static realm_session_options options_of(const realm_guest *guest) {
     session_options.params = tool_params;
     session_options.param_count = tool_param_count;
     session_options.thread_count = thread_count;
+    session_options.models = adapters;
+    session_options.model_count = adapter_count;
     if (verbose) {
         session_options.log = guest_log;
     }
@@ -367,18 +426,35 @@ static void settle(void) { tool_model_settle(SETTLE_BYTES); }
 /* What realm_session_logits and realm_session_embedding have in common. */
 typedef realm_status (*read_floats)(realm_session *, float *, size_t, size_t *, realm_error *);
 
-static void write_floats(realm_session *session, read_floats read, const char *path) {
-    size_t count = 0;
+static float *floats_of(realm_session *session, read_floats read, size_t *count) {
     realm_error error = {0, ""};
-    realm_status status = read(session, NULL, 0, &count, &error);
+    realm_status status = read(session, NULL, 0, count, &error);
     if (status != REALM_STATUS_BUFFER_TOO_SMALL) {
         tool_check(status, &error);
     }
-    float *values = (float *)calloc(count > 0 ? count : 1, sizeof *values);
+    float *values = (float *)calloc(*count > 0 ? *count : 1, sizeof *values);
     if (values == NULL) {
-        tool_die("no memory for %zu numbers", count);
+        tool_die("no memory for %zu numbers", *count);
     }
-    tool_check(read(session, values, count, &count, &error), &error);
+    tool_check(read(session, values, *count, count, &error), &error);
+    return values;
+}
+
+/* Nine digits tell all floats apart. */
+static void print_embedding(realm_session *session) {
+    size_t count = 0;
+    float *values = floats_of(session, realm_session_embedding, &count);
+    for (size_t i = 0; i < count; i++) {
+        printf("%s%.9g", i > 0 ? ", " : "[", (double)values[i]);
+    }
+    measured.last_byte = ']';
+    putchar(']');
+    free(values);
+}
+
+static void write_floats(realm_session *session, read_floats read, const char *path) {
+    size_t count = 0;
+    float *values = floats_of(session, read, &count);
     FILE *file = fopen(path, "wb");
     if (file == NULL) {
         tool_die("cannot open %s: %s", path, strerror(errno));
@@ -397,12 +473,34 @@ static void write_floats(realm_session *session, read_floats read, const char *p
     free(values);
 }
 
+static int32_t write_to_file(void *file, const void *data, size_t bytes) {
+    return fwrite(data, 1, bytes, (FILE *)file) == bytes ? REALM_STATUS_OK : REALM_STATUS_IO;
+}
+
+/* Nothing is left behind of an image that could not be written. */
+static void record(realm_session *session, const char *path) {
+    realm_error error = {0, ""};
+    FILE *file = fopen(path, "wb");
+    if (file == NULL) {
+        tool_die("cannot open %s: %s", path, strerror(errno));
+    }
+    const realm_status status = realm_session_record(session, write_to_file, file, &error);
+    if (fclose(file) != 0 || status < 0) {
+        (void)remove(path);
+        tool_check(status, &error);
+        tool_die("cannot write %s", path);
+    }
+}
+
 /* The first token, or the end if there is none: the last prompt position was evaluated, and
  * nothing after it. */
 static void at_end_of_prompt(realm_session *session) {
     tool_bar("prompt", 1, 1);
     if (logits_path != NULL) {
         write_floats(session, realm_session_logits, logits_path);
+    }
+    if (embedding) {
+        print_embedding(session);
     }
     if (embedding_path != NULL) {
         write_floats(session, realm_session_embedding, embedding_path);
@@ -498,6 +596,9 @@ static void end_session(realm_runtime *runtime, realm_guest *guest, realm_sessio
     realm_guest_unload(guest);
     realm_runtime_destroy(runtime);
     (void)realm_model_remove(NULL, MODEL_ID, NULL);
+    for (size_t i = 0; i < adapter_count; i++) {
+        (void)realm_model_remove(NULL, adapters[i], NULL);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -511,6 +612,7 @@ int main(int argc, char **argv) {
 #endif
 
     const double start = tool_now_ms();
+    load_adapters(); /* before the model, which the tool then moves while it works */
     if (model_path != NULL) {
         tool_model_load(model_path, MODEL_ID);
     } else {
@@ -520,7 +622,7 @@ int main(int argc, char **argv) {
     if (hash) {
         print_hash();
     }
-    if (p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
+    if (record_path == NULL && p.kind == REALM_INPUT_TEXT && (chat || (!raw && has_chat_template()))) {
         p.kind = REALM_INPUT_CHAT;
         tell_time();
         if (p.bytes == 0) {
@@ -544,6 +646,11 @@ int main(int argc, char **argv) {
     const realm_session_options session_options = options_of(guest);
     realm_session *session = NULL;
     tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
+    if (record_path != NULL) {
+        record(session, record_path);
+        end_session(runtime, guest, session);
+        return 0;
+    }
     if (talk) {
         end_session(runtime, guest, chat_run(runtime, MODEL_ID, &session_options, session, settle));
         return 0;

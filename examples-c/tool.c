@@ -129,6 +129,30 @@ static void set_counts(const tool_option *o, const char *text) {
     }
 }
 
+static void add_names(const tool_option *o, const char *text) {
+    tool_names *names = (tool_names *)(uintptr_t)o->target;
+    char *name = strdup(text);
+    if (name == NULL) {
+        tool_die("no memory for %s", o->name);
+    }
+    for (char *comma;; name = comma + 1) {
+        comma = strchr(name, ',');
+        if (comma != NULL) {
+            *comma = '\0';
+        }
+        if (name[0] == '\0') {
+            tool_misuse("%s: the value is empty", o->name);
+        }
+        if (names->count == TOOL_NAMES_MAX) {
+            tool_misuse("%s: at most %d values", o->name, TOOL_NAMES_MAX);
+        }
+        names->text[names->count++] = name;
+        if (comma == NULL) {
+            return;
+        }
+    }
+}
+
 /* Adds a line to a parameter that is a list of them. A line end in the text is written as the escape that means one. */
 static void add_line(const tool_option *o, const char *text) {
     const char *key = (const char *)o->target, *before = "";
@@ -185,6 +209,9 @@ static void set_option(const tool_option *o, const char *text) {
         return;
     case TOOL_TEXT:
         *(const char **)(uintptr_t)o->target = text;
+        return;
+    case TOOL_NAMES:
+        add_names(o, text);
         return;
     case TOOL_COUNTS:
         set_counts(o, text);

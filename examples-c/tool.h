@@ -38,6 +38,7 @@ typedef enum tool_kind {
     TOOL_FLAG,   /* target: int, set to 1 */
     TOOL_TEXT,   /* target: const char * */
     TOOL_NAME,   /* the same, and not empty */
+    TOOL_NAMES,  /* target: tool_names, several, separated by commas; may be repeated */
     TOOL_COUNT,  /* target: uint32_t, whole number from `low` to `high` */
     TOOL_COUNTS, /* target: tool_counts, numbers as TOOL_COUNT, separated by commas */
     TOOL_PARAM,  /* a number from `low` to `high`, kept as text; `target` is the parameter's name */
@@ -60,6 +61,12 @@ typedef struct tool_counts {
     uint32_t value[TOOL_COUNTS_MAX];
     size_t count;
 } tool_counts;
+
+#define TOOL_NAMES_MAX 15
+typedef struct tool_names {
+    const char *text[TOOL_NAMES_MAX];
+    size_t count;
+} tool_names;
 
 /* Parameters for the guest, gathered from TOOL_PARAM options and tool_param_set. */
 extern realm_param tool_params[64];

@@ -50,7 +50,9 @@ namespace realm {
 // What went wrong, or (status 0, an empty line) that nothing did. 256 bytes, nothing allocated.
 class error {
 public:
+    // Nothing went wrong.
     error() noexcept = default;
+    // A copy of what a C function has written.
     explicit error(const realm_error &c) noexcept : c_(c) {}
     // For functions that report no line of text: the status's name stands in for it.
     explicit error(realm_status status) noexcept {
@@ -61,11 +63,13 @@ public:
         }
     }
 
+    // REALM_STATUS_OK, or a negative REALM_STATUS_....
     realm_status status() const noexcept { return c_.status; }
     // One line of UTF-8, terminated. Valid as long as this object.
     const char *message() const noexcept { return c_.message; }
     // Such as "REALM_STATUS_NO_MEMORY".
     const char *name() const noexcept { return realm_status_name(c_.status); }
+    // For C functions to write to. Valid as long as this object.
     realm_error *c() noexcept { return &c_; }
 
 private:
@@ -76,15 +80,22 @@ private:
 // safe to have and of no use.
 template <class T> class [[nodiscard]] result {
 public:
+    // A success, and its value.
     result(T value) noexcept : value_(std::move(value)) {}
+    // A failure. (Of an error with status 0 it makes a success with a default-constructed value.)
     result(const realm::error &error) noexcept : error_(error) {}
 
+    // Whether there is a value.
     bool ok() const noexcept { return error_.status() == REALM_STATUS_OK; }
+    // The same, for `if (result)`.
     explicit operator bool() const noexcept { return ok(); }
+    // What error() says, for short; 0 and an empty line if there is a value.
     realm_status status() const noexcept { return error_.status(); }
     const char *message() const noexcept { return error_.message(); }
+    // Why there is no value.
     const realm::error &error() const noexcept { return error_; }
 
+    // The value; it is moved out of a result that ends, as in `*std::move(result)`.
     T &operator*() & noexcept { return value_; }
     const T &operator*() const & noexcept { return value_; }
     T &&operator*() && noexcept { return std::move(value_); }
@@ -96,11 +107,15 @@ private:
     realm::error error_;
 };
 
+// That something has been done, or why not. Its members are those of other results.
 template <> class [[nodiscard]] result<void> {
 public:
+    // A success.
     result() noexcept = default;
+    // A failure, if the error's status is not 0.
     result(const realm::error &error) noexcept : error_(error) {}
 
+    // Whether it has been done.
     bool ok() const noexcept { return error_.status() == REALM_STATUS_OK; }
     explicit operator bool() const noexcept { return ok(); }
     realm_status status() const noexcept { return error_.status(); }
@@ -118,8 +133,10 @@ namespace detail {
 // A C pointer with its _destroy, _close or _unload.
 template <class T, void (*End)(T *)> class handle {
 public:
+    // An empty one.
     handle() noexcept = default;
-    explicit handle(T *c) noexcept : c_(c) {} // takes it over
+    // Takes a C pointer over.
+    explicit handle(T *c) noexcept : c_(c) {}
     handle(handle &&other) noexcept : c_(other.release()) {}
     handle &operator=(handle &&other) noexcept {
         reset(other.release());
@@ -131,6 +148,7 @@ public:
 
     // Valid as long as this object owns it. NULL if it is empty.
     T *c() const noexcept { return c_; }
+    // Whether it is not empty.
     explicit operator bool() const noexcept { return c_ != nullptr; }
     // Gives it up: the caller ends it.
     T *release() noexcept { return std::exchange(c_, nullptr); }
@@ -316,6 +334,7 @@ template <std::size_t N> void set_params(realm_session_options &options, const r
 class store : public detail::handle<realm_store, realm_store_destroy> {
 public:
     using handle::handle;
+    // A new table, as realm_store_create makes it.
     static result<store> create() noexcept {
         realm::error error;
         realm_store *c = nullptr;
@@ -331,6 +350,7 @@ public:
 // The store is borrowed: a model must not outlive a store of one's own. NULL is the process-wide store.
 class model {
 public:
+    // An empty one.
     model() noexcept = default;
     // Takes over a registration.
     explicit model(std::uint32_t id, realm_store *store = nullptr) noexcept : id_(id), store_(store) {}
@@ -380,7 +400,9 @@ public:
 
     // What the C functions want: 0 if it is empty.
     std::uint32_t id() const noexcept { return id_; }
+    // Where it is registered; NULL is the process-wide store.
     realm_store *store() const noexcept { return store_; }
+    // Whether it is not empty.
     explicit operator bool() const noexcept { return id_ != 0; }
     // Gives the registration up: it stays.
     std::uint32_t release() noexcept { return std::exchange(id_, 0); }
@@ -391,6 +413,7 @@ public:
         }
     }
 
+    // What realm_model_get_info tells.
     result<realm_model_info> info() const noexcept {
         realm::error error;
         realm_model_info info = REALM_MODEL_INFO_INIT;
@@ -418,7 +441,7 @@ public:
         return sha256;
     }
 
-    // Metadata; `index` -1 is an entry that is no array.
+    // Metadata, as an integer, a float or a string; `index` -1 is an entry that is no array, others are elements of one.
     result<std::int64_t> meta_int(std::string_view key, std::int64_t index = -1) const noexcept {
         realm::error error;
         std::int64_t value = 0;
@@ -483,6 +506,7 @@ public:
         }
         return index;
     }
+    // What realm_model_tensor_info tells of the tensor with this index.
     result<realm_tensor_info> tensor_info(std::uint32_t tensor) const noexcept {
         realm::error error;
         realm_tensor_info info = REALM_TENSOR_INFO_INIT;
@@ -508,6 +532,7 @@ private:
 class guest : public detail::handle<realm_guest, realm_guest_unload> {
 public:
     using handle::handle;
+    // Validates and translates a WebAssembly module, whose bytes are not needed afterwards.
     static result<guest> load(const void *wasm, std::size_t bytes) noexcept {
         realm::error error;
         realm_guest *c = nullptr;
@@ -525,7 +550,9 @@ public:
 
 // What a poll brought: the C struct, ready to be written to, with readers.
 struct event : realm_event {
+    // Nothing has come yet: AGAIN, no token, no text.
     event() noexcept : realm_event(REALM_EVENT_INIT) {}
+    // The budget was spent; a token, text or both; the end of the turn, with its `reason`.
     bool is_again() const noexcept { return kind == REALM_EVENT_AGAIN; }
     bool is_token() const noexcept { return kind == REALM_EVENT_TOKEN; }
     bool is_done() const noexcept { return kind == REALM_EVENT_DONE; }
@@ -546,7 +573,9 @@ static_assert(sizeof(event) == sizeof(realm_event) && std::is_standard_layout_v<
 // object goes on with the next token, and after session::cancel() runs to the end.
 class [[nodiscard]] turn {
 public:
+    // Where the range ends.
     struct sentinel {};
+    // Steps through the turn, in one direction and once: an input iterator.
     class iterator {
     public:
         using iterator_category = std::input_iterator_tag;
@@ -578,14 +607,17 @@ public:
     turn(const turn &) = delete; // an iterator knows where it is
     turn &operator=(const turn &) = delete;
 
+    // Waits for the first token, or, if there have been some, for the next.
     iterator begin() noexcept {
         next();
         return iterator(this);
     }
+    // What begin() comes to when the turn has ended or failed.
     sentinel end() const noexcept { return {}; }
 
     // Whether nothing has failed so far.
     bool ok() const noexcept { return error_.status() == REALM_STATUS_OK; }
+    // What has failed; 0 and an empty line if nothing has.
     realm_status status() const noexcept { return error_.status(); }
     const char *message() const noexcept { return error_.message(); }
     const realm::error &error() const noexcept { return error_; }
@@ -648,6 +680,7 @@ public:
         return event;
     }
 
+    // The same with a std::chrono duration; one of 0 or less is the shortest slice.
     template <class Rep, class Period> result<event> poll(std::chrono::duration<Rep, Period> budget) noexcept {
         const auto us = std::chrono::duration_cast<std::chrono::microseconds>(budget).count();
         return poll(us > 0 ? static_cast<std::uint64_t>(us) : std::uint64_t(1));
@@ -677,7 +710,13 @@ public:
             return realm_session_embedding(c(), data, room, size, error);
         });
     }
-    // Tokens in the context, and back to fewer, between turns.
+    // The embedding of a text, in one call.
+    template <class Vector> result<void> embed(std::string_view text, Vector &out) {
+        return detail::fill<float>(out, [this, text](float *data, std::size_t room, std::size_t *size, realm_error *error) {
+            return realm_session_embed(c(), REALM_INPUT_TEXT, text.data(), text.size(), data, room, size, error);
+        });
+    }
+    // Tokens in the context.
     result<std::uint32_t> position() const noexcept {
         realm::error error;
         std::uint32_t position = 0;
@@ -686,6 +725,7 @@ public:
         }
         return position;
     }
+    // Back to the first so many tokens, between turns.
     result<void> rewind(std::uint32_t position) noexcept {
         realm::error error;
         return detail::status_of(realm_session_rewind(c(), position, error.c()), error);
@@ -698,6 +738,15 @@ public:
             return error;
         }
         return session(forked);
+    }
+    // An image of what the guest has decided, before the first turn, for guest::load: `f(const void *data, std::size_t bytes)` as for save_to.
+    template <class F> result<void> record(F &&write) {
+        realm::error error;
+        using by_address = detail::callback<std::remove_reference_t<F> &>;
+        const realm_write_fn call = [](void *ctx, const void *data, std::size_t bytes) -> std::int32_t {
+            return by_address::call(ctx, data, bytes);
+        };
+        return detail::status_of(realm_session_record(c(), call, by_address::pack(write), error.c()), error);
     }
     // The session's state, between turns, for runtime::load. `out` is a std::vector<std::byte> or the like.
     template <class Bytes> result<void> save(Bytes &out) {
@@ -717,6 +766,7 @@ public:
         };
         return detail::status_of(realm_session_save_to(c(), call, by_address::pack(write), error.c()), error);
     }
+    // What the session has cost so far.
     result<realm_session_stats> stats() const noexcept {
         realm_session_stats stats = REALM_SESSION_STATS_INIT;
         const realm_status status = realm_session_get_stats(c(), &stats);
@@ -759,6 +809,7 @@ class runtime : public detail::handle<realm_runtime, realm_runtime_destroy> {
 public:
     using handle::handle;
 
+    // One with these options, as in C.
     static result<runtime> create(const realm_runtime_options &options) noexcept {
         realm::error error;
         realm_runtime *c = nullptr;
@@ -790,8 +841,9 @@ public:
         void *const ctx = detail::callback<F>::pack(f);
         return detail::status_of(realm_runtime_add_kernel(c(), op, type, call, ctx, error.c()), error);
     }
+    // How many backends it has; 0 if it is empty.
     std::size_t backend_count() const noexcept { return realm_runtime_backend_count(c()); }
-    // NULL past the last.
+    // The name of a backend, the preferred first; NULL past the last.
     const char *backend_name(std::size_t index) const noexcept { return realm_runtime_backend_name(c(), index); }
 
     // Opens a session with a model of the runtime's store.

@@ -21,8 +21,8 @@
  * return the full size: call again with more room. All integers in structures are little-endian, as in
  * WebAssembly itself.
  *
- * `id` is the session's model, which REALM_GUEST_EVENT_OPEN names, or one that the guest has registered
- * itself. Handles (of tensors, buffers, cache layers, programs) are small numbers from 0 on, per kind
+ * `id` is the session's model, which REALM_GUEST_EVENT_OPEN names, one that the host has granted the session (a parameter
+ * says which), or one that the guest has registered itself. Handles (of tensors, buffers, cache layers, programs) are small numbers from 0 on, per kind
  * and per session; they stay until the session ends, but for programs that are destroyed.
  *
  * A guest has one thread: its functions may be called whenever one of its events is being handled, and
@@ -171,7 +171,8 @@ typedef struct realm_guest_kv_desc {
 /* The first four bytes of a program: "RPRG". */
 #define REALM_GUEST_PROGRAM_MAGIC 0x47525052u
 
-/* What a program begins with. 32 bytes. After it come the registers, the values and the operations, without gaps. */
+/* What a program begins with. 32 bytes. After it come the registers, the values, the operations and the ids of further models
+ * (uint32_t), without gaps. */
 typedef struct realm_guest_program_header {
     uint32_t magic;       /* REALM_GUEST_PROGRAM_MAGIC. */
     uint16_t major;       /* REALM_GUEST_ABI_MAJOR. */
@@ -180,7 +181,8 @@ typedef struct realm_guest_program_header {
     uint32_t value_count; /* Values, at most 16384. */
     uint32_t op_count;    /* Operations, at most 16384. */
     uint32_t model_id;    /* The model whose tensors are named. */
-    uint32_t reserved[2]; /* 0. */
+    uint32_t model_count; /* Further models whose tensors are named, at most 15. Since 0.2. */
+    uint32_t reserved;    /* 0. */
 } realm_guest_program_header;
 
 /* A number that may differ from step to step, within its bounds. 16 bytes. */
@@ -215,6 +217,8 @@ typedef struct realm_guest_op {
 #define REALM_GUEST_NONE 0u
 /* The operand that is a tensor of the model: its handle. */
 #define REALM_GUEST_WEIGHT(tensor) ((1u << 28) | (uint32_t)(tensor))
+/* The operand that is a tensor of a further model of the program, of which the first is 1. Since 0.2. */
+#define REALM_GUEST_WEIGHT_OF(model, tensor) ((1u << 28) | ((uint32_t)(model) << 24) | (uint32_t)(tensor))
 /* The operand that is the i-th value of the program. */
 #define REALM_GUEST_VALUE(i) ((2u << 28) | (uint32_t)(i))
 /* The operand that is a session buffer: its handle. */
@@ -334,6 +338,16 @@ int32_t realm_tensor_find(uint32_t id, const char *name, uint32_t name_len);
  * Returns sizeof(realm_guest_tensor_info). */
 REALM_GUEST_IMPORT(realm_tensor_info)
 int32_t realm_tensor_describe(uint32_t id, uint32_t handle, realm_guest_tensor_info *dst, uint32_t len);
+
+/* Writes a tensor's name. Handles go from 0 to the number of tensors, which realm_get_model_info gives. Since 0.2.
+ *
+ * `id`: the model.
+ * `handle`: the tensor's.
+ * `dst`, `dst_bytes`: where it goes; at most so many bytes are written.
+ *
+ * Returns its length in bytes. */
+REALM_GUEST_IMPORT(realm_tensor_name)
+int32_t realm_tensor_name(uint32_t id, uint32_t handle, char *dst, uint32_t dst_bytes);
 
 /* Writes facts about the vocabulary.
  *

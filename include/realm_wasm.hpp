@@ -29,6 +29,7 @@ namespace wasm {
 
 // The numbers that WebAssembly and C++ share: how each is called, and where it is in a value.
 template <class T> struct number;
+// Each has the type's REALM_WASM_... and its letter in signatures, and goes into a value and comes out of one.
 template <> struct number<std::int32_t> {
     static constexpr std::uint32_t type = REALM_WASM_I32;
     static constexpr char letter = 'i';
@@ -121,7 +122,7 @@ public:
         }
         return number;
     }
-    // `out` is a std::string or the like.
+    // The signature of the function with this number, as in C. `out` is a std::string or the like.
     template <class String> result<void> signature(std::uint32_t function, String &out) const {
         return realm::detail::fill<char>(out, [&](char *data, std::size_t room, std::size_t *size, realm_error *error) {
             return realm_wasm_signature(self(), function, data, room, size, error);
@@ -147,6 +148,7 @@ public:
         }
         return number<T>::get(got);
     }
+    // Writes one, which must be of that type and not constant.
     template <class T> result<void> set_global(std::string_view name, T to) const noexcept {
         realm::error error;
         const realm_wasm_value given = wasm::value(to);
@@ -154,7 +156,7 @@ public:
             realm_wasm_global_set(self(), name.data(), name.size(), &given, error.c()), error);
     }
 
-    // Memory is copied from and to: it may move when it grows, so nothing points into it.
+    // The size of its memory in bytes. Memory is copied from and to: it may move when it grows, so nothing points into it.
     result<std::uint64_t> memory_size() const noexcept {
         realm::error error;
         std::uint64_t bytes = 0;
@@ -163,7 +165,7 @@ public:
         }
         return bytes;
     }
-    // All or none of the bytes.
+    // Copies bytes out of its memory, and into it: all of them or none.
     result<void> read(std::uint64_t offset, void *to, std::size_t bytes) const noexcept {
         realm::error error;
         return realm::detail::status_of(realm_wasm_memory_read(self(), offset, to, bytes, error.c()), error);
@@ -186,7 +188,7 @@ public:
         static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>, "only what is its bytes can be written");
         return write(offset, std::addressof(from), sizeof from);
     }
-    // By pages of 64 KiB; the size in bytes before.
+    // Makes its memory larger, by pages of 64 KiB; gives the size in bytes before.
     result<std::uint64_t> grow(std::uint64_t pages) const noexcept {
         realm::error error;
         std::uint64_t before = 0;
@@ -196,7 +198,7 @@ public:
         return before;
     }
 
-    // What is left, for this and all instances linked with it.
+    // The fuel that is left, for this and all instances linked with it.
     result<std::uint64_t> fuel() const noexcept {
         realm::error error;
         std::uint64_t left = 0;
@@ -205,6 +207,7 @@ public:
         }
         return left;
     }
+    // Gives them more.
     result<void> add_fuel(std::uint64_t more) const noexcept {
         realm::error error;
         return realm::detail::status_of(realm_wasm_add_fuel(self(), more, error.c()), error);
@@ -219,7 +222,9 @@ private:
 // The instance that calls a function of the host's, valid until that returns.
 class caller : public access<caller> {
 public:
+    // Stands for what a realm_wasm_host_fn is given.
     explicit caller(realm_wasm_instance *c) noexcept : c_(c) {}
+    // For C functions. Valid as long as the caller is.
     realm_wasm_instance *c() const noexcept { return c_; }
 
 private:
@@ -235,7 +240,9 @@ public:
 // An exported function, to be called like one. The instance must outlive it; it may be moved.
 template <class R, class... Args> class function<R(Args...)> {
 public:
+    // None: calls of it fail with REALM_STATUS_INVALID_ARGUMENT.
     function() noexcept = default;
+    // The function of that number, unchecked; find() checks.
     function(realm_wasm_instance *of, std::uint32_t number) noexcept : of_(of), number_(number) {}
 
     // What it returns, or why it did not: see realm_wasm_call.
@@ -254,6 +261,7 @@ public:
             return number<R>::get(got);
         }
     }
+    // What realm_wasm_find gave.
     std::uint32_t number_in_c() const noexcept { return number_; }
 
 private:
@@ -367,6 +375,7 @@ template <class F> realm_wasm_import link(const char *module, const char *name, 
 class module : public realm::detail::handle<realm_wasm_module, realm_wasm_module_unload> {
 public:
     using handle::handle;
+    // Validates and translates a module, whose bytes are not needed afterwards.
     static result<module> load(const void *wasm, std::size_t bytes,
                                const realm_wasm_module_options &options = REALM_WASM_MODULE_OPTIONS_INIT) noexcept {
         realm::error error;

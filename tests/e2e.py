@@ -26,6 +26,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import adapters
+import embeddings
 import terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -665,6 +667,7 @@ def main():
             return conclude()
         refusals(tools)
         advisories(tools)
+        adapters.run(tools, check, must, tells)
         demo = ROOT / "examples-c" / "demo" / "realm-demo.gguf"
         if demo.is_file():
             check("demo model answers", demo_answers, tools)
@@ -672,6 +675,7 @@ def main():
             check("same seed, same text", seeded_runs_repeat, tools)
             check("a seed that is drawn", drawn_seed, tools)
             messages(tools, demo)
+            embeddings.run(tools, check, must, succeed, tells, demo)
             check("every sampler acts", samplers_act, tools)
             check("grammars and schemas", constrained, tools, demo)
             bad_grammars(tools)

@@ -25,6 +25,8 @@ mod sys {
         ) -> i32;
         pub fn realm_tensor_find(id: u32, name: *const u8, name_len: usize) -> i32;
         pub fn realm_tensor_info(id: u32, handle: u32, dst: *mut u8, len: usize) -> i32;
+        pub fn realm_tensor_name(id: u32, handle: u32, dst: *mut u8, dst_bytes: usize) -> i32;
+        pub fn realm_get_model_info(id: u32, dst: *mut u8, len: usize) -> i32;
         pub fn realm_vocab_info(id: u32, dst: *mut u8, len: usize) -> i32;
         pub fn realm_tokenize(
             id: u32,
@@ -344,6 +346,24 @@ pub fn tensor(id: u32, name: &str) -> Result<Option<Tensor>> {
     Ok(Some(Tensor { handle, kind, ne }))
 }
 
+/// How many tensors a model has: their handles are the numbers below.
+pub fn tensor_count(id: u32) -> Result<u32> {
+    let mut raw = [0u8; 20];
+    // SAFETY: `raw` has the 20 bytes it is said to have; the host writes no more of its 64.
+    check(unsafe { sys::realm_get_model_info(id, raw.as_mut_ptr(), raw.len()) })?;
+    let [.., a, b, c, d] = raw;
+    Ok(u32::from_le_bytes([a, b, c, d]))
+}
+
+/// The name of a tensor.
+pub fn tensor_name(id: u32, handle: u32) -> Result<String> {
+    let bytes = read_all(|dst, room| {
+        // SAFETY: `dst` has `room` bytes.
+        unsafe { sys::realm_tensor_name(id, handle, dst, room) }
+    })?;
+    Ok(bytes.map(text_of).unwrap_or_default())
+}
+
 /// Facts about the model's vocabulary.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Vocab {
@@ -531,6 +551,12 @@ pub fn publish_logits(buffer: u32) -> Result<()> {
 pub fn publish_embedding(buffer: u32) -> Result<()> {
     // SAFETY: no pointers.
     check(unsafe { sys::realm_publish(2, buffer) }).map(drop)
+}
+
+/// Lets the host read a recipe from this buffer.
+pub fn publish_recipe(buffer: u32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { sys::realm_publish(3, buffer) }).map(drop)
 }
 
 /// Reports prefill progress in tokens.

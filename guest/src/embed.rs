@@ -1,8 +1,9 @@
-//! Embeddings: the input goes in at once, and its last hidden rows become one vector of length 1.
+//! Embeddings: the input goes in at once, and its last hidden rows become one vector, or the scores of a ranker.
 
 use crate::abi::{self, Result, kind, try_vec};
+use crate::arch::parts::Linear;
 use crate::num;
-use crate::program::{Dim, Operand, Recorder};
+use crate::program::{Act, Dim, Operand, Recorder};
 use crate::slim::OfAllFamilies;
 use alloc::vec::Vec;
 
@@ -15,6 +16,8 @@ pub enum Pooling {
     First,
     /// The last.
     Last,
+    /// What a head makes of the first: scores of how well a text answers a question.
+    Rank,
 }
 
 impl Pooling {
@@ -24,6 +27,7 @@ impl Pooling {
             None | Some(0 | 1) => Ok(Self::Mean),
             Some(2) => Ok(Self::First),
             Some(3) => Ok(Self::Last),
+            Some(4) => Ok(Self::Rank),
             Some(n) => Err(fail!(
                 UNSUPPORTED,
                 "pooling of type {n} is not known to this guest"
@@ -32,10 +36,45 @@ impl Pooling {
     }
 }
 
+/// What makes scores of a row: a layer with tanh, and another behind it; one of them may be missing.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// `[d, d]`
+    pub dense: Option<Linear>,
+    /// `[scores, d]`
+    pub output: Option<Linear>,
+}
+
+impl Head {
+    /// How many scores there are.
+    fn width(&self) -> u32 {
+        self.output.or(self.dense).map_or(0, |last| last.width)
+    }
+
+    /// Scores `[1, n]` of the first of the hidden rows.
+    fn record(&self, r: &mut Recorder, hidden: Operand) -> Operand {
+        let one = Dim(1);
+        let mut x = r.f32(r.cols(hidden), one);
+        r.copy(x, Dim(0), hidden, Dim(0), one);
+        for (layer, is_last) in [(self.dense, false), (self.output, true)] {
+            let Some(layer) = layer else { continue };
+            let out = r.f32(layer.width, one);
+            r.mul_mat(out, layer.weight, x, layer.bias);
+            if !is_last {
+                r.unary(out, out, Act::TANH);
+            }
+            x = out;
+        }
+        x
+    }
+}
+
 /// Where the rows and their embedding are.
 pub struct Embedder {
     _whole: OfAllFamilies,
     pooling: Pooling,
+    /// Of a ranker.
+    head: Option<Head>,
     width: u32,
     /// f32 `[n_batch, width]`.
     hidden: u32,
@@ -46,16 +85,27 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Creates and publishes the buffers.
-    pub fn new(pooling: Pooling, width: u32, n_batch: u32) -> Result<Self> {
+    /// Creates and publishes the buffers. Ranking needs a head.
+    pub fn new(pooling: Pooling, head: Option<Head>, width: u32, n_batch: u32) -> Result<Self> {
         let _whole = OfAllFamilies::need("embeddings")?;
+        let head = match pooling {
+            Pooling::Rank if head.is_none() => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "the model has no head that ranks (cls.weight, cls.output.weight), which pooling 'rank' needs"
+                ));
+            }
+            Pooling::Rank => head,
+            _ => None,
+        };
         let hidden = abi::buffer(kind::F32, width, n_batch)?;
-        let out = abi::buffer(kind::F32, width, 1)?;
+        let out = abi::buffer(kind::F32, head.map_or(width, |head| head.width()), 1)?;
         let types = abi::buffer(kind::I32, 1, n_batch)?;
         abi::publish_embedding(out)?;
         Ok(Self {
             _whole,
             pooling,
+            head,
             width,
             hidden,
             out,
@@ -63,14 +113,19 @@ impl Embedder {
         })
     }
 
-    /// Records that the hidden rows are kept.
+    /// Records that the hidden rows are kept, or what a head makes of them.
     pub fn record(&self, r: &mut Recorder, hidden: Operand, n: Dim) {
+        if let Some(head) = &self.head {
+            let scores = head.record(r, hidden);
+            return r.copy(Operand::buffer(self.out), Dim(0), scores, Dim(0), Dim(1));
+        }
         r.copy(Operand::buffer(self.hidden), Dim(0), hidden, Dim(0), n);
     }
 
-    /// Makes the embedding of `n` rows, at least one.
-    pub fn pool(&self, n: u32) -> Result<()> {
+    /// Makes the embedding of `n` rows, at least one, and scales it: see [`scale`]. Scores stay as they are.
+    pub fn pool(&self, n: u32, normalize: i32) -> Result<()> {
         let rows = match self.pooling {
+            Pooling::Rank => return Ok(()),
             Pooling::Mean => 0..n,
             Pooling::First => 0..1,
             Pooling::Last => n - 1..n,
@@ -86,12 +141,33 @@ impl Embedder {
                 *sum += f64::from(*x);
             }
         }
-        // A mean has the direction of the sum, and a length of 1 is all that is left of either.
-        let length = num::sqrt(sum.iter().map(|x| x * x).sum());
-        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+        let count = match self.pooling {
+            Pooling::Mean => f64::from(n),
+            _ => 1.0,
+        };
+        sum.iter_mut().for_each(|x| *x /= count);
+        let scale = scale(&sum, normalize);
         for (to, sum) in row.iter_mut().zip(&sum) {
             *to = (sum * scale) as f32;
         }
         abi::buffer_write(self.out, 0, &row)
     }
+}
+
+/// What a vector is multiplied with, as llama.cpp's `--embd-normalize` has it: -1: 1; 0: so that the largest element is 32760; p: so
+/// that its p-norm is 1 (2: its length).
+fn scale(x: &[f64], normalize: i32) -> f64 {
+    let size = match normalize {
+        ..=-1 => return 1.0,
+        0 => x.iter().fold(0.0, |most: f64, x| most.max(x.abs())) / 32760.0,
+        2 => num::sqrt(x.iter().map(|x| x * x).sum()),
+        p => {
+            let power = |x: &f64| (1..p).fold(x.abs(), |y, _| y * x.abs());
+            match x.iter().map(power).sum::<f64>() {
+                0.0 => 0.0,
+                sum => num::exp(num::ln(sum) / f64::from(p)),
+            }
+        }
+    };
+    if size > 0.0 { 1.0 / size } else { 0.0 }
 }

@@ -53,9 +53,14 @@ pub struct Host {
     pub no_vocab: bool,
     /// What tokens stand for, if not for bytes.
     pub pieces: Vec<Vec<u8>>,
+    /// Further models, by id; there are no others from [`FURTHER`] on.
+    pub models: BTreeMap<u32, Host>,
     /// The beginning of a character, which the next token may complete.
     pub held: Vec<u8>,
 }
+
+/// From here on ids are those of further models.
+pub const FURTHER: u32 = 100;
 
 std::thread_local! {
     static HOST: RefCell<Host> = RefCell::new(Host::default());
@@ -105,6 +110,14 @@ impl Host {
             h.tensors.push((format!("{name}.weight"), 0, ne.to_vec()));
         }
         h
+    }
+
+    /// Who knows about a model.
+    fn model(&self, id: u32) -> Option<&Self> {
+        match id {
+            FURTHER.. => self.models.get(&id),
+            _ => Some(self),
+        }
     }
 
     pub fn set(&mut self, key: &str, value: &str) {
@@ -185,6 +198,7 @@ mod imports {
                     _ => -3,
                 };
             }
+            let Some(h) = h.model(id) else { return -3 };
             match (h.meta.get(&key), kind, index) {
                 (None, ..) => -3,
                 (Some(Meta::Text(t)), 8, -1) => put(t.as_bytes(), dst, room),
@@ -198,13 +212,25 @@ mod imports {
         }
         realm_tensor_find(h, id: u32, name: *const u8, n: usize) {
             let name = text(name, n);
+            let Some(h) = h.model(id) else { return -3 };
             h.tensors.iter().position(|t| t.0 == name).map_or(-3, |i| i as i32)
         }
         realm_tensor_info(h, id: u32, handle: u32, dst: *mut u8, room: usize) {
+            let Some(h) = h.model(id) else { return -3 };
             let (_, kind, ne) = &h.tensors[handle as usize];
             let mut raw = [kind.to_le_bytes(), (ne.len() as u32).to_le_bytes()].concat();
             raw.extend(ne.iter().flat_map(|n| n.to_le_bytes()));
             raw.resize(40, 0);
+            put(&raw, dst, room)
+        }
+        realm_tensor_name(h, id: u32, handle: u32, dst: *mut u8, room: usize) {
+            let Some(h) = h.model(id) else { return -3 };
+            put(h.tensors[handle as usize].0.as_bytes(), dst, room)
+        }
+        realm_get_model_info(h, id: u32, dst: *mut u8, room: usize) {
+            let Some(h) = h.model(id) else { return -3 };
+            let mut raw = [0; 64];
+            raw[16..20].copy_from_slice(&(h.tensors.len() as u32).to_le_bytes());
             put(&raw, dst, room)
         }
         realm_vocab_info(h, id: u32, dst: *mut u8, room: usize) {

@@ -31,6 +31,7 @@ pub mod grammar;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod heap;
 pub mod json;
+pub mod lora;
 pub mod num;
 pub mod params;
 pub mod program;

@@ -5,10 +5,12 @@
 
 use crate::abi::{self, Fail, Result};
 use crate::chat;
+use crate::embed::Pooling;
 use crate::grammar::Source;
+use crate::lora::Asked;
 use crate::num;
 use crate::sample::{Settings, mirostat};
-use crate::slim::{CHAT, GRAMMAR, SAMPLERS};
+use crate::slim::{CHAT, FAMILIES, GRAMMAR, LORA, SAMPLERS};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -145,6 +147,12 @@ pub struct Params {
     pub logprobs: bool,
     /// What the text must match.
     pub constraint: Source,
+    /// How a model that makes embeddings makes them; None: as the file says. Fixed at OPEN.
+    pub pooling: Option<Pooling>,
+    /// How the vector is scaled: -1 not, 0 to a largest element of 32760, p to a p-norm of 1.
+    pub embd_normalize: i32,
+    /// Adapters that are added to the model's matrices.
+    pub lora: Vec<Asked>,
 }
 
 impl Default for Params {
@@ -189,6 +197,9 @@ impl Default for Params {
             ignore_eos: false,
             logprobs: false,
             constraint: Source::default(),
+            pooling: None,
+            embd_normalize: 2,
+            lora: Vec::new(),
         }
     }
 }
@@ -212,8 +223,17 @@ const KV_TYPES: [(&str, KvType); 4] = [
     ("q8_0", KvType::Fixed(abi::kind::Q8_0)),
 ];
 
+/// Ways to pool, by name.
+const POOLINGS: [(&str, Option<Pooling>); 5] = [
+    ("auto", None),
+    ("mean", Some(Pooling::Mean)),
+    ("cls", Some(Pooling::First)),
+    ("last", Some(Pooling::Last)),
+    ("rank", Some(Pooling::Rank)),
+];
+
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 45] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -256,6 +276,9 @@ const NAMES: [&str; 42] = [
     "chat_template_kwargs",
     "tools",
     "chat_time",
+    "lora",
+    "pooling",
+    "embd_normalize",
 ];
 /// More in one name are no slips.
 const MAX_SLIPS: usize = 3;
@@ -286,6 +309,13 @@ impl Params {
         }
         if self.n_batch != open.n_batch {
             return fixed("n_batch", &n_batch);
+        }
+        if self.pooling != open.pooling {
+            let same = |(_, pooling): &&(_, Option<Pooling>)| *pooling == open.pooling;
+            return fixed(
+                "pooling",
+                &POOLINGS.iter().find(same).map_or("auto", |p| p.0),
+            );
         }
         if self.kv_type != open.kv_type {
             let (name, _) = KV_TYPES
@@ -369,6 +399,12 @@ impl Params {
             "chat_time" if CHAT => self.chat_time = int(0, MAX_TIME)?,
             "chat_special" if CHAT => self.chat_special = switch(key, value)?,
             "ignore_eos" => self.ignore_eos = switch(key, value)?,
+            "pooling" if FAMILIES => match POOLINGS.iter().find(|(name, _)| *name == value) {
+                Some((_, pooling)) => self.pooling = *pooling,
+                None => return Err(refused(key, value, &"auto, mean, cls, last or rank")),
+            },
+            "embd_normalize" if FAMILIES => self.embd_normalize = int(-1, 64)? as i32,
+            "lora" if LORA => self.lora = adapters(value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
             _ => return Err(unknown(key)),
         }
@@ -538,6 +574,27 @@ fn biases(value: &str) -> Result<Vec<(u32, f32)>> {
             ));
         }
         out.push(pair);
+    }
+    Ok(out)
+}
+
+/// `id:scale,id:scale`; without a scale it is 1.
+fn adapters(value: &str) -> Result<Vec<Asked>> {
+    let mut out = Vec::new();
+    for item in value.split(',').filter(|item| !item.trim().is_empty()) {
+        let (id, scale) = item.split_once(':').unwrap_or((item, "1"));
+        let id = num::parse_int(id).and_then(|id| u32::try_from(id).ok());
+        let scale = num::parse_float(scale).filter(|scale| scale.is_finite());
+        match (id, scale) {
+            (Some(id @ 1..), Some(scale)) => out.push(Asked { id, scale }),
+            _ => {
+                let item = start(item);
+                return Err(fail!(
+                    INVALID_ARGUMENT,
+                    "parameter lora has '{item}', expected model:scale, with a model's id and a finite number, and ',' between them"
+                ));
+            }
+        }
     }
     Ok(out)
 }

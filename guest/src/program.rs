@@ -23,6 +23,11 @@ impl Operand {
         Self(1 << 28 | handle)
     }
 
+    /// A tensor of a further model of the program: the first is 1.
+    pub const fn weight_of(model: u32, handle: u32) -> Self {
+        Self(1 << 28 | model << 24 | handle)
+    }
+
     /// A session buffer.
     pub const fn buffer(handle: u32) -> Self {
         Self(3 << 28 | handle)
@@ -47,6 +52,8 @@ impl Act {
     pub const SWIGLU_OAI: Self = Self(7, [1.702f32.to_bits(), 7f32.to_bits()]);
     /// GELU by the error function.
     pub const GELU_ERF: Self = Self(3, [0; 2]);
+    /// tanh x, for UNARY.
+    pub const TANH: Self = Self(5, [0; 2]);
     /// 1 / (1 + exp(-x)), for UNARY.
     pub const SIGMOID: Self = Self(6, [0; 2]);
 }
@@ -93,11 +100,13 @@ pub struct Rope {
 
 const MAGIC: u32 = 0x4752_5052;
 const VERSION: u32 = 1 << 16; // major 0 in the low half, minor 1 in the high half
+const VERSION_2: u32 = 2 << 16; // knows of further models
 const OP_BYTES: usize = 128;
 
 /// Records one program.
 pub struct Recorder {
     model: u32,
+    further: Vec<u32>,
     regs: Vec<[u32; 4]>,
     values: Vec<[u32; 4]>,
     ops: Vec<u8>,
@@ -108,11 +117,17 @@ impl Recorder {
     pub fn new(model: u32, ops: usize) -> Result<Self> {
         Ok(Self {
             model,
+            further: Vec::new(),
             regs: try_vec(8)?,
             values: try_vec(ops)?,
             // Room for the tables that go in front is taken here, so that `finish` need not move.
             ops: try_vec(32 + 8 * 16 + ops * (OP_BYTES + 16))?,
         })
+    }
+
+    /// Names further models whose tensors are used, see [`Operand::weight_of`].
+    pub fn further(&mut self, models: impl Iterator<Item = u32>) {
+        self.further.extend(models);
     }
 
     /// A register with its bounds.
@@ -343,6 +358,7 @@ impl Recorder {
     pub fn finish(self) -> Vec<u8> {
         let Self {
             model,
+            further,
             regs,
             values,
             mut ops,
@@ -352,7 +368,11 @@ impl Recorder {
         ops.resize(op_bytes + front, 0);
         ops.copy_within(..op_bytes, front);
         let (r, v, o) = (regs.len() as u32, values.len() as u32, op_count as u32);
-        let head = [MAGIC, VERSION, r, v, o, model, 0, 0];
+        let (version, more) = match further.len() as u32 {
+            0 => (VERSION, 0),
+            more => (VERSION_2, more),
+        };
+        let head = [MAGIC, version, r, v, o, model, more, 0];
         let words = head
             .iter()
             .chain(regs.iter().flatten())
@@ -360,6 +380,7 @@ impl Recorder {
         for (target, word) in ops.chunks_exact_mut(4).zip(words) {
             target.copy_from_slice(&word.to_le_bytes());
         }
+        ops.extend(further.iter().flat_map(|id| id.to_le_bytes()));
         ops
     }
 }

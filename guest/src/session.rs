@@ -10,6 +10,7 @@ use crate::arch::graph::{Graph, Io};
 use crate::arch::{self, Architecture, Family};
 use crate::chat::Talk;
 use crate::embed::Embedder;
+use crate::lora::Lora;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::{self, Kept};
@@ -25,6 +26,7 @@ use owed::Owed;
 
 mod constrain;
 mod owed;
+mod recipe;
 
 /// Context used if neither the parameter nor the model asks for less.
 const DEFAULT_CTX: u32 = 4096;
@@ -52,6 +54,7 @@ const STEP: i32 = 3;
 const CANCEL: i32 = 4;
 const REWIND: i32 = 5;
 const PARAMS: i32 = 6;
+const RECORD: i32 = 7;
 const TEXT: i32 = 0;
 const IDS: i32 = 1;
 const CHAT: i32 = 2;
@@ -77,6 +80,9 @@ pub struct Session {
     sampler: Sampler,
     /// f32 `[1, 1]`: log-sum-exp of the logits, if it was ever asked for.
     total: Option<u32>,
+    lora: Lora,
+    /// What adapters there may be for, known from the first program on.
+    adaptable: Vec<(Operand, bool)>,
     /// The program, what its sampling depends on, and whether it makes the sum.
     program: Option<(Key, bool, u32)>,
     stops: Stops,
@@ -144,6 +150,7 @@ fn rare(
         (CANCEL, Some(session)) => session.cancel(),
         (REWIND, Some(session)) => session.rewind(a as u32),
         (PARAMS, Some(session)) => session.read_params().map(|_| Outcome::Continue),
+        (RECORD, Some(session)) if slim::RECORD => session.publish_recipe(),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }
@@ -238,9 +245,17 @@ impl Session {
             }
         }
         let (embedder, n_logits) = match family.pooling() {
-            Some(pooling) => {
+            Some(of_file) => {
+                let pooling = params.pooling.unwrap_or(of_file);
                 let width = family.base().n_embd;
-                (Some(Embedder::new(pooling, width, n_batch)?), 1)
+                let embedder = Embedder::new(pooling, family.head(), width, n_batch)?;
+                (Some(embedder), 1)
+            }
+            None if params.pooling.is_some() => {
+                return Err(fail!(
+                    UNSUPPORTED,
+                    "parameter pooling is for models that make embeddings, and this one makes text"
+                ));
             }
             None => (None, facts.n_vocab),
         };
@@ -261,6 +276,8 @@ impl Session {
             logits,
             sampler: Sampler::new(model, facts.n_vocab, tokens),
             total: None,
+            lora: Lora::default(),
+            adaptable: Vec::new(),
             program: None,
             stops: Stops::default(),
             constrained: Constrained::default(),
@@ -285,6 +302,9 @@ impl Session {
         params.same_session(&self.params, ctx, n_batch)?;
         params.biases_below(tokens)?;
         self.check_grammar(&params)?;
+        if slim::LORA && !params.lora.is_empty() {
+            Lora::read(self.model, &params.lora)?.fit(self.model, &self.adaptable)?;
+        }
         Ok(params)
     }
 
@@ -295,8 +315,12 @@ impl Session {
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
         let logprobs = self.params.logprobs;
+        let adapted = !slim::LORA || self.params.lora == self.lora.asked();
+        if !adapted {
+            self.lora = Lora::read(self.model, &self.params.lora)?;
+        }
         if let Some((old, sums, handle)) = self.program {
-            if old == key && sums == logprobs {
+            if old == key && sums == logprobs && adapted {
                 return Ok(());
             }
             abi::program_destroy(handle);
@@ -311,9 +335,12 @@ impl Session {
         Ok(())
     }
 
-    fn record(&self) -> Result<u32> {
-        let ops = self.family.op_count() + 3 + Sampler::OPS;
+    fn record(&mut self) -> Result<u32> {
+        let ops = self.family.op_count() + 3 + Sampler::OPS + self.lora.ops();
         let mut r = Recorder::new(self.model, ops)?;
+        if slim::LORA {
+            r.further(self.lora.models());
+        }
         let mut io = Io {
             tokens: Operand::buffer(self.tokens),
             n_tok: r.reg(1, self.n_batch),
@@ -329,7 +356,12 @@ impl Session {
         }
         let regs = self.sampler.declare(&mut r);
         io.kept = self.kept.declare(&mut r, self.n_batch);
-        let logits = self.family.build(&mut Graph::new(&mut r, io), &self.kv);
+        let mut graph = Graph::new(&mut r, io, &self.lora);
+        let logits = self.family.build(&mut graph, &self.kv);
+        self.adaptable = graph.adaptable;
+        if slim::LORA {
+            self.lora.fit(self.model, &self.adaptable)?;
+        }
         log_codes(r.codes());
         if let Some(embedder) = &self.embedder {
             embedder.record(&mut r, logits, io.n_tok);
@@ -600,7 +632,7 @@ impl Session {
         turn.in_flight = 0;
         self.kept.advance();
         if let Some(embedder) = &self.embedder {
-            embedder.pool(self.committed)?;
+            embedder.pool(self.committed, self.params.embd_normalize)?;
             return self.finish(Outcome::Length).map(Some);
         }
         if turn.decoding {
@@ -638,7 +670,9 @@ impl Session {
         if self.vocab.n_tokens > 0 && self.stops.idle() {
             abi::emit_token(token)?;
         } else if self.show(token)? {
-            self.unsay(token)?;
+            if slim::CHAT {
+                self.unsay(token)?;
+            }
             return self.finish(Outcome::Stop);
         }
         let Some(turn) = self.turn.as_mut() else {

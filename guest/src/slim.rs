@@ -6,11 +6,20 @@ use crate::abi::Result;
 /// All samplers, penalties and biases, or only greedy, temperature, top-k, top-p and min-p.
 pub const SAMPLERS: bool = cfg!(feature = "all-samplers");
 
-/// Chat formats.
+/// All model families, and so models that make embeddings.
+pub const FAMILIES: bool = cfg!(feature = "all-families");
+
+/// Chat formats, and that behind a stop string the context holds what was shown, which they go on from.
 pub const CHAT: bool = cfg!(feature = "chat");
 
 /// Grammars and JSON schemas.
 pub const GRAMMAR: bool = cfg!(feature = "grammar");
+
+/// LoRA adapters.
+pub const LORA: bool = cfg!(feature = "lora");
+
+/// Recipes, of which images are made.
+pub const RECORD: bool = cfg!(feature = "record");
 
 /// What only families have that a slim guest does not know: a struct with such a field cannot be made there, so nothing that is
 /// done with one is left.

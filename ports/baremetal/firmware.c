@@ -29,6 +29,13 @@
 #ifndef BUDGET_US
 #define BUDGET_US 1000
 #endif
+/* -DIMAGE: a guest that was recorded, instead of one that is interpreted. What it was recorded with is not asked again. */
+#ifdef IMAGE
+extern const unsigned char firmware_image[], firmware_image_end[];
+#define SETTINGS {"n_predict", TOKENS}
+#else
+#define SETTINGS {"n_predict", TOKENS}, {"ctx", CONTEXT}, {"n_batch", BATCH}, {"ignore_eos", "1"}
+#endif
 /* So many tokens come before what is measured: all of the guest that makes tokens has been translated by then. */
 #define WARM 3
 /* The largest vocabulary whose logits are hashed. */
@@ -120,7 +127,7 @@ static int failed(const char *what, realm_status status, const realm_error *erro
 
 int firmware_main(const void *model_data, size_t model_bytes, const char *isa) {
     static const char prompt[] = PROMPT;
-    static const realm_param params[] = {{"n_predict", TOKENS}, {"ctx", CONTEXT}, {"n_batch", BATCH}, {"ignore_eos", "1"}};
+    static const realm_param params[] = {SETTINGS};
     realm_platform platform = REALM_PLATFORM_INIT;
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_session_options settings = REALM_SESSION_OPTIONS_INIT;
@@ -129,6 +136,7 @@ int firmware_main(const void *model_data, size_t model_bytes, const char *isa) {
     realm_error error = {0, ""};
     realm_runtime *runtime = NULL;
     realm_session *session = NULL;
+    realm_guest *guest = NULL;
     realm_bytes part;
     realm_status status;
     uint32_t model = 0;
@@ -158,6 +166,11 @@ int firmware_main(const void *model_data, size_t model_bytes, const char *isa) {
     if ((status = realm_runtime_create(&options, &runtime, &error)) < 0) return failed("runtime", status, &error);
     settings.params = params;
     settings.param_count = sizeof params / sizeof params[0];
+#ifdef IMAGE
+    if ((status = realm_guest_load(firmware_image, (size_t)(firmware_image_end - firmware_image), &guest, &error)) < 0)
+        return failed("image", status, &error);
+    settings.guest = guest;
+#endif
     begun = machine_clock_ns(NULL);
     if ((status = realm_session_open(runtime, model, &settings, &session, &error)) < 0)
         return failed("session", status, &error);
@@ -207,6 +220,7 @@ int firmware_main(const void *model_data, size_t model_bytes, const char *isa) {
     if (tokens > WARM) put_count("token ns:     ", busy / (tokens - WARM));
 
     realm_session_close(session);
+    realm_guest_unload(guest);
     realm_runtime_destroy(runtime);
     if ((status = realm_model_remove(NULL, model, &error)) < 0) return failed("removal", status, &error);
     put_count("arena left:   ", arena.used);

@@ -7,4 +7,15 @@ firmware_model:
 firmware_model_end:
     .byte 0
 
+#ifdef IMAGE
+/* The image that is replayed, if one is; it is the firmware's own, as its code is. */
+    .section .rodata.image, "a"
+    .balign 4
+    .globl firmware_image, firmware_image_end
+firmware_image:
+    .incbin IMAGE
+firmware_image_end:
+    .byte 0
+#endif
+
     .section .note.GNU-stack, "", %progbits

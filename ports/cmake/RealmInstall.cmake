@@ -98,6 +98,8 @@ install(FILES ${realm_generated}/realm.pc DESTINATION ${realm_pkgconfig_dir} COM
 configure_file(${CMAKE_CURRENT_LIST_DIR}/realm-static.pc.in ${realm_generated}/realm-static.pc @ONLY)
 install(FILES ${realm_generated}/realm-static.pc DESTINATION ${realm_pkgconfig_dir} COMPONENT static)
 
+install(FILES ${realm_root}ports/posix/valgrind.supp DESTINATION ${CMAKE_INSTALL_DATADIR}/realm COMPONENT devel)
+
 # ---- the rest -----------------------------------------------------------------------------------
 
 install(FILES ${realm_root}guest/realm_guest.wasm ${realm_root}guest/realm_guest_slim.wasm
@@ -125,6 +127,10 @@ install(DIRECTORY ${realm_root}guest/ DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/r
   FILES_MATCHING
     PATTERN "*.rs" PATTERN "*.toml" PATTERN "Cargo.lock" PATTERN "build.sh"
     PATTERN "target" EXCLUDE)
+
+# The model of guest/README.md that the built-in guest does not know.
+install(FILES ${realm_root}tests/golden/arch/starcoder2.gguf
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm/tests/golden/arch COMPONENT doc)
 
 # The installed examples are a project of their own.
 set(realm_examples_dir ${CMAKE_INSTALL_DATADIR}/doc/realm/examples-c)

@@ -58,6 +58,26 @@
 #define ADD(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
 #define SUB(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST)
 
+/* Bytes of the well-formed UTF-8 character that a text begins with; 0 for others and for control characters. */
+static size_t character(const char *text) {
+    const unsigned char *c = (const unsigned char *)text;
+    const size_t bytes = c[0] < 0x80 ? 1 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : 4;
+    if (c[0] < 0x20 || c[0] == 0x7f || (c[0] >= 0x80 && c[0] < 0xc2) || c[0] > 0xf4) {
+        return 0;
+    }
+    for (size_t i = 1; i < bytes; i++) {
+        if ((c[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    /* Controls; too long for their number; surrogates; beyond Unicode. */
+    if ((c[0] == 0xc2 && c[1] < 0xa0) || (c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] >= 0xa0) ||
+        (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] >= 0x90)) {
+        return 0;
+    }
+    return bytes;
+}
+
 static realm_status fail(realm_error *error, realm_status status, const char *format, ...) {
     if (error != NULL) {
         va_list args;
@@ -65,14 +85,28 @@ static realm_status fail(realm_error *error, realm_status status, const char *fo
         error->status = status;
         (void)vsnprintf(error->message, sizeof error->message, format, args);
         va_end(args);
-        /* A message is one line, whatever bytes a file name has. */
-        for (char *c = error->message; *c != '\0'; c++) {
-            if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+        /* A message is one line of UTF-8, whatever bytes a file name has. */
+        for (char *c = error->message; *c != '\0';) {
+            const size_t bytes = character(c);
+            if (bytes == 0) {
                 *c = '?';
             }
+            c += bytes > 0 ? bytes : 1;
         }
     }
     return status;
+}
+
+/* For a file: "cannot VERB PATH: REASON". Of a long path the end is shown, so that the reason has room. */
+static realm_status fail_file(realm_error *error, realm_status status, const char *verb, const char *path,
+                              const char *reason) {
+    enum { MOST = 120 };
+    const size_t bytes = strlen(path);
+    const char *shown = bytes > MOST ? path + (bytes - MOST) : path;
+    while (shown != path && ((unsigned char)*shown & 0xc0) == 0x80) {
+        shown++; /* to the beginning of a character */
+    }
+    return fail(error, status, "cannot %s %s%s: %s", verb, shown != path ? "..." : "", shown, reason);
 }
 
 /* ---- memory, clock, log ------------------------------------------------------------------- */
@@ -397,24 +431,24 @@ static realm_status map_open_file(int fd, const char *path, realm_posix_map *out
     struct stat info;
     void *data;
     if (fstat(fd, &info) != 0) {
-        return fail(error, REALM_STATUS_IO, "cannot read %s: %s", path, strerror(errno));
+        return fail_file(error, REALM_STATUS_IO, "read", path, strerror(errno));
     }
     if (S_ISDIR(info.st_mode)) {
-        return fail(error, REALM_STATUS_IO, "cannot read %s: it is a directory", path);
+        return fail_file(error, REALM_STATUS_IO, "read", path, "it is a directory");
     }
     if (!S_ISREG(info.st_mode)) {
-        return fail(error, REALM_STATUS_IO, "cannot map %s: it is not a regular file", path);
+        return fail_file(error, REALM_STATUS_IO, "map", path, "it is not a regular file");
     }
     if (info.st_size <= 0) {
-        return fail(error, REALM_STATUS_IO, "cannot map %s: it is empty", path);
+        return fail_file(error, REALM_STATUS_IO, "map", path, "it is empty");
     }
     if ((uint64_t)info.st_size > (uint64_t)SIZE_MAX / 2) {
-        return fail(error, REALM_STATUS_NO_MEMORY, "cannot map %s: it is too large", path);
+        return fail_file(error, REALM_STATUS_NO_MEMORY, "map", path, "it is too large");
     }
     data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) {
-        return fail(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO,
-                    "cannot map %s: %s", path, strerror(errno));
+        return fail_file(error, errno == ENOMEM ? REALM_STATUS_NO_MEMORY : REALM_STATUS_IO, "map",
+                         path, strerror(errno));
     }
     /* A hint: a system that refuses it maps the file all the same. On Linux what is read ahead by
      * MADV_WILLNEED would come in small pages. */
@@ -433,8 +467,9 @@ static realm_status map_path(const char *path, realm_posix_map *out, realm_error
     /* O_NONBLOCK: opening a pipe must not wait for a writer before it is refused. */
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        return fail(error, errno == ENOENT ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO,
-                    "cannot open %s: %s", path, strerror(errno));
+        const int missing = errno == ENOENT || errno == ENOTDIR;
+        return fail_file(error, missing ? REALM_STATUS_NOT_FOUND : REALM_STATUS_IO, "open", path,
+                         strerror(errno));
     }
     status = map_open_file(fd, path, out, error);
     (void)close(fd);
@@ -446,7 +481,7 @@ static void unmap(void *data, size_t bytes) { (void)munmap(data, bytes); }
 
 realm_status realm_posix_map_file(const char *path, realm_posix_map *out, realm_error *error) {
     if (path == NULL || out == NULL) {
-        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "path and out must not be NULL");
+        return fail(error, REALM_STATUS_INVALID_ARGUMENT, "%s is NULL", path == NULL ? "path" : "out");
     }
     if (path[0] == '\0') {
         return fail(error, REALM_STATUS_NOT_FOUND, "the path of the file is empty");

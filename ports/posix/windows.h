@@ -74,37 +74,40 @@ static void pthread_join(pthread_t thread, void **result) {
 
 /* ---- files -------------------------------------------------------------------------------- */
 
-static realm_status fail(realm_error *error, realm_status status, const char *format, ...);
+static realm_status fail_file(realm_error *error, realm_status status, const char *verb, const char *path,
+                              const char *reason);
 
 /* What a call that failed says: its number and, for the usual ones, words. */
 static realm_status fail_as_windows(realm_error *error, const char *what, const char *path) {
     const DWORD e = GetLastError();
     const int missing = e == ERROR_FILE_NOT_FOUND || e == ERROR_PATH_NOT_FOUND || e == ERROR_INVALID_NAME;
-    return fail(error,
-                missing                                                        ? REALM_STATUS_NOT_FOUND
-                : e == ERROR_NOT_ENOUGH_MEMORY || e == ERROR_COMMITMENT_LIMIT ? REALM_STATUS_NO_MEMORY
-                                                                              : REALM_STATUS_IO,
-                "cannot %s %s: %s (Windows error %lu)", what, path,
-                missing ? "there is no such file"
-                : e == ERROR_ACCESS_DENIED      ? "access is denied, or it is a directory"
-                : e == ERROR_SHARING_VIOLATION ? "another process has it open"
-                                               : "it failed",
-                (unsigned long)e);
+    char reason[96];
+    (void)snprintf(reason, sizeof reason, "%s (Windows error %lu)",
+                   missing                        ? "there is no such file"
+                   : e == ERROR_ACCESS_DENIED     ? "access is denied, or it is a directory"
+                   : e == ERROR_SHARING_VIOLATION ? "another process has it open"
+                                                  : "it failed",
+                   (unsigned long)e);
+    return fail_file(error,
+                     missing                                                        ? REALM_STATUS_NOT_FOUND
+                     : e == ERROR_NOT_ENOUGH_MEMORY || e == ERROR_COMMITMENT_LIMIT ? REALM_STATUS_NO_MEMORY
+                                                                                   : REALM_STATUS_IO,
+                     what, path, reason);
 }
 
 static realm_status map_handle(HANDLE file, const char *path, realm_posix_map *out, realm_error *error) {
     LARGE_INTEGER bytes;
     if (GetFileType(file) != FILE_TYPE_DISK) {
-        return fail(error, REALM_STATUS_IO, "cannot map %s: it is not a regular file", path);
+        return fail_file(error, REALM_STATUS_IO, "map", path, "it is not a regular file");
     }
     if (!GetFileSizeEx(file, &bytes)) {
         return fail_as_windows(error, "read", path);
     }
     if (bytes.QuadPart <= 0) {
-        return fail(error, REALM_STATUS_IO, "cannot map %s: it is empty", path);
+        return fail_file(error, REALM_STATUS_IO, "map", path, "it is empty");
     }
     if ((uint64_t)bytes.QuadPart > (uint64_t)SIZE_MAX / 2) {
-        return fail(error, REALM_STATUS_NO_MEMORY, "cannot map %s: it is too large", path);
+        return fail_file(error, REALM_STATUS_NO_MEMORY, "map", path, "it is too large");
     }
     HANDLE mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL);
     if (mapping == NULL) {
@@ -124,7 +127,7 @@ static realm_status map_handle(HANDLE file, const char *path, realm_posix_map *o
 static realm_status map_path(const char *path, realm_posix_map *out, realm_error *error) {
     wchar_t wide[4096]; /* with the terminator */
     if (MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, (int)(sizeof wide / sizeof wide[0])) == 0) {
-        return fail(error, REALM_STATUS_NOT_FOUND, "cannot open %.64s: not UTF-8, or longer than any path", path);
+        return fail_file(error, REALM_STATUS_NOT_FOUND, "open", path, "not UTF-8, or longer than any path");
     }
     HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
     if (file == INVALID_HANDLE_VALUE) {

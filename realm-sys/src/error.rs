@@ -1,9 +1,10 @@
 //! Statuses and messages: every fallible function of the library returns [`Result`].
 //!
 //! A message lives in a fixed array, so that reporting an error allocates nothing and works when
-//! memory is what ran out. The numbers are part of the C ABI and are never reused.
+//! memory is what ran out; in terse builds it is the sentence in the source, without its values. The numbers are part of the C ABI and are never reused.
 
 use alloc::vec::Vec;
+use core::ffi::CStr;
 use core::fmt;
 
 /// What went wrong, as the number that crosses the C boundary.
@@ -63,17 +64,40 @@ impl Status {
         ];
         ALL.into_iter().find(|s| *s as i32 == code)
     }
+
+    /// Its name in `realm.h`.
+    pub fn name(self) -> &'static CStr {
+        match self {
+            Status::InvalidArgument => c"REALM_STATUS_INVALID_ARGUMENT",
+            Status::NoMemory => c"REALM_STATUS_NO_MEMORY",
+            Status::NotFound => c"REALM_STATUS_NOT_FOUND",
+            Status::IdConflict => c"REALM_STATUS_ID_CONFLICT",
+            Status::Format => c"REALM_STATUS_FORMAT",
+            Status::Unsupported => c"REALM_STATUS_UNSUPPORTED",
+            Status::Limit => c"REALM_STATUS_LIMIT",
+            Status::State => c"REALM_STATUS_STATE",
+            Status::Guest => c"REALM_STATUS_GUEST",
+            Status::Backend => c"REALM_STATUS_BACKEND",
+            Status::Cancelled => c"REALM_STATUS_CANCELLED",
+            Status::BufferTooSmall => c"REALM_STATUS_BUFFER_TOO_SMALL",
+            Status::Io => c"REALM_STATUS_IO",
+            Status::Internal => c"REALM_STATUS_INTERNAL",
+        }
+    }
 }
 
-/// Bytes of message text kept with an error, the terminating zero of the C side included.
-pub const MESSAGE_BYTES: usize = 240;
+/// As messages show it.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().to_str().unwrap_or_default())
+    }
+}
 
 /// A status and one line of text that says what, where and which limit.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     status: Status,
-    len: u8,
-    text: [u8; MESSAGE_BYTES],
+    text: Text,
 }
 
 /// What fallible functions return.
@@ -82,15 +106,21 @@ pub type Result<T> = core::result::Result<T, Error>;
 impl Error {
     /// An error with a formatted message, cut at a character boundary if it is too long.
     #[cold]
+    #[cfg_attr(feature = "terse", inline(always))]
     pub fn new(status: Status, message: fmt::Arguments<'_>) -> Self {
-        let mut e = Self {
+        Self {
             status,
-            len: 0,
-            text: [0; MESSAGE_BYTES],
-        };
-        // Writing to the fixed array cannot fail: it truncates.
-        let _ = fmt::write(&mut e, message);
-        e
+            text: Text::new(message),
+        }
+    }
+
+    /// An error with the sentence as it stands in the source, places for values and all.
+    #[cfg(feature = "terse")]
+    pub fn plain(status: Status, text: &'static str) -> Self {
+        Self {
+            status,
+            text: Text(text),
+        }
     }
 
     /// The number for C.
@@ -105,6 +135,44 @@ impl Error {
 
     /// The message, without a trailing newline.
     pub fn message(&self) -> &str {
+        self.text.get()
+    }
+
+    /// The same error, its message behind a word on where it happened; in terse builds as it is.
+    #[cfg_attr(feature = "terse", inline(always))]
+    pub fn at(&self, place: fmt::Arguments<'_>) -> Self {
+        if cfg!(feature = "terse") {
+            return self.clone();
+        }
+        Self::new(self.status, format_args!("{place}: {}", self.message()))
+    }
+}
+
+/// Bytes of message text kept with an error, the terminating zero of the C side included.
+#[cfg(not(feature = "terse"))]
+pub const MESSAGE_BYTES: usize = 240;
+
+/// The text of an error.
+#[cfg(not(feature = "terse"))]
+#[derive(Clone, PartialEq, Eq)]
+struct Text {
+    len: u8,
+    text: [u8; MESSAGE_BYTES],
+}
+
+#[cfg(not(feature = "terse"))]
+impl Text {
+    fn new(message: fmt::Arguments<'_>) -> Self {
+        let mut text = Self {
+            len: 0,
+            text: [0; MESSAGE_BYTES],
+        };
+        // Writing to the fixed array cannot fail: it truncates.
+        let _ = fmt::write(&mut text, message);
+        text
+    }
+
+    fn get(&self) -> &str {
         self.text
             .get(..usize::from(self.len))
             .and_then(|b| core::str::from_utf8(b).ok())
@@ -112,7 +180,8 @@ impl Error {
     }
 }
 
-impl fmt::Write for Error {
+#[cfg(not(feature = "terse"))]
+impl fmt::Write for Text {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for c in s.chars() {
             // A message is one line: control characters from hostile names would break that.
@@ -133,6 +202,23 @@ impl fmt::Write for Error {
     }
 }
 
+/// The text of an error where nothing is formatted: a part of the program, which takes neither code nor memory to make.
+#[cfg(feature = "terse")]
+#[derive(Clone, PartialEq, Eq)]
+struct Text(&'static str);
+
+#[cfg(feature = "terse")]
+impl Text {
+    #[inline(always)]
+    fn new(message: fmt::Arguments<'_>) -> Self {
+        Self(message.as_str().unwrap_or(""))
+    }
+
+    fn get(&self) -> &str {
+        self.0
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message())
@@ -148,11 +234,24 @@ impl fmt::Debug for Error {
 impl core::error::Error for Error {}
 
 /// Builds an [`Error`]: `err!(Format, "tensor '{name}' ends past the file")`.
+#[cfg(not(feature = "terse"))]
 #[macro_export]
 macro_rules! err {
     ($status:ident, $($arg:tt)*) => {
         $crate::error::Error::new($crate::error::Status::$status, format_args!($($arg)*))
     };
+}
+
+/// Builds an [`Error`]. The values are named, and not looked at.
+#[cfg(feature = "terse")]
+#[macro_export]
+macro_rules! err {
+    ($status:ident, $text:literal $($arg:tt)*) => {{
+        let _ = || {
+            let _ = format_args!($text $($arg)*);
+        };
+        $crate::error::Error::plain($crate::error::Status::$status, $text)
+    }};
 }
 
 /// Returns early with an [`Error`].
@@ -165,9 +264,46 @@ macro_rules! bail {
 /// input can influence.
 pub fn try_vec<T>(len: usize, what: &str) -> Result<Vec<T>> {
     let mut v = Vec::new();
-    v.try_reserve_exact(len)
-        .map_err(|_| err!(NoMemory, "no memory for {len} {what}"))?;
-    Ok(v)
+    match v.try_reserve_exact(len) {
+        Ok(()) => Ok(v),
+        Err(_) => Err(no_memory(len, what)),
+    }
+}
+
+/// Not in [`try_vec`], which there is one of for each type.
+#[cold]
+#[inline(never)]
+fn no_memory(len: usize, what: &str) -> Error {
+    err!(NoMemory, "no memory for {len} {what}")
+}
+
+/// A caller's bytes as text.
+///
+/// # Errors
+/// `InvalidArgument`, which says from where on they are not UTF-8.
+pub fn utf8(bytes: &[u8], what: impl fmt::Display) -> Result<&str> {
+    core::str::from_utf8(bytes).map_err(|e| {
+        err!(
+            InvalidArgument,
+            "{what} is not UTF-8 from byte {} of {} on",
+            e.valid_up_to(),
+            bytes.len()
+        )
+    })
+}
+
+/// A caller's text in a message, which has more to say: the beginning of one that is long.
+pub struct Short<'a>(pub &'a str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const BYTES: usize = 64;
+        let fits = |(start, c): &(usize, char)| start + c.len_utf8() <= BYTES;
+        let end = self.0.char_indices().take_while(fits).last();
+        let end = end.map_or(0, |(start, c)| start + c.len_utf8());
+        f.write_str(self.0.get(..end).unwrap_or_default())?;
+        f.write_str(if end < self.0.len() { "..." } else { "" })
+    }
 }
 
 /// Names in a message: `a, b, c`.
@@ -185,7 +321,7 @@ impl<'a, I: Iterator<Item = &'a str> + Clone> fmt::Display for List<I> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "terse")))]
 mod tests {
     use super::*;
 
@@ -200,6 +336,16 @@ mod tests {
     #[test]
     fn a_message_is_one_line() {
         assert_eq!(err!(Io, "a\nb").message(), "a?b");
+    }
+
+    #[test]
+    fn long_texts_are_shortened() {
+        let shown = |text: &str| std::format!("{}", Short(text));
+        assert_eq!(shown("kurz"), "kurz");
+        assert_eq!(shown(""), "");
+        assert_eq!(shown(&"ü".repeat(32)), "ü".repeat(32));
+        assert_eq!(shown(&"ü".repeat(33)), "ü".repeat(32) + "...");
+        assert_eq!(shown(&"€".repeat(30)), "€".repeat(21) + "...");
     }
 
     #[test]

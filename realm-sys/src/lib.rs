@@ -6,8 +6,9 @@
 //! |-------------|------------|
 //! | [`capi`]    | the C functions, one file per noun of `include/realm.h` |
 //! | [`session`] | a pollable conversation: guest, programs, KV pages and limits of one tenant |
-//! | [`guest`]   | the wasmi host: engines, imports, fuel and memory limits |
-//! | [`wasm`]    | modules of the application's own: any WebAssembly, its imports given by the host |
+//! | [`guest`]   | what runs guests: the wasmi host with its engines, imports, fuel and memory limits |
+//! | `replay`    | images: what a guest has decided, recorded, and played without an interpreter |
+//! | `wasm`      | modules of the application's own: any WebAssembly, its imports given by the host |
 //! | [`graph`]   | recorded programs: operations, validation, planning, reference kernels |
 //! | [`backend`] | the function-pointer tables that arithmetic is plugged in by |
 //! | `cpu`       | the CPU port, `ports/cpu` (feature `cpu`): the same bits, at the machine's speed |
@@ -16,6 +17,7 @@
 //! | [`quant`]   | the block formats of ggml: dequantization and integer dot products |
 //! | [`gguf`]    | the file format, parsed without trust |
 //! | [`platform`]| what the core needs from the machine: memory, clock, log |
+//! | [`hash`]    | how tables hash their keys |
 //! | [`num`]     | arithmetic that gives the same bits everywhere |
 //! | [`error`]   | statuses and messages |
 //! | [`panics`]  | where a bug in the library becomes one |
@@ -58,11 +60,15 @@ pub mod error;
 pub mod gguf;
 pub mod graph;
 pub mod guest;
+pub mod hash;
 pub mod num;
 pub mod panics;
 pub mod platform;
 pub mod quant;
+#[cfg(feature = "replay")]
+pub mod replay;
 pub mod session;
 pub mod store;
 pub mod vocab;
+#[cfg(feature = "interpreter")]
 pub mod wasm;

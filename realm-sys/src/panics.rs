@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(e.message(), "a bug in the library: in a slot");
         assert!(said().is_none());
         let e = crate::backend::host::foreign(-14, "x", "y");
-        assert_eq!(e.message(), "x: y failed with status -14");
+        assert_eq!(e.message(), "x: y failed with REALM_STATUS_INTERNAL");
     }
 
     unsafe extern "C" fn parallel_for(

@@ -202,7 +202,7 @@ int main(void) {
     SIZE(realm_param, 16);
     FIELD(realm_param, key, 0);
     FIELD(realm_param, value, 8);
-    SIZE(realm_session_options, 128);
+    SIZE(realm_session_options, 144);
     FIELD(realm_session_options, struct_size, 0);
     FIELD(realm_session_options, abi_version, 4);
     FIELD(realm_session_options, next, 8);
@@ -221,6 +221,8 @@ int main(void) {
     FIELD(realm_session_options, thread_count, 108);
     FIELD(realm_session_options, log, 112);
     FIELD(realm_session_options, progress, 120);
+    FIELD(realm_session_options, models, 128);
+    FIELD(realm_session_options, model_count, 136);
     SIZE(realm_memory_plan, 72);
     FIELD(realm_memory_plan, guest_linear_memory_bytes, 8);
     FIELD(realm_memory_plan, guest_linear_memory_limit, 16);

@@ -158,6 +158,44 @@ static void test_moving(void) {
     free(bytes);
 }
 
+/* What is said of a file that cannot be mapped: one line of UTF-8 with the path's end and the reason. */
+static void test_messages(void) {
+    static const char directory[] = "/tmp/realm-posix-\xc3\xa9\xff\xe2\x82";
+    realm_posix_map map = {NULL, 0};
+    realm_error error = {0, ""};
+    char path[3000];
+    CHECK(realm_posix_map_file("", &map, &error) == REALM_STATUS_NOT_FOUND);
+    CHECK(strstr(error.message, "path") != NULL && strstr(error.message, "empty") != NULL);
+    CHECK(realm_posix_map_file(NULL, &map, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "path is NULL") == 0);
+    CHECK(realm_posix_map_file("a", NULL, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strcmp(error.message, "out is NULL") == 0);
+    /* What is not UTF-8, or a control character of it, is shown as '?'. */
+    CHECK(realm_posix_map_file(directory, &map, &error) == REALM_STATUS_NOT_FOUND);
+#ifndef _WIN32
+    CHECK(strncmp(error.message, "cannot open /tmp/realm-posix-\xc3\xa9???: ", 36) == 0);
+#endif
+    CHECK(realm_posix_map_file("/no\xc2\x85\xed\xa0\x80\xf0\x90\x80\x80such", &map, &error) == REALM_STATUS_NOT_FOUND);
+#ifndef _WIN32
+    CHECK(strncmp(error.message, "cannot open /no?????\xf0\x90\x80\x80such: ", 28) == 0);
+    CHECK(realm_posix_map_file("/dev/null/x", &map, &error) == REALM_STATUS_NOT_FOUND);
+#endif
+    /* Of a long path the end is there, from the beginning of a character on, and what is wrong with it. */
+    for (size_t bytes = 100; bytes < sizeof path - 3; bytes += bytes < 300 ? 1 : 271) {
+        memset(path, '\xc3', bytes);
+        for (size_t i = 2; i < bytes; i += 2) {
+            path[i] = '\xa4';
+        }
+        memcpy(path, "/", 1);
+        memcpy(path + bytes - bytes % 2 - 1, "/x", 3);
+        CHECK(realm_posix_map_file(path, &map, &error) < 0 && map.data == NULL);
+        const char *end = strstr(error.message, "/x: ");
+        CHECK(end != NULL && strlen(end) > 8 && strlen(error.message) + 1 < sizeof error.message);
+        CHECK(strchr(error.message, '?') == NULL);
+        CHECK((strstr(error.message, "...\xc3\xa4") != NULL) == (strlen(path) > 120));
+    }
+}
+
 static void test_files(const char *self) {
     realm_posix_map map = {NULL, 0};
     realm_error error = {0, ""};
@@ -178,6 +216,7 @@ static void test_files(const char *self) {
     CHECK(realm_posix_map_file(NULL, &map, &error) == REALM_STATUS_INVALID_ARGUMENT);
     CHECK(map.data == NULL);
     CHECK(realm_posix_map_is_huge(NULL) == 0 && realm_posix_map_is_huge(&map) == 0);
+    test_messages();
     test_moving();
 }
 

@@ -2,6 +2,7 @@
 """Writes a llama of random weights that has a matrix of every type of ggml that weights are stored in.
 
     tiny.py OUT.gguf [--plain]      --plain: only of the types that no build of the library is without
+    tiny.py OUT.gguf --seed N       a smaller one, whose shape and types are drawn, too; prints a prompt that is
 
 The same bytes every time, with nothing but Python. What it says is noise, but every kind of product is done, with scales that
 keep numbers in range: blocks are random bits, and their scales are set so that weights have a deviation of about 0.05.
@@ -25,9 +26,40 @@ TYPES = {
     "IQ1_M": (29, 256, 56, []), "TQ1_0": (34, 256, 54, [(52, 1, 0.05)]), "TQ2_0": (35, 256, 66, [(64, 1, 0.05)]),
     "MXFP4": (39, 32, 17, []), "NVFP4": (40, 64, 36, []), "Q1_0": (41, 128, 18, [(0, 1, 0.05)]), "Q2_0": (42, 64, 18, [(0, 1, 0.04)]),
 }
-D, LAYERS, HEADS, HEADS_KV, FFN, CONTEXT = 256, 4, 4, 2, 256, 256
-MATRICES = [("attn_q", D, D), ("attn_k", D, D // 2), ("attn_v", D, D // 2), ("attn_output", D, D), ("ffn_gate", D, FFN),
-            ("ffn_up", D, FFN), ("ffn_down", FFN, D)]
+PLAIN = ["F32", "F16", "BF16", "Q8_0"]
+# What a drawn prompt is made of.
+WORDS = "Once upon a time there was a little bird who could not sing, and 7 foxes; \u00fc \u4f60 \U0001f98a!".split(" ")
+
+
+class Shape:
+    """Dimensions, and the type of each matrix in turn."""
+
+    def __init__(self, embd, layers, heads, heads_kv, ffn, types):
+        self.embd, self.layers, self.heads, self.heads_kv, self.ffn, self.types = embd, layers, heads, heads_kv, ffn, types
+        self.context = 256
+
+    def matrices(self):
+        d, kv = self.embd, self.embd // self.heads * self.heads_kv
+        return [("attn_q", d, d), ("attn_k", d, kv), ("attn_v", d, kv), ("attn_output", d, d), ("ffn_gate", d, self.ffn),
+                ("ffn_up", d, self.ffn), ("ffn_down", self.ffn, d)]
+
+    def type_of(self, layer, i, cols):
+        """The type of matrix `i` of a layer: the next one whose blocks fill a row."""
+        wanted = (layer * 7 + i) % len(self.types)
+        fitting = [t for t in self.types[wanted:] + self.types[:wanted] + ["F16"] if cols % TYPES[t][1] == 0]
+        return fitting[0]
+
+
+def drawn(rng):
+    """A shape of any width, with tails behind the kernels' sixteens and blocks."""
+    heads_kv = rng.choice([1, 2, 3])
+    heads = heads_kv * rng.choice([1, 2])
+    embd = heads * 2 * rng.randrange(8, 20)
+    if rng.random() < 0.5:
+        embd, heads, heads_kv = 256, 8, 4  # of a width that every type has
+    types = list(TYPES)
+    rng.shuffle(types)
+    return Shape(embd, 2, heads, heads_kv, rng.choice([rng.randrange(50, 200) * 2, 256]), types[:14])
 
 
 def weights(rng, name, cols, rows):
@@ -67,17 +99,22 @@ def entry(key, kind, value):
 
 
 def main():
-    rng = random.Random(1)
-    plain = "--plain" in sys.argv[2:]
-    layers = 2 if plain else LAYERS
+    args = sys.argv[2:]
+    plain, seed = "--plain" in args, int(args[args.index("--seed") + 1]) if "--seed" in args else 0
+    rng = random.Random(1 + seed)
+    shape = Shape(256, 2 if plain else 4, 4, 2, 256, PLAIN if plain else list(TYPES))
+    if seed:
+        shape = drawn(rng)
+        print(" ".join(rng.choices(WORDS, k=rng.randrange(3, 12))))
+    d = shape.embd
     names = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + [f"\u2581{chr(97 + i)}" for i in range(26)]
     names += [f"{chr(97 + i)}{chr(97 + j)}" for i in range(26) for j in range(26)][: 320 - len(names)]
     entries = [
         entry("general.architecture", "str", "llama"), entry("general.name", "str", "tiny"),
-        entry("llama.context_length", "I", CONTEXT), entry("llama.embedding_length", "I", D),
-        entry("llama.block_count", "I", layers), entry("llama.feed_forward_length", "I", FFN),
-        entry("llama.attention.head_count", "I", HEADS), entry("llama.attention.head_count_kv", "I", HEADS_KV),
-        entry("llama.rope.dimension_count", "I", D // HEADS), entry("llama.attention.layer_norm_rms_epsilon", "f", 1e-5),
+        entry("llama.context_length", "I", shape.context), entry("llama.embedding_length", "I", d),
+        entry("llama.block_count", "I", shape.layers), entry("llama.feed_forward_length", "I", shape.ffn),
+        entry("llama.attention.head_count", "I", shape.heads), entry("llama.attention.head_count_kv", "I", shape.heads_kv),
+        entry("llama.rope.dimension_count", "I", d // shape.heads), entry("llama.attention.layer_norm_rms_epsilon", "f", 1e-5),
         entry("llama.rope.freq_base", "f", 10000.0), entry("llama.vocab_size", "I", len(names)),
         entry("tokenizer.ggml.model", "str", "llama"), entry("tokenizer.ggml.tokens", "[str", names),
         entry("tokenizer.ggml.scores", "[f", [0.0] * 259 + [-float(i) for i in range(len(names) - 259)]),
@@ -85,22 +122,24 @@ def main():
         entry("tokenizer.ggml.bos_token_id", "I", 1), entry("tokenizer.ggml.eos_token_id", "I", 2),
         entry("tokenizer.ggml.add_bos_token", "?", True),
     ]
-    kinds = ["F32", "F16", "BF16", "Q8_0"] if plain else list(TYPES)
-    tensors = [("token_embd.weight", "Q8_0", (D, len(names))), ("output.weight", "Q8_0" if plain else "Q6_K", (D, len(names))),
-               ("output_norm.weight", "F32", (D,))]
-    for layer in range(layers):
+    embedding, output = "Q8_0", "Q8_0" if plain else "Q6_K"
+    if seed:
+        embedding, output = (rng.choice([t for t in TYPES if d % TYPES[t][1] == 0]) for _ in range(2))
+    tensors = [("token_embd.weight", embedding, (d, len(names))), ("output.weight", output, (d, len(names))),
+               ("output_norm.weight", "F32", (d,))]
+    for layer in range(shape.layers):
         for norm in ("attn_norm", "ffn_norm"):
-            tensors.append((f"blk.{layer}.{norm}.weight", "F32", (D,)))
-        for i, (name, cols, rows) in enumerate(MATRICES):
-            tensors.append((f"blk.{layer}.{name}.weight", kinds[(layer * len(MATRICES) + i) % len(kinds)], (cols, rows)))
-    assert {t[1] for t in tensors} == set(kinds), "every type is somewhere"
+            tensors.append((f"blk.{layer}.{norm}.weight", "F32", (d,)))
+        for i, (name, cols, rows) in enumerate(shape.matrices()):
+            tensors.append((f"blk.{layer}.{name}.weight", shape.type_of(layer, i, cols), (cols, rows)))
+    assert seed or {t[1] for t in tensors} == set(shape.types), "every type is somewhere"
     head, data = b"", b""
-    for name, kind, shape in tensors:
-        head += string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, TYPES[kind][0], len(data))
-        if len(shape) == 1:
-            data += struct.pack(f"<{D}f", *(1 + rng.gauss(0, 0.1) for _ in range(D)))
+    for name, kind, ne in tensors:
+        head += string(name) + struct.pack(f"<I{len(ne)}QIQ", len(ne), *ne, TYPES[kind][0], len(data))
+        if len(ne) == 1:
+            data += struct.pack(f"<{d}f", *(1 + rng.gauss(0, 0.1) for _ in range(d)))
         else:
-            data += weights(rng, kind, *shape)
+            data += weights(rng, kind, *ne)
         data += b"\0" * (-len(data) % 32)
     top = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries)) + b"".join(entries) + head
     with open(sys.argv[1], "wb") as out:

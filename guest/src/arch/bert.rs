@@ -4,9 +4,9 @@
 use super::Family;
 use super::graph::{Graph, Heads};
 use super::meta::Meta;
-use super::parts::{Base, Block, Linear, MAX_DIM, Mlp, Norm, Qkv, Rotary};
+use super::parts::{Base, Block, Linear, MAX_DIM, Mlp, Norm, Qkv, Rotary, linear};
 use crate::abi::{self, Result};
-use crate::embed::Pooling;
+use crate::embed::{Head, Pooling};
 use crate::program::{Act, Operand};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -32,6 +32,7 @@ struct Layer {
 struct Bert {
     base: Base,
     pooling: Pooling,
+    head: Option<Head>,
     /// A row for each type of token; all are of the first.
     token_types: Operand,
     positions: Positions,
@@ -81,6 +82,7 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
         Positions::Learned(Operand::weight(table.handle))
     };
     Ok(Box::new(Bert {
+        head: head(meta, d)?,
         pooling: Pooling::from_file(meta.u32("pooling_type")?)?,
         token_types,
         positions,
@@ -90,6 +92,21 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
     }))
 }
 
+/// What ranks, if there is such a thing.
+fn head(meta: &Meta, d: u32) -> Result<Option<Head>> {
+    let part = |name: &str| {
+        let line = abi::Line::format(format_args!("{name}.weight"));
+        let Some(tensor) = abi::tensor(meta.model, line.text())? else {
+            return Ok(None);
+        };
+        let [_, rows, ..] = tensor.ne;
+        let rows = u32::try_from(rows).unwrap_or(MAX_DIM);
+        linear(meta, format_args!("{name}"), d, rows).map(Some)
+    };
+    let (dense, output) = (part("cls")?, part("cls.output")?);
+    Ok((dense.is_some() || output.is_some()).then_some(Head { dense, output }))
+}
+
 impl Family for Bert {
     fn base(&self) -> &Base {
         &self.base
@@ -97,6 +114,10 @@ impl Family for Bert {
 
     fn pooling(&self) -> Option<Pooling> {
         Some(self.pooling)
+    }
+
+    fn head(&self) -> Option<Head> {
+        self.head
     }
 
     fn n_ctx_max(&self) -> u32 {

@@ -4,8 +4,11 @@
 //! behind the last cache, only those whose logits are wanted. Matrices are written `[rows, columns]`.
 
 use super::parts::{Base, Linear, Mlp, Norm, Qkv, Rotary};
+use crate::lora::{Lora, Pair};
 use crate::program::{Act, Attention, Dim, Operand, Recorder};
 use crate::recur::Regs;
+use crate::slim;
+use alloc::vec::Vec;
 
 /// Registers and buffers that a graph is built over.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +39,10 @@ pub struct Graph<'a> {
     pub io: Io,
     /// Rows of values at this point.
     pub n: Dim,
+    /// What is added to products.
+    lora: &'a Lora,
+    /// The matrices that it could be added to, and the tables.
+    pub adaptable: Vec<(Operand, bool)>,
 }
 
 /// What a selective scan has of the model.
@@ -86,8 +93,22 @@ impl Heads {
 // Out of line, so that families are small.
 impl<'a> Graph<'a> {
     /// Begins with all tokens.
-    pub fn new(r: &'a mut Recorder, io: Io) -> Self {
-        Self { r, io, n: io.n_tok }
+    pub fn new(r: &'a mut Recorder, io: Io, lora: &'a Lora) -> Self {
+        Self {
+            r,
+            io,
+            n: io.n_tok,
+            lora,
+            adaptable: Vec::new(),
+        }
+    }
+
+    /// What adapters there are for a matrix, or for a table.
+    fn adapters(&mut self, weight: Operand, table: bool) -> &'a [Pair] {
+        if slim::LORA {
+            self.adaptable.push((weight, table));
+        }
+        self.lora.of(weight, table)
     }
 
     /// A new value with `cols` columns.
@@ -102,6 +123,14 @@ impl<'a> Graph<'a> {
         let x = self.value(base.n_embd);
         let tokens = self.io.tokens;
         self.r.get_rows(x, base.token_embd, tokens, Dim(0));
+        for pair in self.adapters(base.token_embd, true) {
+            let low = self.value(pair.rank);
+            self.r.get_rows(low, pair.a, tokens, Dim(0));
+            let more = self.value(base.n_embd);
+            self.r.scale(low, low, pair.scale, 0.0);
+            self.r.mul_mat(more, pair.b, low, Operand::NONE);
+            self.add(x, more);
+        }
         x
     }
 
@@ -117,6 +146,31 @@ impl<'a> Graph<'a> {
     pub fn linear(&mut self, linear: &Linear, x: Operand) -> Operand {
         let out = self.value(linear.width);
         self.r.mul_mat(out, linear.weight, x, linear.bias);
+        for pair in self.adapters(linear.weight, false) {
+            let low = self.value(pair.rank); // [n, r]: scaled here, where columns are few
+            self.r.mul_mat(low, pair.a, x, Operand::NONE);
+            self.r.scale(low, low, pair.scale, 0.0);
+            let more = self.value(linear.width);
+            self.r.mul_mat(more, pair.b, low, Operand::NONE);
+            self.add(out, more);
+        }
+        out
+    }
+
+    /// x `[n, k]` or `[n, e·k]` → `[n, e·m]`, by the matrices of a stack that each row's e ids name.
+    #[inline(never)]
+    pub fn linear_id(&mut self, stack: &Linear, x: Operand, ids: Operand) -> Operand {
+        let used = self.r.cols(ids);
+        let out = self.value(used * stack.width);
+        self.r.mul_mat_id(out, [stack.weight, stack.bias], x, ids);
+        for pair in self.adapters(stack.weight, false) {
+            let (low, none) = (self.value(used * pair.rank), Operand::NONE);
+            self.r.mul_mat_id(low, [pair.a, none], x, ids);
+            self.r.scale(low, low, pair.scale, 0.0);
+            let more = self.value(used * stack.width);
+            self.r.mul_mat_id(more, [pair.b, none], low, ids);
+            self.add(out, more);
+        }
         out
     }
 

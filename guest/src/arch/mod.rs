@@ -44,7 +44,7 @@ mod smollm3;
 mod stablelm;
 
 use crate::abi::{self, Fail, KvDesc, Line, Result};
-use crate::embed::Pooling;
+use crate::embed::{Head, Pooling};
 use crate::program::Operand;
 use alloc::boxed::Box;
 use core::fmt::Write;
@@ -130,6 +130,11 @@ pub trait Family {
 
     /// How a model that makes embeddings makes them; None for one that makes text.
     fn pooling(&self) -> Option<Pooling> {
+        None
+    }
+
+    /// What ranks texts, of a model that can.
+    fn head(&self) -> Option<Head> {
         None
     }
 

@@ -164,12 +164,11 @@ impl Graph<'_> {
     /// The weighed sum of the picked experts' outputs for x.
     #[inline(never)]
     pub fn experts(&mut self, experts: &Experts, x: Operand, act: Act) -> Operand {
-        let used = experts.mixture.used;
         let (ids, weights) = self.pick(experts, x); // [n, e]
-        let gate = self.each_expert(&experts.gate, used, x, ids); // [n, e·ff]
-        let up = self.each_expert(&experts.up, used, x, ids);
+        let gate = self.linear_id(&experts.gate, x, ids); // [n, e·ff]
+        let up = self.linear_id(&experts.up, x, ids);
         self.r.glu(gate, gate, up, act);
-        let down = self.each_expert(&experts.down, used, gate, ids); // [n, e·d]
+        let down = self.linear_id(&experts.down, gate, ids); // [n, e·d]
         let out = self.value(experts.down.width);
         self.r.weighted_sum(out, down, weights, ids);
         out
@@ -213,12 +212,5 @@ impl Graph<'_> {
         }
         self.scale(weights, scale);
         (ids, weights)
-    }
-
-    /// x `[n, k]` or `[n, e·k]` → `[n, e·m]`, by each token's own experts.
-    fn each_expert(&mut self, stack: &Linear, used: u32, x: Operand, ids: Operand) -> Operand {
-        let out = self.value(used * stack.width);
-        self.r.mul_mat_id(out, [stack.weight, stack.bias], x, ids);
-        out
     }
 }

@@ -5,8 +5,8 @@
 //! the guest one window of memory. What samplers look at is a candidate's weight, its probability relative to
 //! the best one; weights are computed once per window and temperature.
 
-use crate::abi::Result;
-use crate::num::{exp, ln};
+use super::Result;
+use super::num::{exp, ln};
 
 /// Candidates per read; a usual top-k fits one window.
 const WINDOW: usize = 64;

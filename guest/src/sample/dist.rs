@@ -1,7 +1,7 @@
 //! The final draw.
 
+use super::Result;
 use super::candidates::Candidates;
-use crate::abi::Result;
 
 /// Rank of the candidate that `u` in `[0, 1)` falls on.
 pub fn pick(c: &mut Candidates<'_>, u: f64) -> Result<u32> {

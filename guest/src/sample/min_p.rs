@@ -1,7 +1,7 @@
 //! Min-p: candidates at least p times as probable as the best that is left.
 
+use super::Result;
 use super::candidates::Candidates;
-use crate::abi::Result;
 
 /// Keeps candidates with probability ≥ p · best; p ≤ 0 keeps all; at least one is kept.
 pub fn apply(c: &mut Candidates<'_>, p: f32) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod dry;
 pub mod min_p;
 pub mod mirostat;
 pub mod penalties;
+mod recipe;
 pub mod temp;
 pub mod top_k;
 pub mod top_n_sigma;
@@ -19,6 +20,7 @@ pub mod typical;
 pub mod xtc;
 
 use crate::abi::{self, Result};
+use crate::num;
 use crate::params::{Params, Step};
 use crate::program::{Dim, Operand, Recorder};
 use crate::rng::Rng;

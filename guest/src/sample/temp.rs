@@ -1,8 +1,8 @@
 //! Temperature: scales the logits before the draw.
 
+use super::Result;
 use super::candidates::Candidates;
-use crate::abi::Result;
-use crate::num::{exp, ln};
+use super::num::{exp, ln};
 
 /// Divides the logits by `temp`; at 0 or below only the best candidate is left.
 pub fn apply(c: &mut Candidates<'_>, temp: f64) {

@@ -55,6 +55,11 @@ impl Buffers {
         }
     }
 
+    /// The buffers of ids, values and sums.
+    pub fn handles(&self) -> [u32; 3] {
+        [self.ids, self.values, self.sums.unwrap_or(0)]
+    }
+
     /// Logits of the candidates from rank `first`.
     pub fn values(&self, first: u32, out: &mut [f32]) -> Result<()> {
         abi::buffer_read(self.values, first, out)

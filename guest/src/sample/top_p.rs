@@ -1,7 +1,7 @@
 //! Top-p (nucleus): the fewest most probable candidates whose probabilities sum to p.
 
+use super::Result;
 use super::candidates::Candidates;
-use crate::abi::Result;
 
 /// Keeps the nucleus; p ≥ 1 keeps all, and at least one is kept.
 pub fn apply(c: &mut Candidates<'_>, p: f32) -> Result<()> {

@@ -419,9 +419,11 @@ fn an_input_becomes_one_vector_of_length_one() {
             assert_eq!(shown(), "");
         }
     }
-    assert!(Chat::open(encoder(4)).is_err());
-    let message = host(|h| h.message.clone());
-    assert!(message.contains("pooling of type 4"), "{message}");
+    for (pooling, said) in [(4, "no head that ranks"), (5, "pooling of type 5")] {
+        assert!(Chat::open(encoder(pooling)).is_err());
+        let message = host(|h| h.message.clone());
+        assert!(message.contains(said), "{message}");
+    }
     // Learned positions end.
     let mut h = encoder(1);
     h.set("ctx", "33");

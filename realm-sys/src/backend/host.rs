@@ -4,7 +4,7 @@
 use super::table::{
     REALM_BACKEND_HOST_MEMORY, realm_backend, realm_kernel_fn, realm_op, realm_weight,
 };
-use crate::error::{Error, List, Result, Status};
+use crate::error::{Error, List, Result, Short, Status};
 use crate::graph::shared::Shared;
 use crate::platform::{Block, Platform, check_head, no_extension};
 use crate::{bail, err, panics};
@@ -25,13 +25,15 @@ pub fn foreign(code: i32, who: &str, what: &str) -> Error {
     {
         return e;
     }
-    // A backend speaks for itself: neither the guest nor this library is at fault, whatever it says.
-    let status = match Status::from_code(code) {
-        None | Some(Status::Guest | Status::Internal) => Status::Backend,
-        Some(status) => status,
+    let said = Status::from_code(code);
+    let mut e = match said {
+        Some(status) => err!(Backend, "{who}: {what} failed with {status}"),
+        None => err!(Backend, "{who}: {what} failed with status {code}"),
     };
-    let mut e = err!(Backend, "{who}: {what} failed with status {code}");
-    e.set_status(status);
+    // A backend speaks for itself: neither the guest nor this library is at fault, whatever it says.
+    if let Some(status) = said.filter(|s| !matches!(s, Status::Guest | Status::Internal)) {
+        e.set_status(status);
+    }
     e
 }
 
@@ -456,7 +458,8 @@ impl Backends {
                     .map(|b| b.name());
                 err!(
                     NotFound,
-                    "there is no backend '{name}' (there are: {})",
+                    "there is no backend '{}' (there are: {})",
+                    Short(name),
                     List(names)
                 )
             })?,

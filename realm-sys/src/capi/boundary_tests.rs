@@ -91,6 +91,15 @@ fn arrays_are_checked() {
 
 #[test]
 fn two_calls_learn_the_size_and_then_the_items() {
+    // The names are for messages.
+    unsafe fn all<T: Copy>(items: &[T], dst: *mut T, capacity: usize, n: *mut usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { put_all(items, (dst, "dst"), capacity, (n, "count")) }
+    }
+    unsafe fn text(text: &[u8], dst: *mut c_char, capacity: usize, n: *mut usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { put_text(text, (dst, "dst"), capacity, n) }
+    }
     let mut n = 99;
     let mut items = [7_u8; 4];
     let to = items.as_mut_ptr();
@@ -98,32 +107,24 @@ fn two_calls_learn_the_size_and_then_the_items() {
     let bad = Some(Status::InvalidArgument);
     // SAFETY: NULL with capacity 0, refused, or valid.
     unsafe {
-        assert_eq!(
-            status(put_all(b"abc", ptr::null_mut(), 0, &raw mut n)),
-            small
-        );
+        assert_eq!(status(all(b"abc", ptr::null_mut(), 0, &raw mut n)), small);
         assert_eq!(n, 3);
-        assert_eq!(status(put_text(b"abc", to.cast(), 2, &raw mut n)), small);
+        assert_eq!(status(text(b"abc", to.cast(), 2, &raw mut n)), small);
         assert_eq!((n, to.cast::<[u8; 4]>().read()), (3, [7; 4]));
-        put_text(b"abc", to.cast(), 3, &raw mut n).unwrap();
+        text(b"abc", to.cast(), 3, &raw mut n).unwrap();
         assert_eq!((n, to.cast::<[u8; 4]>().read()), (3, *b"abc\x07"));
-        put_text(b"ab", to.cast(), 4, &raw mut n).unwrap();
+        text(b"ab", to.cast(), 4, &raw mut n).unwrap();
         assert_eq!((n, to.cast::<[u8; 4]>().read()), (2, *b"ab\0\x07"));
-        put_all::<u8>(b"", ptr::null_mut(), 0, &raw mut n).unwrap();
+        all::<u8>(b"", ptr::null_mut(), 0, &raw mut n).unwrap();
         assert_eq!(n, 0);
-        assert_eq!(status(put_all(b"abc", ptr::null_mut(), 1, &raw mut n)), bad);
+        assert_eq!(status(all(b"abc", ptr::null_mut(), 1, &raw mut n)), bad);
         assert_eq!(
-            status(put_all(
-                &[1_u32],
-                to.cast::<u32>().byte_add(1),
-                1,
-                &raw mut n
-            )),
+            status(all(&[1_u32], to.cast::<u32>().byte_add(1), 1, &raw mut n)),
             bad
         );
         assert_eq!(n, 0);
         assert_eq!(
-            status(put_all(b"abc", ptr::null_mut(), 0, ptr::null_mut())),
+            status(all(b"abc", ptr::null_mut(), 0, ptr::null_mut())),
             bad
         );
     }

@@ -4,7 +4,7 @@ use super::error::{realm_error, realm_status};
 use super::{guard, text_of};
 use crate::err;
 #[cfg(feature = "cpu")]
-use crate::error::List;
+use crate::error::{List, Short};
 use core::ffi::c_char;
 
 /// The level of instructions that the backend `"cpu"` uses in programs prepared from now on.
@@ -51,7 +51,8 @@ pub unsafe extern "C" fn realm_cpu_force_isa(
             if wanted.is_none() && !name.is_empty() {
                 return Err(err!(
                     NotFound,
-                    "there is no level of instructions '{name}' (known: {})",
+                    "there is no level of instructions '{}' (known: {})",
+                    Short(name),
                     List(isa::ALL.into_iter().map(isa::Isa::name))
                 ));
             }

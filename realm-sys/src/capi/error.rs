@@ -97,20 +97,7 @@ pub extern "C" fn realm_status_name(status: realm_status) -> *const c_char {
     let name = match Status::from_code(status) {
         None if status == REALM_STATUS_OK => c"REALM_STATUS_OK",
         None => c"REALM_STATUS_UNKNOWN",
-        Some(Status::InvalidArgument) => c"REALM_STATUS_INVALID_ARGUMENT",
-        Some(Status::NoMemory) => c"REALM_STATUS_NO_MEMORY",
-        Some(Status::NotFound) => c"REALM_STATUS_NOT_FOUND",
-        Some(Status::IdConflict) => c"REALM_STATUS_ID_CONFLICT",
-        Some(Status::Format) => c"REALM_STATUS_FORMAT",
-        Some(Status::Unsupported) => c"REALM_STATUS_UNSUPPORTED",
-        Some(Status::Limit) => c"REALM_STATUS_LIMIT",
-        Some(Status::State) => c"REALM_STATUS_STATE",
-        Some(Status::Guest) => c"REALM_STATUS_GUEST",
-        Some(Status::Backend) => c"REALM_STATUS_BACKEND",
-        Some(Status::Cancelled) => c"REALM_STATUS_CANCELLED",
-        Some(Status::BufferTooSmall) => c"REALM_STATUS_BUFFER_TOO_SMALL",
-        Some(Status::Io) => c"REALM_STATUS_IO",
-        Some(Status::Internal) => c"REALM_STATUS_INTERNAL",
+        Some(status) => status.name(),
     };
     name.as_ptr()
 }

@@ -1,4 +1,4 @@
-//! Guests: the WebAssembly modules that decide what a session does.
+//! Guests: the WebAssembly modules that decide what a session does, and images of what they have decided.
 
 use super::error::{realm_error, realm_status};
 use super::{check, guard, new_handle, put, slice};
@@ -12,25 +12,31 @@ pub struct realm_guest {
     pub(crate) guest: Arc<LoadedGuest>,
 }
 
-/// Validates and translates a guest, a WebAssembly module as described in `guest/ABI.md`.
+/// Loads a guest: validates and translates a WebAssembly module as described in `guest/ABI.md`, or reads an image that
+/// `realm_session_record` has written, which takes no interpreter.
+///
+/// A session with an image does, bit for bit, what the one did of which it was recorded, with any text or token ids as input; it
+/// has no chat formats (`REALM_INPUT_CHAT` and what follows it), takes no parameters but `n_predict` and `seed`, and can be
+/// neither saved nor forked. It opens with the model of the image only, whose digest is computed if it is not known.
 ///
 /// A guest that grows its memory (`memory.grow`, in at most 256 places of its code) is interpreted in short slices, so that
 /// growing takes no more than 192 KiB of the polling thread's stack: about half as fast as one whose memory is as large as it
 /// needs from the start.
 ///
-/// `wasm`, `bytes`: the module, at most 4 MiB; not needed afterwards.
+/// `data`, `bytes`: the module, at most 4 MiB, or the image; not needed afterwards.
 /// `out` receives the guest. **Owns**: the caller, until `realm_guest_unload`.
 ///
 /// **Threads**: any, at any time. Takes some milliseconds per 100 KB.
 ///
 /// **Returns** `FORMAT` for what is no module or cannot be a guest (the message names an unknown import or missing
-/// export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// export), and for a damaged image; `UNSUPPORTED` for an image of another version, and for what the build has nothing to run with;
+/// `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
-/// `wasm` points to `bytes` bytes, `out` to a pointer; `error` is NULL or points to a `realm_error`.
+/// `data` points to `bytes` bytes, `out` to a pointer; `error` is NULL or points to a `realm_error`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realm_guest_load(
-    wasm: *const c_void,
+    data: *const c_void,
     bytes: usize,
     out: *mut *mut realm_guest,
     error: *mut realm_error,
@@ -38,8 +44,8 @@ pub unsafe extern "C" fn realm_guest_load(
     guard(error, || {
         check(out, "out")?;
         // SAFETY: the caller's promise.
-        let wasm = unsafe { slice(wasm.cast::<u8>(), bytes, "wasm") }?;
-        let guest = LoadedGuest::load(wasm)?;
+        let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
+        let guest = LoadedGuest::load(data)?;
         // SAFETY: the caller's promise.
         unsafe { put(out, new_handle(realm_guest { guest }, "guest")?, "out") }
     })

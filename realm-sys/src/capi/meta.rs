@@ -63,7 +63,7 @@ pub unsafe extern "C" fn realm_model_meta_key(
             );
         };
         // SAFETY: the caller's promise.
-        unsafe { put_text(name.as_bytes(), key, capacity, bytes) }?;
+        unsafe { put_text(name.as_bytes(), (key, "key"), capacity, bytes) }?;
         if !r#type.is_null() {
             // SAFETY: not NULL, and the caller's promise.
             unsafe { r#type.write(value.value_type() as u32) };
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn realm_model_meta_string(
         let (value, _) = lookup(&model.metadata(), key, index_of(index)?)?;
         match value.as_bytes() {
             // SAFETY: the caller's promise.
-            Some(value) => unsafe { put_text(value, text, capacity, bytes) },
+            Some(value) => unsafe { put_text(value, (text, "text"), capacity, bytes) },
             None => bail!(InvalidArgument, "'{key}' is not a string"),
         }
     })

@@ -38,6 +38,7 @@ pub mod store;
 pub mod tensor;
 pub mod version;
 pub mod vocab;
+#[cfg(feature = "interpreter")]
 pub mod wasm;
 
 #[cfg(test)]
@@ -53,9 +54,11 @@ mod tests;
 #[cfg(test)]
 mod wasm_host_tests;
 #[cfg(test)]
+mod wasm_message_tests;
+#[cfg(test)]
 mod wasm_tests;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, utf8};
 use crate::panics::caught;
 use crate::platform::check_head;
 use crate::{bail, err};
@@ -84,7 +87,7 @@ pub(crate) fn null(what: impl Display) -> Error {
 }
 
 /// Refuses NULL and misaligned pointers.
-pub(crate) fn check<T>(p: *const T, what: &str) -> Result<()> {
+pub(crate) fn check<T>(p: *const T, what: impl Display) -> Result<()> {
     if p.is_null() {
         return Err(null(what));
     }
@@ -173,14 +176,9 @@ pub(crate) unsafe fn slice<'a, T>(p: *const T, count: usize, what: &str) -> Resu
     if count == 0 {
         return Ok(&[]);
     }
-    if p.is_null() {
-        return Err(null(what));
-    }
-    if count > isize::MAX as usize / size_of::<T>().max(1) || !p.is_aligned() {
-        bail!(
-            InvalidArgument,
-            "{what}: misaligned, or {count} items are too many"
-        );
+    check(p, what)?;
+    if count > isize::MAX as usize / size_of::<T>().max(1) {
+        bail!(InvalidArgument, "{what}: no memory has {count} items");
     }
     // SAFETY: not NULL, aligned, of a possible size, and the caller's promise.
     Ok(unsafe { core::slice::from_raw_parts(p, count) })
@@ -195,9 +193,7 @@ pub(crate) unsafe fn text<'a>(p: *const c_char, what: impl Display) -> Result<&'
         return Err(null(what));
     }
     // SAFETY: not NULL, and the caller's promise.
-    unsafe { CStr::from_ptr(p) }
-        .to_str()
-        .map_err(|e| not_utf8(what, e))
+    utf8(unsafe { CStr::from_ptr(p) }.to_bytes(), what)
 }
 
 /// A string of the caller's with a length.
@@ -206,17 +202,7 @@ pub(crate) unsafe fn text<'a>(p: *const c_char, what: impl Display) -> Result<&'
 /// As for [`slice`].
 pub(crate) unsafe fn text_of<'a>(p: *const c_char, bytes: usize, what: &str) -> Result<&'a str> {
     // SAFETY: the caller's promise.
-    let bytes = unsafe { slice(p.cast::<u8>(), bytes, what) }?;
-    core::str::from_utf8(bytes).map_err(|e| not_utf8(what, e))
-}
-
-#[cold]
-fn not_utf8(what: impl Display, error: core::str::Utf8Error) -> Error {
-    let at = error.valid_up_to();
-    err!(
-        InvalidArgument,
-        "{what} is not UTF-8: no character begins at its byte {at} (from 0)"
-    )
+    utf8(unsafe { slice(p.cast::<u8>(), bytes, what) }?, what)
 }
 
 /// Writes an output.
@@ -230,21 +216,26 @@ pub(crate) unsafe fn put<T>(p: *mut T, value: T, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// The second half of a two-call function: the count and the items, or the count alone if they do not fit.
+/// The second half of a two-call function: the count and the items, or the count alone if they do not fit. The arguments' names
+/// are for messages.
 ///
 /// # Safety
 /// `dst` points to `capacity` writable items (or is NULL with 0), `count` to a `size_t`.
 pub(crate) unsafe fn put_all<T: Copy>(
     items: &[T],
-    dst: *mut T,
+    (dst, dst_name): (*mut T, &str),
     capacity: usize,
-    count: *mut usize,
+    (count, count_name): (*mut usize, &str),
 ) -> Result<()> {
-    check_room(dst, capacity, "the output buffer")?;
+    check_room(dst, capacity, dst_name)?;
     // SAFETY: the caller's promise.
-    unsafe { put(count, items.len(), "count") }?;
+    unsafe { put(count, items.len(), count_name) }?;
     if items.len() > capacity {
-        bail!(BufferTooSmall, "{} items, room for {capacity}", items.len());
+        let all = items.len();
+        bail!(
+            BufferTooSmall,
+            "{dst_name} has room for {capacity}, {all} are needed"
+        );
     }
     if items.is_empty() {
         return Ok(());
@@ -260,12 +251,13 @@ pub(crate) unsafe fn put_all<T: Copy>(
 /// As for [`put_all`].
 pub(crate) unsafe fn put_text(
     text: &[u8],
-    dst: *mut c_char,
+    (dst, dst_name): (*mut c_char, &str),
     capacity: usize,
     bytes: *mut usize,
 ) -> Result<()> {
+    let to = (dst.cast::<u8>(), dst_name);
     // SAFETY: the caller's promise.
-    unsafe { put_all(text, dst.cast::<u8>(), capacity, bytes) }?;
+    unsafe { put_all(text, to, capacity, (bytes, "bytes")) }?;
     if text.len() < capacity && !dst.is_null() {
         // SAFETY: below `capacity`.
         unsafe { dst.add(text.len()).write(0) };

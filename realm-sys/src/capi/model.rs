@@ -339,7 +339,14 @@ pub unsafe extern "C" fn realm_model_list(
         list.resize(list.capacity(), 0);
         let n = store.ids(&mut list).min(list.len());
         // SAFETY: the caller's promise.
-        unsafe { put_all(list.get(..n).unwrap_or(&[]), ids, capacity, count) }
+        unsafe {
+            put_all(
+                list.get(..n).unwrap_or(&[]),
+                (ids, "ids"),
+                capacity,
+                (count, "count"),
+            )
+        }
     })
 }
 

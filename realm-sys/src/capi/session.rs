@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod many;
 pub mod plan;
+pub mod record;
 pub mod state;
 
 use super::error::{realm_error, realm_status};
@@ -14,16 +15,18 @@ use super::guest::realm_guest;
 use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
 use super::{check, guard, new_handle, null, put, read_struct, slice, text, write_struct};
-use crate::error::{Result, Status};
+use crate::error::{Result, Short, Status};
 use crate::guest::host::{LogSink, ProgressSink};
 use crate::panics::caught;
 use crate::platform::no_extension;
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
-use crate::session::{Event, InputKind, Options, Session};
+use crate::session::{DoneReason, Event, InputKind, MAX_GRANTED, Options, Session};
+use crate::store::{Model, StoreRef};
 use crate::{bail, err};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 use core::mem::{offset_of, size_of};
 use core::ptr;
@@ -106,6 +109,11 @@ pub struct realm_session_options {
     /// (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
     /// thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
     pub progress: realm_progress_fn,
+    /// (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, a draft model. What for, a
+    /// parameter says. `realm_session_set_models` replaces them later. The ids are not needed afterwards.
+    pub models: *const u32,
+    /// How many there are, at most 64.
+    pub model_count: usize,
 }
 
 const OPTIONS_MIN: usize = offset_of!(realm_session_options, log) + size_of::<realm_log_fn>();
@@ -367,6 +375,7 @@ unsafe fn convert(
         store: runtime.store.clone(),
         model_id,
         model: runtime.store.open(model_id)?,
+        granted: Vec::new(),
         backend: runtime.backends.select(backend)?,
         platform: runtime.platform,
         params: Params::new(),
@@ -387,13 +396,24 @@ unsafe fn convert(
         );
     }
     // SAFETY: the caller's promise.
-    for p in unsafe { slice(o.params, o.param_count, "params") }? {
+    for (i, p) in unsafe { slice(o.params, o.param_count, "params") }?
+        .iter()
+        .enumerate()
+    {
         // SAFETY: the caller's promise.
-        let (key, value) = unsafe { (text(p.key, "the name of a parameter")?, p.value) };
+        let key = unsafe { text(p.key, format_args!("params[{i}].key")) }?;
         // SAFETY: the caller's promise.
-        let value = unsafe { text(value, format_args!("the value of parameter '{key}'")) }?;
+        let value = unsafe {
+            text(
+                p.value,
+                format_args!("params[{i}].value ('{}')", Short(key)),
+            )
+        }?;
         options.params.set(key, value)?;
     }
+    // SAFETY: the caller's promise.
+    let ids = unsafe { slice(o.models, o.model_count, "models") }?;
+    options.granted = opened(&runtime.store, ids)?;
     let l = &mut options.limits;
     for (to, from) in [
         (&mut l.guest_memory_bytes, o.max_guest_memory_bytes),
@@ -419,6 +439,53 @@ unsafe fn convert(
     options.log = o.log.map(|call| LogSink { call, ctx: o.ctx });
     options.watch = o.progress.map(|call| ProgressSink { call, ctx: o.ctx });
     Ok(options)
+}
+
+/// The models of these ids.
+fn opened(store: &StoreRef, ids: &[u32]) -> Result<Vec<(u32, Arc<Model>)>> {
+    if ids.len() > MAX_GRANTED {
+        bail!(
+            Limit,
+            "{} further models, at most {MAX_GRANTED} are taken",
+            ids.len()
+        );
+    }
+    let mut models = crate::error::try_vec(ids.len(), "models")?;
+    for id in ids {
+        models.push((*id, store.open(*id)?));
+    }
+    Ok(models)
+}
+
+/// Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
+///
+/// What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
+/// the parameter back before the model. A model that was granted stays in use until the next turn.
+///
+/// `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
+///
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `NOT_FOUND` for an id, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`, `NO_MEMORY`, and the first
+/// failure of a session that has failed. The models are what they were then.
+///
+/// # Safety
+/// `session` is live; `ids` points to `count` numbers; `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_session_set_models(
+    session: *mut realm_session,
+    ids: *const u32,
+    count: usize,
+    error: *mut realm_error,
+) -> realm_status {
+    let body = |session: &mut Session| {
+        // SAFETY: the caller's promise.
+        let ids = unsafe { slice(ids, count, "ids") }?;
+        let models = opened(session.store(), ids)?;
+        session.grant(models)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(session, error, body) }
 }
 
 /// Closes a session at any point. KV and buffers are zeroed and freed.
@@ -468,12 +535,12 @@ pub unsafe extern "C" fn realm_session_set_param(
 ) -> realm_status {
     let body = |session: &mut Session| {
         // SAFETY: the caller's promise.
-        let key = unsafe { text(key, "the name of a parameter") }?;
+        let key = unsafe { text(key, "key") }?;
         let value = if value.is_null() {
             None
         } else {
             // SAFETY: the caller's promise.
-            Some(unsafe { text(value, format_args!("the value of parameter '{key}'")) }?)
+            Some(unsafe { text(value, "value") }?)
         };
         session.set_param(key, value)
     };
@@ -505,22 +572,27 @@ pub unsafe extern "C" fn realm_session_prompt(
     let body = |session: &mut Session| {
         // SAFETY: the caller's promise.
         let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
-        let kind = match kind {
-            REALM_INPUT_TEXT => InputKind::Text,
-            REALM_INPUT_CHAT => InputKind::Chat,
-            REALM_INPUT_MESSAGES => InputKind::Messages,
-            REALM_INPUT_REPLY => InputKind::Reply,
-            REALM_INPUT_PARSE => InputKind::Parse,
-            REALM_INPUT_IDS => return prompt_ids(session, data),
-            kind => bail!(
-                InvalidArgument,
-                "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS, _CHAT, _MESSAGES, _REPLY and _PARSE are 0 to 5)"
-            ),
-        };
-        session.prompt(kind, data)
+        begin(session, kind, data)
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }
+}
+
+/// Begins a turn.
+fn begin(session: &mut Session, kind: u32, data: &[u8]) -> Result<()> {
+    let kind = match kind {
+        REALM_INPUT_TEXT => InputKind::Text,
+        REALM_INPUT_CHAT => InputKind::Chat,
+        REALM_INPUT_MESSAGES => InputKind::Messages,
+        REALM_INPUT_REPLY => InputKind::Reply,
+        REALM_INPUT_PARSE => InputKind::Parse,
+        REALM_INPUT_IDS => return prompt_ids(session, data),
+        kind => bail!(
+            InvalidArgument,
+            "there is no kind of input {kind} (REALM_INPUT_TEXT, _IDS, _CHAT, _MESSAGES, _REPLY and _PARSE are 0 to 5)"
+        ),
+    };
+    session.prompt(kind, data)
 }
 
 /// Ids come in the host's order and go to the guest in little-endian.
@@ -723,6 +795,54 @@ pub unsafe extern "C" fn realm_session_embedding(
         let n = session.embedding_len()?;
         // SAFETY: the caller's promise.
         session.embedding(unsafe { floats(values, capacity, count, n, "elements") }?)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(session, error, body) }
+}
+
+/// Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
+/// copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
+/// pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+///
+/// `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
+/// `data`, `bytes`: the input.
+/// `values`, `capacity`: where the elements go, and for how many there is room.
+/// `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
+///
+/// **Threads**: one at a time for a session. `realm_session_cancel` ends it.
+///
+/// **Returns** `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+/// `realm_session_poll` do.
+///
+/// # Safety
+/// `session` is live; `data` points to `bytes` bytes (NULL with 0), `values` to `capacity` floats (NULL with 0), `count` to a
+/// `size_t`; `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_session_embed(
+    session: *mut realm_session,
+    kind: u32,
+    data: *const c_void,
+    bytes: usize,
+    values: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut realm_error,
+) -> realm_status {
+    let body = |session: &mut Session| {
+        session.check()?;
+        let n = session.embedding_len()?;
+        // SAFETY: the caller's promise.
+        let values = unsafe { floats(values, capacity, count, n, "elements") }?;
+        // SAFETY: the caller's promise.
+        let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
+        begin(session, kind, data)?;
+        loop {
+            match session.poll(0)? {
+                Event::Done(DoneReason::Cancelled) => bail!(Cancelled, "the turn was cancelled"),
+                Event::Done(_) => return session.embedding(values),
+                Event::Again | Event::Token(_) => {}
+            }
+        }
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }

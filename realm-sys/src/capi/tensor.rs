@@ -4,6 +4,7 @@ use super::error::{realm_error, realm_status};
 use super::model::open;
 use super::store::realm_store;
 use super::{check_room, fixed, guard, put, text_of, write_struct};
+use crate::error::Short;
 use crate::quant::GgmlType;
 use crate::{bail, err};
 use core::ffi::c_char;
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn realm_model_tensor_find(
         let model = unsafe { open(store, id) }?;
         let found = model
             .find_tensor(name)
-            .ok_or_else(|| err!(NotFound, "the model has no tensor '{name}'"))?;
+            .ok_or_else(|| err!(NotFound, "the model has no tensor '{}'", Short(name)))?;
         // SAFETY: the caller's promise.
         unsafe { put(tensor, found, "tensor") }
     })

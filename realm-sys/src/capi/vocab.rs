@@ -67,7 +67,7 @@ pub unsafe extern "C" fn realm_model_tokenize(
             &mut ids,
         )?;
         // SAFETY: the caller's promise.
-        unsafe { put_all(&ids, tokens, capacity, count) }
+        unsafe { put_all(&ids, (tokens, "tokens"), capacity, (count, "count")) }
     })
 }
 
@@ -117,6 +117,6 @@ pub unsafe extern "C" fn realm_model_detokenize(
         }
         detokenizer.finish(&mut out)?;
         // SAFETY: the caller's promise.
-        unsafe { put_text(&out, text, capacity, bytes) }
+        unsafe { put_text(&out, (text, "text"), capacity, bytes) }
     })
 }

@@ -10,7 +10,7 @@ use super::error::{realm_error, realm_status};
 use super::{
     check, check_room, guard, new_handle, null, put, put_text, read_struct, slice, text, text_of,
 };
-use crate::error::{Error, Result, Status, try_vec};
+use crate::error::{Error, Result, Short, Status, try_vec};
 use crate::panics::unless_provoked;
 use crate::platform::no_extension;
 use crate::wasm::signature::{self, Text};
@@ -29,9 +29,9 @@ use wasmi::{FuncType, Val, ValType};
 
 /// A validated and translated module, shared by any number of instances.
 ///
-/// What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
-/// memory, reference types (not as arguments or results in C), tail calls and extended constants. Not SIMD, 64-bit or
-/// several memories, threads, exceptions, garbage collection.
+/// What is run: WebAssembly 2.0 without SIMD (1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
+/// memory and reference types, these not as arguments or results in C), and tail calls and extended constants. Not 64-bit or several
+/// memories, threads, exceptions, typed function references, garbage collection.
 pub struct realm_wasm_module {
     module: Arc<LoadedModule>,
 }
@@ -189,7 +189,8 @@ pub struct realm_wasm_options {
     pub peers: *const realm_wasm_peer,
     /// How many there are.
     pub peer_count: usize,
-    /// Fuel to begin with, about one per instruction. 0: 4000000000, some seconds. `UINT64_MAX` lasts for centuries.
+    /// Fuel to begin with, about one per instruction, and per 64 bytes of segments that are written to what a peer offers. 0: 4000000000,
+    /// some seconds. `UINT64_MAX` lasts for centuries.
     pub fuel: u64,
     /// Bytes of linear memory at most. 0: 16 MiB.
     pub max_memory_bytes: u64,
@@ -295,9 +296,13 @@ impl HostCall {
             return Err(unless_provoked(match Status::from_code(code) {
                 Some(status) => Error::new(
                     status,
-                    format_args!("the host function '{}' failed: {status:?}", self.name),
+                    format_args!("the host function '{}' failed: {status}", Short(&self.name)),
                 ),
-                None => err!(Guest, "the host function '{}' returned {code}", self.name),
+                None => err!(
+                    Guest,
+                    "the host function '{}' returned {code}",
+                    Short(&self.name)
+                ),
             }));
         }
         for (to, from) in results.iter_mut().zip(&c_results) {
@@ -306,7 +311,7 @@ impl HostCall {
                 _ => bail!(
                     Guest,
                     "the host function '{}' changed the type of a result",
-                    self.name
+                    Short(&self.name)
                 ),
             }
         }
@@ -314,20 +319,22 @@ impl HostCall {
     }
 }
 
-/// Checks a host function and gives it its Rust form.
+/// Checks a host function, which is `realm_wasm_options.imports[index]`, and gives it its Rust form.
 ///
 /// # Safety
 /// The texts are NULL or valid for `'a`, and `call` keeps its contract.
-unsafe fn import_of<'a>(import: &realm_wasm_import) -> Result<Import<'a>> {
+unsafe fn import_of<'a>(import: &realm_wasm_import, index: usize) -> Result<Import<'a>> {
     // SAFETY: the caller's promise.
     let (module, name, letters) = unsafe {
         (
-            text(import.module, "import.module")?,
-            text(import.name, "import.name")?,
-            text(import.signature, "import.signature")?,
+            text(import.module, format_args!("imports[{index}].module"))?,
+            text(import.name, format_args!("imports[{index}].name"))?,
+            text(import.signature, format_args!("imports[{index}].signature"))?,
         )
     };
-    let call = import.call.ok_or_else(|| null("import.call"))?;
+    let call = import
+        .call
+        .ok_or_else(|| null(format_args!("imports[{index}].call")))?;
     let ty: FuncType = signature::parse(letters)?;
     let mut full = String::new();
     full.try_reserve_exact(module.len() + name.len() + 1)
@@ -398,7 +405,7 @@ pub unsafe extern "C" fn realm_wasm_module_load(
             if options.flags & !(REALM_WASM_ONLY_1_1 | REALM_WASM_TABLE_GROW) != 0 {
                 bail!(
                     InvalidArgument,
-                    "{WHAT}: unknown flags {:#x}",
+                    "{WHAT}: unknown flags {:#x} (known: REALM_WASM_ONLY_1_1, REALM_WASM_TABLE_GROW)",
                     options.flags
                 );
             }
@@ -451,9 +458,10 @@ pub unsafe extern "C" fn realm_wasm_module_unload(module: *mut realm_wasm_module
 ///
 /// **Threads**: any, several at a time also for one module; with peers one at a time for all that are linked with them.
 ///
-/// **Returns** `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
-/// is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
-/// returns, for the start function; `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// **Returns** `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type (nothing has been written
+/// then); `LIMIT`; what `realm_wasm_call` returns, for the start function, and `GUEST` for a segment that is too long for its table or
+/// memory: what is before it has been written, to those of peers too. (With `REALM_WASM_ONLY_1_1` that is `FORMAT`, and nothing has
+/// been written.) `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `module` is live, `options` NULL or readable as its sizes say; `out` points to a pointer; `error` is NULL or
@@ -481,18 +489,19 @@ pub unsafe extern "C" fn realm_wasm_instance_create(
             // SAFETY: the caller's promise.
             let given = unsafe { slice(options.imports, options.import_count, "imports") }?;
             imports = try_vec(given.len(), "imports")?;
-            for import in given {
+            for (i, import) in given.iter().enumerate() {
                 // SAFETY: the caller's promise.
-                imports.push(unsafe { import_of(import) }?);
+                imports.push(unsafe { import_of(import, i) }?);
             }
             // SAFETY: the caller's promise.
             let given = unsafe { slice(options.peers, options.peer_count, "peers") }?;
             peers = try_vec(given.len(), "peers")?;
-            for peer in given {
-                // SAFETY: the caller's promise.
-                let instance = unsafe { instance_ref(peer.instance) }?;
+            for (i, peer) in given.iter().enumerate() {
+                check(peer.instance, format_args!("peers[{i}].instance"))?;
+                // SAFETY: not NULL, and the caller's promise.
+                let instance = unsafe { &(*peer.instance).instance };
                 // SAFETY: as above.
-                let name = unsafe { text(peer.name, "peer.name") }?;
+                let name = unsafe { text(peer.name, format_args!("peers[{i}].name")) }?;
                 peers.push(Peer { name, instance });
             }
             limits = Limits {
@@ -600,7 +609,7 @@ pub unsafe extern "C" fn realm_wasm_signature(
             .map_err(|_| err!(NoMemory, "no memory for a signature"))?;
         let _ = write!(text, "{}", Text(&ty));
         // SAFETY: the caller's promise.
-        unsafe { put_text(text.as_bytes(), dst, capacity, bytes) }
+        unsafe { put_text(text.as_bytes(), (dst, "dst"), capacity, bytes) }
     })
 }
 

@@ -12,6 +12,8 @@ use super::shared::Key;
 use super::validate::validate;
 use crate::backend::host::{Backend, Kernel, Selected, foreign};
 use crate::backend::table::realm_program;
+#[cfg(feature = "replay")]
+use crate::backend::table::realm_register;
 use crate::error::{Result, try_vec};
 use crate::platform::REALM_ABI_VERSION;
 use crate::store::Model;
@@ -20,7 +22,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
-use core::ptr;
+use core::{ptr, slice};
 
 /// Who runs a segment.
 pub(super) enum Worker {
@@ -62,7 +64,7 @@ pub struct Prepared {
     pub(super) merge: Option<Merge>,
     /// What it was made of, for saving.
     bytes: Vec<u8>,
-    _model: Arc<Model>,
+    _models: Vec<Arc<Model>>,
 }
 
 // SAFETY: the raw pointers are to the program and model owned here, and to plans, which backends
@@ -72,15 +74,22 @@ unsafe impl Send for Prepared {}
 unsafe impl Sync for Prepared {}
 
 impl Prepared {
-    /// Validates, plans and prepares recorded bytes for a session. Counts scratch against its limits.
+    /// Validates, plans and prepares bytes recorded for one model. Counts scratch against the session's limits.
     pub fn new(bytes: &[u8], model: &Arc<Model>, memory: &mut Memory) -> Result<Self> {
+        Self::of(bytes, slice::from_ref(model), memory)
+    }
+
+    /// The same for all the models that the program names, in its order.
+    fn of(bytes: &[u8], models: &[Arc<Model>], memory: &mut Memory) -> Result<Self> {
         let mut program = Program::parse(bytes)?;
         copy(&mut program.buffers, memory.buffer_descs(), "buffers")?;
         copy(&mut program.kv_layers, memory.kv_layers(), "KV layers")?;
-        validate(&mut program, model)?;
+        validate(&mut program, models)?;
         plan(&mut program, u64::MAX >> 8)?;
         let mut recorded = Vec::new();
         copy(&mut recorded, bytes, "bytes of a program")?;
+        let mut kept = try_vec(models.len(), "models")?;
+        kept.extend_from_slice(models);
         let on = memory.on.clone();
         let mut prepared = Self {
             segments: Vec::new(),
@@ -92,7 +101,7 @@ impl Prepared {
             workspace_bytes: 0,
             merge: None,
             bytes: recorded,
-            _model: Arc::clone(model),
+            _models: kept,
         };
         prepared.split()?;
         prepared.merge = Merge::of(&prepared.program, &prepared.segments)?;
@@ -102,23 +111,24 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// As [`new`](Self::new), or what another session has made of the same bytes for the same model, backend, buffers
+    /// As [`new`](Self::new), or what another session has made of the same bytes for the same models, backend, buffers
     /// and KV layers. Scratch counts against the session's limits in either case.
-    pub fn shared(bytes: &[u8], model: &Arc<Model>, memory: &mut Memory) -> Result<Arc<Self>> {
+    pub fn shared(bytes: &[u8], models: &[Arc<Model>], memory: &mut Memory) -> Result<Arc<Self>> {
         let on = memory.on.clone();
         let (buffers, kv_layers) = (memory.buffer_descs(), memory.kv_layers());
-        let key = Key::new(bytes, buffers, kv_layers, model, &on.backend);
+        let key = Key::new(bytes, buffers, kv_layers, models, &on.backend);
         if let Some(found) = on.shared.find(&key) {
             memory.reserve_scratch(found.program.scratch_bytes, found.workspace_bytes)?;
             return Ok(found);
         }
-        let made = Arc::new(Self::new(bytes, model, memory)?);
+        let made = Arc::new(Self::of(bytes, models, memory)?);
         Ok(on.shared.publish(key, made))
     }
 
-    /// The model a program names in its header.
-    pub fn model_id_field(bytes: &[u8]) -> Option<u32> {
-        super::program::model_id(bytes)
+    /// The registers it declares.
+    #[cfg(feature = "replay")]
+    pub fn registers(&self) -> &[realm_register] {
+        &self.program.registers
     }
 
     /// The bytes it was recorded as.

@@ -18,6 +18,10 @@ const VALUE_BYTES: usize = 16;
 pub const MAX_REGISTERS: u32 = 64;
 /// Most values, and most operations.
 pub const MAX_RECORDS: u32 = 16384;
+/// Most models beside the first that a program's weights may come from.
+pub const MAX_FURTHER_MODELS: u32 = 15;
+/// In a WEIGHT operand's index, where the number of the model begins: 0 the first, then the further ones. Below it is the tensor.
+pub const MODEL_SHIFT: u32 = 24;
 /// Largest number of elements in a row, or rows, of anything that is not a weight.
 pub const MAX_EXTENT: u32 = 1 << 28;
 
@@ -59,8 +63,6 @@ pub struct Program {
     pub spans: Vec<Span>,
     /// Scratch memory of a step, in bytes.
     pub scratch_bytes: u64,
-    /// Which model the program names.
-    pub model_id: u32,
 }
 
 /// Reads little-endian words off the front of a slice.
@@ -77,10 +79,22 @@ impl Words<'_> {
     }
 }
 
-/// The model id in a program's header, if there is a header.
-pub fn model_id(bytes: &[u8]) -> Option<u32> {
-    let word = bytes.get(20..24)?;
-    Some(u32::from_le_bytes(word.try_into().ok()?))
+/// The ids of the models that a program's weights come from: that in its header, and the further ones at its end.
+pub fn model_ids(bytes: &[u8]) -> Result<impl Iterator<Item = u32>> {
+    let word = |at: usize| {
+        let word = bytes.get(at..)?.first_chunk::<4>()?;
+        Some(u32::from_le_bytes(*word))
+    };
+    let (Some(first), Some(further)) = (word(20), word(24)) else {
+        bail!(Format, "a program of {} bytes has no header", bytes.len());
+    };
+    let ids = bytes
+        .len()
+        .checked_sub(4 * further.min(MAX_FURTHER_MODELS) as usize)
+        .and_then(|at| bytes.get(at..))
+        .unwrap_or_default();
+    let further = ids.as_chunks::<4>().0.iter().copied();
+    Ok(core::iter::once(first).chain(further.map(u32::from_le_bytes)))
 }
 
 /// Largest value of a dim.
@@ -110,9 +124,16 @@ impl Program {
             );
         }
         let (reg_count, value_count, op_count) = (w.u32()?, w.u32()?, w.u32()?);
-        let model_id = w.u32()?;
-        if w.u32()? != 0 || w.u32()? != 0 {
+        // The models' ids are `model_ids`' affair.
+        let (_, further, reserved) = (w.u32()?, w.u32()?, w.u32()?);
+        if reserved != 0 || (further != 0 && minor < 2) {
             bail!(Format, "program: reserved words are not zero");
+        }
+        if further > MAX_FURTHER_MODELS {
+            bail!(
+                Limit,
+                "program: {further} further models, at most {MAX_FURTHER_MODELS}"
+            );
         }
         if reg_count > MAX_REGISTERS || value_count > MAX_RECORDS || op_count > MAX_RECORDS {
             bail!(
@@ -126,7 +147,8 @@ impl Program {
         let need = HEADER_BYTES
             + reg_count * REGISTER_BYTES
             + value_count * VALUE_BYTES
-            + op_count * OP_BYTES;
+            + op_count * OP_BYTES
+            + further as usize * 4;
         if bytes.len() != need {
             bail!(
                 Format,
@@ -197,7 +219,6 @@ impl Program {
             kv_layers: Vec::new(),
             spans: Vec::new(),
             scratch_bytes: 0,
-            model_id,
         })
     }
 

@@ -2,7 +2,7 @@
 //! prepared once, so that a backend sees one plan and may run steps of several sessions in one pass.
 //!
 //! The table only remembers: a program lives as long as its last session. What is compared is a digest of all that
-//! a program is made from besides the model and the backend, so that nothing of it has to be kept.
+//! a program is made from besides the backend, so that nothing of it has to be kept.
 
 use super::prepared::Prepared;
 use crate::backend::host::Backend;
@@ -18,9 +18,9 @@ const SLOTS: usize = 32;
 /// What makes two programs the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
+    /// Addresses of things that a living program keeps alive, so that nothing else can have them, are part of it: the models'.
     digest: [u8; 32],
-    /// Addresses of things that a living program keeps alive, so that nothing else can have them.
-    model: usize,
+    /// As those.
     backend: usize,
     level: u8,
 }
@@ -31,13 +31,16 @@ impl Key {
         bytes: &[u8],
         buffers: &[realm_buffer],
         kv_layers: &[realm_kv_layer],
-        model: &Arc<Model>,
+        models: &[Arc<Model>],
         backend: &Arc<Backend>,
     ) -> Self {
         let mut hash = Sha256::new();
         // The counts keep what follows apart.
-        for n in [bytes.len(), buffers.len(), kv_layers.len()] {
+        for n in [bytes.len(), buffers.len(), kv_layers.len(), models.len()] {
             hash.update((n as u64).to_le_bytes());
+        }
+        for model in models {
+            hash.update((Arc::as_ptr(model).addr() as u64).to_le_bytes());
         }
         hash.update(bytes);
         for b in buffers {
@@ -63,7 +66,6 @@ impl Key {
         }
         Self {
             digest: hash.finalize().into(),
-            model: Arc::as_ptr(model).addr(),
             backend: Arc::as_ptr(backend).addr(),
             level: level(),
         }

@@ -12,15 +12,16 @@ mod experts;
 use super::exec::NOT_CAUSAL;
 use super::kernels::act::{Act, SWIGLU_OAI};
 use super::op::{self, ALL_OPS, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
-use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, Program, Span, dim_max};
+use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, MODEL_SHIFT, Program, Span, dim_max};
 use crate::backend::table::{realm_op, realm_weight};
 use crate::error::{Error, Result};
+use crate::hash::HashMap;
 use crate::quant::GgmlType;
 use crate::store::Model;
 use crate::{bail, err};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
-use hashbrown::HashMap;
 
 /// An operand's type and shape.
 #[derive(Clone, Copy)]
@@ -32,8 +33,8 @@ struct Shape {
     exact: bool,
 }
 
-/// Resolves weights and checks every operation of a program against the model, the session's buffers and KV layers.
-pub fn validate(program: &mut Program, model: &Model) -> Result<()> {
+/// Resolves weights and checks every operation of a program against its models, the session's buffers and KV layers.
+pub fn validate(program: &mut Program, models: &[Arc<Model>]) -> Result<()> {
     let mut ops = core::mem::take(&mut program.ops);
     let mut written: Vec<bool> = crate::error::try_vec(program.values.len(), "value flags")?;
     written.resize(program.values.len(), false);
@@ -41,7 +42,7 @@ pub fn validate(program: &mut Program, model: &Model) -> Result<()> {
         .spans
         .try_reserve(ops.len() * 2)
         .map_err(|_| err!(NoMemory, "no memory for {} checks", ops.len()))?;
-    let mut known = HashMap::new();
+    let mut known = HashMap::default();
     let mut result = Ok(());
     let mut rope_dims = 0;
     for (index, record) in ops.iter_mut().enumerate() {
@@ -53,7 +54,7 @@ pub fn validate(program: &mut Program, model: &Model) -> Result<()> {
             ));
             break;
         };
-        let checked = bind_weights(record, program, model, &mut known).and_then(|()| {
+        let checked = bind_weights(record, program, models, &mut known).and_then(|()| {
             Check {
                 program,
                 op: record,
@@ -73,21 +74,14 @@ pub fn validate(program: &mut Program, model: &Model) -> Result<()> {
 }
 
 fn at(index: usize, code: Code, e: &Error) -> Error {
-    let mut placed = err!(
-        Format,
-        "operation {index} ({}): {}",
-        code.name(),
-        e.message()
-    );
-    placed.set_status(e.status());
-    placed
+    e.at(format_args!("operation {index} ({})", code.name()))
 }
 
 /// Replaces the tensor handles of an operation by indices into the program's weights.
 fn bind_weights(
     record: &mut realm_op,
     program: &mut Program,
-    model: &Model,
+    models: &[Arc<Model>],
     known: &mut HashMap<u32, u32>,
 ) -> Result<()> {
     for bits in &mut record.src {
@@ -97,9 +91,12 @@ fn bind_weights(
         let slot = match known.get(&handle) {
             Some(&slot) => slot,
             None => {
-                let tensor = model
-                    .tensor(handle)
-                    .ok_or_else(|| err!(NotFound, "the model has no tensor {handle}"))?;
+                let (model, index) = (handle >> MODEL_SHIFT, handle & ((1 << MODEL_SHIFT) - 1));
+                let tensor = models
+                    .get(model as usize)
+                    .ok_or_else(|| err!(NotFound, "the program has no further model {model}"))?
+                    .tensor(index)
+                    .ok_or_else(|| err!(NotFound, "the model has no tensor {index}"))?;
                 let slot = program.weights.len() as u32;
                 if program.weights.try_reserve(1).is_err() || known.try_reserve(1).is_err() {
                     bail!(NoMemory, "no memory for the weight table");

@@ -1,4 +1,4 @@
-//! A loaded guest: a translated module and the engine it lives in.
+//! A loaded module: a translated guest and the engine it lives in.
 //!
 //! Each guest has an engine of its own, because translated code is freed with its engine and not
 //! before: unloading gives the memory back.
@@ -14,7 +14,6 @@ use crate::error::{Result, try_vec};
 use crate::store::{Sha256Digest, sha256};
 use crate::wasm::{sections, survey};
 use crate::{bail, err};
-use alloc::sync::Arc;
 use wasmi::{
     CompilationMode, Config, CustomFuelCosts, EnforcedLimits, Engine, ExternType, Linker, Module,
     ValType,
@@ -61,8 +60,8 @@ const SIZES: Sizes = Sizes {
     mode: CompilationMode::LazyTranslation,
 };
 
-/// A guest that sessions can be opened with, from any thread.
-pub struct LoadedGuest {
+/// A module that sessions can be opened with, from any thread.
+pub struct WasmGuest {
     module: Module,
     linker: Linker<HostState>,
     engine: Engine,
@@ -102,7 +101,7 @@ fn config() -> Config {
     config
 }
 
-impl LoadedGuest {
+impl WasmGuest {
     /// Validates and translates a module. The bytes are not needed afterwards.
     ///
     /// # Errors
@@ -110,7 +109,7 @@ impl LoadedGuest {
     /// function, imports that this host does not have (the message names the first), missing or
     /// mistyped exports. `Limit` for more than [`MAX_MODULE_BYTES`]. `NoMemory`.
     /// `Unsupported` in a build without a validator, unless the guest's digest was pinned when it was built.
-    pub fn load(wasm: &[u8]) -> Result<Arc<Self>> {
+    pub fn load(wasm: &[u8]) -> Result<Self> {
         #[cfg(not(feature = "validate"))]
         if !is_pinned(PINNED, &sha256([wasm].into_iter(), None)?) {
             bail!(
@@ -141,7 +140,7 @@ impl LoadedGuest {
     /// # Errors
     /// `NoMemory`.
     #[cfg(feature = "embedded-guest")]
-    pub fn embedded() -> Result<Arc<Self>> {
+    pub fn embedded() -> Result<Self> {
         #[cfg(not(feature = "slim-guest"))]
         let wasm = include_bytes!("../../../guest/realm_guest.wasm");
         #[cfg(feature = "slim-guest")]
@@ -149,7 +148,7 @@ impl LoadedGuest {
         Self::translate(wasm, u64::MAX)
     }
 
-    fn translate(wasm: &[u8], slice_fuel: u64) -> Result<Arc<Self>> {
+    fn translate(wasm: &[u8], slice_fuel: u64) -> Result<Self> {
         if wasm.len() > MAX_MODULE_BYTES {
             bail!(
                 Limit,
@@ -157,13 +156,7 @@ impl LoadedGuest {
                 wasm.len()
             );
         }
-        // Said here because the parser's own words are a page long.
-        if !wasm.starts_with(b"\0asm") {
-            bail!(
-                Format,
-                "the guest is refused: it is not a WebAssembly module"
-            );
-        }
+        survey::check_head("the guest", wasm)?;
         drop(try_vec::<u8>(
             wasm.len() * SIZES.translation_factor + SIZES.translation_bytes,
             "bytes of translated guest",
@@ -181,15 +174,16 @@ impl LoadedGuest {
         check_imports(&module)?;
         check_exports(&module)?;
         let mut linker = Linker::new(&engine);
-        imports::define(&mut linker).map_err(|e| err!(Internal, "defining imports: {e}"))?;
-        Ok(Arc::new(Self {
+        imports::define(&mut linker)
+            .map_err(|e| err!(Internal, "defining imports: {}", said(e)))?;
+        Ok(Self {
             module,
             linker,
             engine,
             digest: sha256([wasm].into_iter(), None)?,
             slice_fuel,
             globals: count,
-        }))
+        })
     }
 
     /// Fuel that it may be given at once, for the sake of the native stack.
@@ -249,6 +243,24 @@ fn is_pinned(list: &str, digest: &Sha256Digest) -> bool {
                 .map(byte)
                 .eq(digest.iter().map(|b| Some(u32::from(*b))))
     })
+}
+
+/// What the interpreter says of an error.
+#[cfg(feature = "validate")]
+pub(super) fn said(e: impl Into<wasmi::Error>) -> impl core::fmt::Display {
+    e.into()
+}
+
+/// The same without a validator: guests are such as have been seen to load, so of its words only those of traps are linked.
+#[cfg(not(feature = "validate"))]
+pub(super) fn said(e: impl Into<wasmi::Error>) -> impl core::fmt::Display {
+    use wasmi::errors::ErrorKind;
+    let e = e.into();
+    match (e.as_trap_code(), e.kind()) {
+        (Some(trap), _) => trap.trap_message(),
+        (_, ErrorKind::Memory(_) | ErrorKind::Translation(_)) => "out of memory",
+        _ => "the interpreter refuses it",
+    }
 }
 
 /// One letter per value type, as in [`imports::SIGNATURES`].

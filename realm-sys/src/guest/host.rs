@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, try_vec};
 use crate::graph::memory::Memory;
 use crate::graph::prepared::Prepared;
+use crate::graph::program::{MAX_FURTHER_MODELS, model_ids};
 use crate::graph::run::Run;
 use crate::platform::Platform;
 use crate::session::limits::Limits;
@@ -14,13 +15,16 @@ use crate::{bail, err};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
+#[cfg(feature = "interpreter")]
 use wasmi::{StoreLimits, StoreLimitsBuilder};
 
 use super::event;
 
 /// Table elements of one table; a guest of a few thousand functions has as many.
+#[cfg(feature = "interpreter")]
 const MAX_TABLE_ELEMENTS: usize = 1 << 14;
 /// Tables of an instance.
+#[cfg(feature = "interpreter")]
 const MAX_TABLES: usize = 4;
 /// Programs that exist at the same time.
 pub const MAX_PROGRAMS: usize = 16;
@@ -58,12 +62,14 @@ unsafe impl Send for ProgressSink {}
 // SAFETY: as above.
 unsafe impl Sync for ProgressSink {}
 
-/// The models a guest may name: the session's, and those it registered itself.
+/// The models a guest may name: the session's, those that the host has granted, and those it registered itself.
 pub struct Models {
     /// Where guests register, and what is searched for what they registered.
     pub store: StoreRef,
     /// The session's id and model; kept even if it is removed from the store meanwhile.
     pub own: (u32, Arc<Model>),
+    /// Further ones that the host lets it use: adapters, drafts.
+    pub granted: Vec<(u32, Arc<Model>)>,
     /// What this guest registered: id, model, bytes counted against the quota.
     registered: Vec<(u32, Arc<Model>, u64)>,
     /// What it took back but its programs may still use, with bytes as above.
@@ -78,11 +84,22 @@ impl Models {
         if id == self.own.0 {
             return Ok(&self.own.1);
         }
-        self.registered
-            .iter()
-            .find(|r| r.0 == id)
-            .map(|r| &r.1)
+        let granted = self.granted.iter().map(|g| (g.0, &g.1));
+        let registered = self.registered.iter().map(|r| (r.0, &r.1));
+        granted
+            .chain(registered)
+            .find(|m| m.0 == id)
+            .map(|m| m.1)
             .ok_or_else(|| err!(NotFound, "the guest may not use model {id}"))
+    }
+
+    /// The models that a recorded program names, in its order.
+    pub fn of_program(&self, bytes: &[u8]) -> Result<Vec<Arc<Model>>> {
+        let mut models = try_vec(1 + MAX_FURTHER_MODELS as usize, "models")?;
+        for id in model_ids(bytes)? {
+            models.push(Arc::clone(self.get(id)?));
+        }
+        Ok(models)
     }
 
     /// Registers a copy of `bytes`.
@@ -158,6 +175,8 @@ pub struct Compute {
     pub published: Option<u32>,
     /// See `published`.
     pub embeds: bool,
+    /// The buffer in which the guest says how it works.
+    pub recipe: Option<u32>,
     /// A step has run: KV layers are fixed.
     pub stepped: bool,
     /// Tasks a step is split into.
@@ -222,6 +241,8 @@ pub struct HostParts {
     pub store: StoreRef,
     /// The session's model and its id.
     pub model: (u32, Arc<Model>),
+    /// Further models that the guest may use, with their ids.
+    pub granted: Vec<(u32, Arc<Model>)>,
     /// Bounds.
     pub limits: Limits,
     /// Buffers and KV of the session's backend.
@@ -243,9 +264,11 @@ pub struct HostParts {
 /// The data of a session's wasmi store.
 pub struct HostState {
     /// The guest's memory; `None` until it is instantiated and its version is known.
+    #[cfg(feature = "interpreter")]
     pub memory: Option<wasmi::Memory>,
     /// Most bytes it may grow to.
     pub memory_limit: u64,
+    #[cfg(feature = "interpreter")]
     pub(super) limiter: StoreLimits,
     /// Fuel that the present import costs beyond its base price.
     pub(super) cost: u64,
@@ -256,6 +279,7 @@ pub struct HostState {
     /// What the last import that failed said: the best message there is if the guest gives none.
     pub last_error: Option<Error>,
     /// The bug in the library that an import has met: it ends the session.
+    #[cfg(feature = "interpreter")]
     pub(super) bug: Option<Error>,
     /// What `realm_fail` was given in this event.
     pub fail_message: Option<Error>,
@@ -272,6 +296,7 @@ pub struct HostState {
     /// The session's streaming detokenizer.
     pub detokenizer: Detokenizer,
     /// The vocabulary of the session's own model, from its first use by `realm_emit_token` on.
+    #[cfg(feature = "interpreter")]
     pub(super) own_vocab: Option<Arc<Vocab>>,
     /// Reused room for text and ids.
     pub text: Vec<u8>,
@@ -294,8 +319,10 @@ impl HostState {
     pub fn new(parts: HostParts) -> Self {
         let memory_limit = parts.limits.guest_memory_bytes;
         Self {
+            #[cfg(feature = "interpreter")]
             memory: None,
             memory_limit,
+            #[cfg(feature = "interpreter")]
             limiter: StoreLimitsBuilder::new()
                 .memory_size(usize::try_from(memory_limit).unwrap_or(usize::MAX))
                 .table_elements(MAX_TABLE_ELEMENTS)
@@ -307,11 +334,13 @@ impl HostState {
             fuel_debt: 0,
             event: 0,
             last_error: None,
+            #[cfg(feature = "interpreter")]
             bug: None,
             fail_message: None,
             models: Models {
                 store: parts.store,
                 own: parts.model,
+                granted: parts.granted,
                 registered: Vec::new(),
                 leaving: Vec::new(),
                 quota: parts.limits.guest_model_bytes,
@@ -321,6 +350,7 @@ impl HostState {
             outbox: Outbox::new(),
             progress: (0, 0),
             detokenizer: Detokenizer::continuing(false),
+            #[cfg(feature = "interpreter")]
             own_vocab: None,
             text: Vec::new(),
             compute: Compute {
@@ -328,6 +358,7 @@ impl HostState {
                 booked: None,
                 published: None,
                 embeds: false,
+                recipe: None,
                 stepped: false,
                 thread_count: parts.thread_count.max(1),
                 memory: parts.memory,
@@ -341,10 +372,13 @@ impl HostState {
     }
 
     /// What a session with the same means is made of.
-    pub fn parts(&self, limits: Limits, memory: Memory, params: Params) -> HostParts {
-        HostParts {
+    pub fn parts(&self, limits: Limits, memory: Memory, params: Params) -> Result<HostParts> {
+        let mut granted = try_vec(self.models.granted.len(), "models")?;
+        granted.extend_from_slice(&self.models.granted);
+        Ok(HostParts {
             store: self.models.store.clone(),
             model: self.models.own.clone(),
+            granted,
             limits,
             memory,
             params,
@@ -353,7 +387,7 @@ impl HostState {
             thread_count: self.compute.thread_count,
             log: self.log,
             watch: self.watch,
-        }
+        })
     }
 
     /// Notes how far the prompt is, and says so.
@@ -365,7 +399,7 @@ impl HostState {
         }
     }
 
-    pub(super) fn begin_event(&mut self, kind: u32) {
+    pub(crate) fn begin_event(&mut self, kind: u32) {
         self.event = kind;
         self.last_error = None;
         self.fail_message = None;

@@ -4,40 +4,31 @@
 //! wasmi panics when a suspended call meets a store that is not its own, so both live here and
 //! never leave.
 
-use super::engine::LoadedGuest;
+use super::Slice;
+use super::engine::{WasmGuest, said};
 use super::host::HostState;
 use super::{ABI_MAJOR, ABI_MINOR, globals};
 use crate::error::{Result, try_vec};
 use crate::{bail, err};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use wasmi::{
     F32, F64, Global, Memory, Store, TypedFunc, TypedResumableCall, TypedResumableCallOutOfFuel,
     Val,
 };
 
-/// How far a slice brought an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slice {
-    /// The guest has returned this.
-    Returned(i32),
-    /// The slice is used up; the event goes on with the next.
-    More,
-}
-
 /// Fuel for `realm_guest_abi`, which returns a constant.
 const ABI_FUEL: u64 = 100_000;
 
 /// A running guest.
-pub struct Instance {
+pub struct WasmInstance {
     suspended: Option<TypedResumableCallOutOfFuel<i32>>,
     /// The event that `begin` announced and no slice has started yet.
     announced: Option<(i32, i32, i32)>,
     store: Store<HostState>,
     event: TypedFunc<(i32, i32, i32), i32>,
     memory: Memory,
-    /// Its mutable globals.
-    globals: Vec<Global>,
+    /// Its mutable globals; none: they cannot be had.
+    globals: Option<Vec<Global>>,
     /// What the present event might burn in all.
     fuel: u64,
     /// What the present event may still burn.
@@ -46,7 +37,8 @@ pub struct Instance {
     fuel_needed: u64,
     /// The minor number of the ABI that the guest was written for.
     abi_minor: u32,
-    guest: Arc<LoadedGuest>,
+    /// Fuel that may be given at once.
+    slice_fuel: u64,
 }
 
 /// Bytes of a page of linear memory.
@@ -66,7 +58,7 @@ fn abi_version(store: &mut Store<HostState>, abi: &TypedFunc<(), i32>, slice: u6
         let grant = slice.max(needed).min(left);
         store
             .set_fuel(grant)
-            .map_err(|e| err!(Internal, "fuel: {e}"))?;
+            .map_err(|e| err!(Internal, "fuel: {}", said(e)))?;
         let ended = match suspended.take() {
             Some(call) => call.resume(&mut *store),
             None => abi.call_resumable(&mut *store, ()),
@@ -75,25 +67,40 @@ fn abi_version(store: &mut Store<HostState>, abi: &TypedFunc<(), i32>, slice: u6
         match ended {
             Ok(TypedResumableCall::Finished(version)) => return Ok(version as u32),
             Ok(TypedResumableCall::OutOfFuel(call)) => suspended = Some(call),
-            Ok(TypedResumableCall::HostTrap(call)) => {
-                bail!(Internal, "an import failed: {}", call.host_error())
-            }
-            Err(e) => bail!(Guest, "the guest trapped in realm_guest_abi: {e}"),
+            // No import returns a host error.
+            Ok(TypedResumableCall::HostTrap(_)) => bail!(Internal, "an import failed"),
+            Err(e) => bail!(Guest, "the guest trapped in realm_guest_abi: {}", said(e)),
         }
     }
 }
 
-impl Instance {
+/// The globals that loading has exposed.
+fn exposed(
+    instance: &wasmi::Instance,
+    store: &Store<HostState>,
+    count: u32,
+) -> Result<Vec<Global>> {
+    let mut all = try_vec(count as usize, "globals of a guest")?;
+    for i in 0..count {
+        let found = instance.get_global(store, &globals::name(i));
+        all.push(found.ok_or_else(|| err!(Internal, "global {i} is gone"))?);
+    }
+    Ok(all)
+}
+
+impl WasmInstance {
     /// Instantiates a guest and asks for its ABI version.
     ///
     /// # Errors
     /// `Limit` if its memory does not fit; `Unsupported` for another ABI version; `Guest` if it
     /// traps.
-    pub fn new(guest: &Arc<LoadedGuest>, host: HostState) -> Result<Self> {
+    pub fn new(guest: &WasmGuest, host: HostState) -> Result<Self> {
         let mut store = Store::new(guest.engine(), host);
         store.limiter(|host| &mut host.limiter);
         // There is no start function that could need any.
-        store.set_fuel(0).map_err(|e| err!(Internal, "fuel: {e}"))?;
+        store
+            .set_fuel(0)
+            .map_err(|e| err!(Internal, "fuel: {}", said(e)))?;
         if guest.initial_memory_bytes() > store.data().memory_limit {
             bail!(
                 Limit,
@@ -105,7 +112,7 @@ impl Instance {
         let instance = guest
             .linker()
             .instantiate_and_start(&mut store, guest.module())
-            .map_err(|e| err!(Guest, "the guest cannot be instantiated: {e}"))?;
+            .map_err(|e| err!(Guest, "the guest cannot be instantiated: {}", said(e)))?;
         // Loading has checked the exports; this cannot fail.
         let missing = |what| err!(Format, "the guest does not export '{what}'");
         let memory = instance
@@ -125,12 +132,10 @@ impl Instance {
                 "the guest is written for guest ABI {major}.{minor}, this host has {ABI_MAJOR}.{ABI_MINOR}"
             );
         }
-        let count = guest.globals().unwrap_or(0);
-        let mut globals = try_vec(count as usize, "globals of a guest")?;
-        for i in 0..count {
-            let found = instance.get_global(&store, &globals::name(i));
-            globals.push(found.ok_or_else(|| err!(Internal, "global {i} is gone"))?);
-        }
+        let globals = match guest.globals() {
+            Some(count) => Some(exposed(&instance, &store, count)?),
+            None => None,
+        };
         // Only now: until here imports answer `State`.
         store.data_mut().memory = Some(memory);
         Ok(Self {
@@ -144,7 +149,7 @@ impl Instance {
             fuel_left: 0,
             fuel_needed: 0,
             abi_minor: minor,
-            guest: Arc::clone(guest),
+            slice_fuel: guest.slice_fuel(),
         })
     }
 
@@ -166,11 +171,6 @@ impl Instance {
     /// Bytes of linear memory.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.data_size(&self.store) as u64
-    }
-
-    /// The guest.
-    pub fn guest(&self) -> &Arc<LoadedGuest> {
-        &self.guest
     }
 
     /// Linear memory.
@@ -200,7 +200,7 @@ impl Instance {
         let pages = (bytes - there) / PAGE_BYTES;
         self.memory
             .grow(&mut self.store, pages)
-            .map_err(|e| err!(NoMemory, "{bytes} bytes of guest memory: {e}"))?;
+            .map_err(|e| err!(NoMemory, "{bytes} bytes of guest memory: {}", said(e)))?;
         Ok(self.memory.data_mut(&mut self.store))
     }
 
@@ -209,13 +209,13 @@ impl Instance {
     /// # Errors
     /// `Unsupported` if it has some that cannot be read.
     pub fn globals(&self) -> Result<impl Iterator<Item = (u32, u64)> + '_> {
-        if self.guest.globals().is_none() {
+        let Some(globals) = &self.globals else {
             bail!(
                 Unsupported,
                 "the guest has mutable globals that are no numbers, or too many: it can be neither saved nor forked"
             );
-        }
-        Ok(self.globals.iter().map(|g| match g.get(&self.store) {
+        };
+        Ok(globals.iter().map(|g| match g.get(&self.store) {
             Val::I32(v) => (0, u64::from(v as u32)),
             Val::I64(v) => (1, v as u64),
             Val::F32(v) => (2, v.to_bits().into()),
@@ -227,7 +227,7 @@ impl Instance {
 
     /// How many there are.
     pub fn global_count(&self) -> usize {
-        self.globals.len()
+        self.globals.as_ref().map_or(0, Vec::len)
     }
 
     /// Sets the `i`-th of them.
@@ -242,11 +242,12 @@ impl Instance {
             3 => Val::F64(F64::from_bits(bits)),
             _ => bail!(Format, "a global of type {ty}"),
         };
-        self.globals
+        let globals = self.globals.as_deref().unwrap_or(&[]);
+        globals
             .get(i)
             .ok_or_else(|| err!(Format, "the guest has no global {i}"))?
             .set(&mut self.store, value)
-            .map_err(|e| err!(Format, "global {i}: {e}"))
+            .map_err(|e| err!(Format, "global {i}: {}", said(e)))
     }
 
     /// Announces an event, which may burn `fuel` in all.
@@ -272,7 +273,7 @@ impl Instance {
         let mut left = fuel;
         loop {
             let before = self.fuel_left;
-            let slice = self.run_slice(left.min(self.guest.slice_fuel()))?;
+            let slice = self.run_slice(left.min(self.slice_fuel))?;
             left = left.saturating_sub(before.saturating_sub(self.fuel_left));
             if left == 0 || !matches!(slice, Slice::More) {
                 return Ok(slice);
@@ -292,7 +293,7 @@ impl Instance {
         }
         self.store
             .set_fuel(grant)
-            .map_err(|e| err!(Internal, "fuel: {e}"))?;
+            .map_err(|e| err!(Internal, "fuel: {}", said(e)))?;
         let result = match (self.suspended.take(), self.announced.take()) {
             (Some(call), _) => call.resume(&mut self.store),
             (None, Some(args)) => self.event.call_resumable(&mut self.store, args),
@@ -313,13 +314,11 @@ impl Instance {
                 Ok(Slice::More)
             }
             // No import returns a host error.
-            Ok(TypedResumableCall::HostTrap(call)) => {
-                bail!(Internal, "an import failed: {}", call.host_error())
-            }
+            Ok(TypedResumableCall::HostTrap(_)) => bail!(Internal, "an import failed"),
             // Guests that end by a panic say why before they trap.
             Err(e) => match self.host_mut().fail_message.take() {
                 Some(why) => bail!(Guest, "the guest trapped: {why}"),
-                None => bail!(Guest, "the guest trapped: {e}"),
+                None => bail!(Guest, "the guest trapped: {}", said(e)),
             },
         }
     }

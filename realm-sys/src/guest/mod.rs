@@ -1,7 +1,10 @@
-//! The wasmi host: what runs a guest and what a guest may ask for.
+//! What runs a guest and what a guest may ask for.
+//!
+//! A guest is a module, which wasmi interprets, or an image of one, which [`crate::replay`] plays.
 //!
 //! | file        | what it is |
 //! |-------------|------------|
+//! | `either`    | a guest of either kind, loaded and running: what sessions work with |
 //! | `engine`    | a loaded module with an engine of its own, checked against `guest/ABI.md` |
 //! | `globals`   | a module's mutable globals, made visible for saving |
 //! | `instance`  | one session's instance: event calls, sliced by fuel |
@@ -13,19 +16,24 @@
 //! a limit or stop the host: pointers are checked before anything else happens, every import that
 //! takes time is paid for with fuel, and a trap ends its session only.
 
+mod either;
+#[cfg(feature = "interpreter")]
 pub mod engine;
+#[cfg(feature = "interpreter")]
 mod globals;
 pub mod host;
+#[cfg(feature = "interpreter")]
 pub mod imports;
+#[cfg(feature = "interpreter")]
 pub mod instance;
+#[cfg(feature = "interpreter")]
 pub mod memory;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use engine::LoadedGuest;
+pub use either::{Instance, LoadedGuest, Slice};
 pub use host::HostState;
-pub use instance::{Instance, Slice};
 
 /// The major number of the guest ABI this host offers.
 pub const ABI_MAJOR: u32 = 0;
@@ -46,4 +54,6 @@ pub mod event {
     pub const REWIND: u32 = 5;
     /// Parameters have changed between turns. For guests of ABI 0.2 and later.
     pub const PARAMS: u32 = 6;
+    /// The guest is to say how it makes steps and picks tokens. For guests of ABI 0.2 and later.
+    pub const RECORD: u32 = 7;
 }

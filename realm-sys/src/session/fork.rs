@@ -21,13 +21,13 @@ impl Session {
         let host = self.instance.host();
         let params = host.params.try_clone()?;
         let memory = host.compute.memory.fork()?;
-        let parts = host.parts(self.limits, memory, params);
+        let parts = host.parts(self.limits, memory, params)?;
         let mut instance = Instance::new(self.instance.guest(), HostState::new(parts))?;
         let from = self.instance.memory();
         instance
             .memory_grown(from.len() as u64)?
             .copy_from_slice(from);
-        for (i, (ty, bits)) in self.instance.globals()?.enumerate() {
+        for (i, (ty, bits)) in self.instance.globals()?.into_iter().enumerate() {
             instance.set_global(i, ty, bits)?;
         }
         let to = instance.host_mut();
@@ -48,6 +48,7 @@ impl Session {
     /// Refuses what cannot be taken out of the session: a turn half done, models of the guest's own.
     pub(super) fn portable(&self) -> Result<()> {
         self.between_turns()?;
+        self.instance.portable()?;
         if self.instance.host().models.has_registered() {
             bail!(
                 Unsupported,

@@ -231,6 +231,7 @@ impl Room {
         Options {
             backend: self.backends.select(None).unwrap(),
             model: self.store.open(super::tests::MODEL).unwrap(),
+            granted: std::vec::Vec::new(),
             store: self.store.clone(),
             platform: platform(),
             thread_count: self.threads,

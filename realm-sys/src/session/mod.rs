@@ -9,6 +9,7 @@
 //! | `many`   | several sessions at once: their steps in one batch |
 //! | `fork`   | a second session from where one is |
 //! | `state`  | a session as bytes, and back |
+//! | `record` | an image of what its guest has decided |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
 //! | `outbox` | what the guest tells the host |
@@ -20,6 +21,8 @@ pub mod many;
 pub mod outbox;
 pub mod params;
 mod poll;
+#[cfg(all(feature = "interpreter", feature = "replay"))]
+mod record;
 pub mod state;
 pub mod stats;
 
@@ -30,12 +33,14 @@ mod panic_tests;
 #[cfg(test)]
 mod param_tests;
 #[cfg(test)]
+mod record_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use crate::backend::host::Selected;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result, Status, utf8};
 use crate::graph::memory::{Memory, MemoryLimits};
 use crate::guest::host::{HostParts, HostState, LogSink, ProgressSink};
 use crate::guest::{Instance, LoadedGuest, event};
@@ -43,11 +48,15 @@ use crate::platform::Platform;
 use crate::store::{Model, StoreRef};
 use crate::{bail, err};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use limits::Limits;
 use params::Params;
 pub use poll::{DoneReason, Event};
 use stats::Stats;
+
+/// Further models that a guest may be granted.
+pub const MAX_GRANTED: usize = 64;
 
 /// What a session is opened with.
 pub struct Options {
@@ -59,6 +68,8 @@ pub struct Options {
     pub model_id: u32,
     /// The model.
     pub model: Arc<Model>,
+    /// Further models that the guest may use, with their ids: at most [`MAX_GRANTED`].
+    pub granted: Vec<(u32, Arc<Model>)>,
     /// The backend and what stands in for it.
     pub backend: Selected,
     /// Memory, clock, log, threads.
@@ -92,6 +103,7 @@ impl Options {
         let host = HostState::new(HostParts {
             store: self.store,
             model: (self.model_id, self.model),
+            granted: self.granted,
             limits,
             memory,
             params: self.params,
@@ -300,6 +312,24 @@ impl Session {
         params.set_or_unset(key, value).map(|_| ())
     }
 
+    /// Where its models are.
+    pub fn store(&self) -> &StoreRef {
+        &self.instance.host().models.store
+    }
+
+    /// Replaces the further models that the guest may use. What its programs use of those that were granted before is kept
+    /// until it has recorded others.
+    ///
+    /// # Errors
+    /// `State` while a turn is running; and if the session has failed.
+    pub fn grant(&mut self, models: Vec<(u32, Arc<Model>)>) -> Result<()> {
+        self.check()?;
+        self.between_turns()?;
+        let before = core::mem::replace(&mut self.instance.host_mut().models.granted, models);
+        drop(before);
+        Ok(())
+    }
+
     /// Begins a turn with a copy of the input; polling runs it.
     ///
     /// # Errors
@@ -313,7 +343,7 @@ impl Session {
         let len = i32::try_from(data.len()).map_err(|_| {
             err!(
                 Limit,
-                "an input of {} bytes is over the limit of 2 GiB",
+                "an input of {} bytes; it must be below 2 GiB",
                 data.len()
             )
         })?;
@@ -324,10 +354,10 @@ impl Session {
                     "a token id has 4 bytes: {len} bytes are no whole number of them"
                 )
             }
-            kind if kind != InputKind::Ids && core::str::from_utf8(data).is_err() => {
-                bail!(InvalidArgument, "the prompt is not UTF-8")
+            InputKind::Ids => {}
+            _ => {
+                utf8(data, "the prompt")?;
             }
-            _ => {}
         }
         let host = self.instance.host_mut();
         host.set_input(data)?;
@@ -392,9 +422,17 @@ impl Session {
             .filter(|_| compute.embeds == embedding)
             .and_then(|b| compute.memory.buffer_desc(b))
             .map(|b| b.cols as usize)
-            .ok_or_else(|| match embedding {
-                true => err!(NotFound, "the guest has published no embedding"),
-                false => err!(NotFound, "the guest has published no logits"),
+            .ok_or_else(|| match (compute.published.is_some(), embedding) {
+                (false, true) => err!(NotFound, "the guest has published no embedding"),
+                (false, false) => err!(NotFound, "the guest has published no logits"),
+                (true, true) => err!(
+                    NotFound,
+                    "this model makes text: the guest has published logits, and no embedding"
+                ),
+                (true, false) => err!(
+                    NotFound,
+                    "this model makes embeddings: the guest has published one, and no logits"
+                ),
             })
     }
 
@@ -481,8 +519,9 @@ impl Session {
     fn guest_error(&mut self, value: i32) -> Error {
         let status = Status::from_code(value).unwrap_or(Status::Guest);
         let host = self.instance.host_mut();
-        if let Some(message) = host.fail_message.take() {
-            return Error::new(status, format_args!("{message}"));
+        if let Some(mut message) = host.fail_message.take() {
+            message.set_status(status);
+            return message;
         }
         let same = |e: &Error| e.status() == status;
         host.last_error
@@ -490,7 +529,9 @@ impl Session {
             .filter(same)
             .or_else(|| self.step_error.take().filter(same))
             .unwrap_or_else(|| {
-                Error::new(status, format_args!("the guest failed the turn ({value})"))
+                let mut e = err!(Guest, "the guest failed the turn ({value})");
+                e.set_status(status);
+                e
             })
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::bail;
 use crate::err;
-use crate::error::{Result, try_vec};
+use crate::error::{Result, Short, try_vec};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -62,7 +62,10 @@ impl Params {
         if key.len() > MAX_KEY_BYTES || value.len() > MAX_VALUE_BYTES {
             bail!(
                 Limit,
-                "parameter '{key}': names have up to {MAX_KEY_BYTES} bytes, values up to {MAX_VALUE_BYTES}"
+                "parameter '{}': its name has {} bytes, its value {}; up to {MAX_KEY_BYTES} and {MAX_VALUE_BYTES} are possible",
+                Short(key),
+                key.len(),
+                value.len()
             );
         }
         let value = copy(value)?;

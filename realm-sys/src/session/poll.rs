@@ -218,11 +218,19 @@ impl Session {
         if self.instance.abi_minor() < PARAMS_MINOR {
             return Ok(());
         }
+        self.ask(event::PARAMS, "PARAMS")
+    }
+
+    /// Lets the guest handle an event that changes nothing of the context, between turns.
+    ///
+    /// # Errors
+    /// What the guest says; and what fails the session.
+    pub(super) fn ask(&mut self, kind: u32, name: &str) -> Result<()> {
         self.step_error = None;
-        let broken = match self.run_event(event::PARAMS, 0) {
+        let broken = match self.run_event(kind, 0) {
             Ok(0) => return Ok(()),
             Ok(v) if v < 0 => return Err(self.guest_error(v)),
-            Ok(v) => err!(Guest, "the guest returned {v} after PARAMS"),
+            Ok(v) => err!(Guest, "the guest returned {v} after {name}"),
             Err(e) => e,
         };
         self.poison(broken.clone());

@@ -21,12 +21,12 @@
 
 use super::params::{MAX_KEY_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params};
 use super::{Options, Origin, Session};
-use crate::backend::host::Buffer;
 use crate::backend::table::REALM_KV_PAGE_POSITIONS;
 use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
+use crate::graph::program::model_ids;
 use crate::guest::host::{HostState, MAX_PROGRAMS};
 use crate::vocab::Detokenizer;
 use crate::{bail, err};
@@ -107,13 +107,14 @@ impl<'a> Writer<'a> {
         if data { self.put(bytes) } else { Ok(()) }
     }
 
-    fn buffer(&mut self, buffer: &Buffer) -> Result<()> {
+    /// So many bytes, which `read` gives from an offset on.
+    fn blocks(&mut self, bytes: u64, read: impl Fn(u64, &mut [u8]) -> Result<()>) -> Result<()> {
         let mut room = [0_u8; BLOCK];
         let mut at = 0;
-        while at < buffer.bytes() {
-            let n = (buffer.bytes() - at).min(BLOCK as u64) as usize;
+        while at < bytes {
+            let n = (bytes - at).min(BLOCK as u64) as usize;
             let part = room.get_mut(..n).unwrap_or(&mut []);
-            buffer.read(at, part)?;
+            read(at, part)?;
             self.block(part)?;
             at += n as u64;
         }
@@ -180,14 +181,19 @@ impl Reader<'_> {
         }
     }
 
-    fn buffer(&mut self, buffer: &mut Buffer) -> Result<()> {
+    /// So many bytes, which `write` takes at an offset.
+    fn blocks(
+        &mut self,
+        bytes: u64,
+        mut write: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let mut room = [0_u8; BLOCK];
         let mut at = 0;
-        while at < buffer.bytes() {
-            let n = (buffer.bytes() - at).min(BLOCK as u64) as usize;
+        while at < bytes {
+            let n = (bytes - at).min(BLOCK as u64) as usize;
             let part = room.get_mut(..n).unwrap_or(&mut []);
             self.block(part)?;
-            buffer.write(at, part)?;
+            write(at, part)?;
             at += n as u64;
         }
         Ok(())
@@ -319,9 +325,13 @@ impl Session {
         let (compute, memory) = (&host.compute, &host.compute.memory);
         let id = host.models.own.0;
         let programs = compute.programs.as_slice();
-        let foreign = |p: &Prepared| Prepared::model_id_field(p.bytes()) != Some(id);
-        if programs.iter().flatten().any(|p| foreign(p)) {
-            bail!(Unsupported, "the guest has a program of another model");
+        for program in programs.iter().flatten() {
+            if model_ids(program.bytes())?.any(|other| other != id) {
+                bail!(
+                    Unsupported,
+                    "the guest uses further models (adapters, a draft): its session cannot be saved until it has had a turn without"
+                );
+            }
         }
         let mut w = Writer {
             sink,
@@ -375,7 +385,8 @@ impl Session {
         }
         for (i, b) in memory.buffer_descs().iter().enumerate() {
             w.words(&[b.r#type, b.cols, b.rows, 0])?;
-            w.buffer(memory.buffer(i as u32)?)?;
+            let bytes = memory.buffer(i as u32)?.bytes();
+            w.blocks(bytes, |at, part| memory.buffer_read(i as u32, at, part))?;
         }
         for program in programs {
             let bytes = program.as_ref().map_or(&[][..], |p| p.bytes());
@@ -393,7 +404,9 @@ impl Session {
             let (pages, bytes) = memory.pages(group);
             w.words(&[pages.len() as u32, 0])?;
             w.long(bytes)?;
-            pages.iter().try_for_each(|page| w.buffer(page))?;
+            for page in pages {
+                w.blocks(page.bytes(), |at, part| page.read(at, part))?;
+            }
         }
         w.end()
     }
@@ -508,9 +521,8 @@ fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result
     for _ in 0..head.buffers {
         let [ty, cols, rows, _] = r.words()?;
         let handle = memory.buffer_create(ty, cols, rows)?;
-        if let Some(buffer) = memory.buffer_mut(handle) {
-            r.buffer(buffer)?;
-        }
+        let bytes = memory.buffer(handle)?.bytes();
+        r.blocks(bytes, |at, part| memory.buffer_write(handle, at, part))?;
     }
     if let Some(handle) = head.logits.checked_sub(1) {
         let desc = memory.buffer_desc(handle);
@@ -531,10 +543,8 @@ fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result
         let program = match len {
             0 => None,
             _ => {
-                let id = Prepared::model_id_field(&bytes)
-                    .ok_or_else(|| err!(Format, "saved state: a program of {len} bytes"))?;
-                let model = host.models.get(id)?.clone();
-                Some(Prepared::shared(&bytes, &model, &mut host.compute.memory)?)
+                let models = host.models.of_program(&bytes)?;
+                Some(Prepared::shared(&bytes, &models, &mut host.compute.memory)?)
             }
         };
         host.compute.restore_program(program)?;
@@ -574,7 +584,8 @@ fn read_pages(r: &mut Reader<'_>, head: &Head, memory: &mut Memory) -> Result<()
             );
         }
         for page in 0..count {
-            r.buffer(memory.page_restore(group, page)?)?;
+            let page = memory.page_restore(group, page)?;
+            r.blocks(page.bytes(), |at, part| page.write(at, part))?;
         }
     }
     memory.kv_restored(head.position, head.flags & FLAG_STEPPED != 0);

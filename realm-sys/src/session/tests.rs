@@ -92,6 +92,7 @@ pub fn options(guest: &Arc<LoadedGuest>) -> Options {
     Options {
         guest: guest.clone(),
         model: store.open(MODEL).unwrap(),
+        granted: Vec::new(),
         store,
         model_id: MODEL,
         backend: Backends::new(&platform).unwrap().select(None).unwrap(),

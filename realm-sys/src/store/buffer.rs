@@ -96,10 +96,14 @@ impl Buffer {
     /// Whether this is something that may be read.
     pub fn check(&self, index: usize) -> Result<()> {
         if self.part.bytes > isize::MAX as usize {
-            bail!(InvalidArgument, "part {index} has an impossible length");
+            bail!(
+                InvalidArgument,
+                "parts[{index}].bytes is {}: no memory is as large",
+                self.part.bytes
+            );
         }
         if self.part.data.is_null() {
-            bail!(InvalidArgument, "part {index} is null");
+            bail!(InvalidArgument, "parts[{index}].data is NULL");
         }
         Ok(())
     }

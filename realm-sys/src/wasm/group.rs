@@ -20,7 +20,7 @@ use wasmi_core::LimiterError;
 const _: () = assert!(MAX_VALUES <= 1000, "wasmi takes no more");
 
 /// Instances of a group, those that could not be made included; tables and memories likewise.
-const MAX_INSTANCES: usize = 1000;
+pub(super) const MAX_INSTANCES: usize = 1000;
 
 /// Fuel of a group, unless the caller says otherwise.
 const FUEL: u64 = 4_000_000_000;
@@ -57,38 +57,75 @@ impl Limits {
 }
 
 /// What is left of something that all memories, or all tables, take from.
-struct Pool {
+pub(super) struct Pool {
+    all: u64,
     left: usize,
-    /// The last that was taken, for when the taker comes to nothing.
+    /// The last that was asked for, and whether it was given.
     last: usize,
+    given: bool,
+    /// What it is, and the option that bounds it, for messages.
+    what: &'static str,
+    option: &'static str,
 }
 
 impl Pool {
-    fn new(left: u64) -> Self {
+    fn new(all: u64, what: &'static str, option: &'static str) -> Self {
         Self {
-            left: usize::try_from(left).unwrap_or(usize::MAX),
+            all,
+            left: usize::try_from(all).unwrap_or(usize::MAX),
             last: 0,
+            given: false,
+            what,
+            option,
         }
     }
 
     fn take(&mut self, current: usize, desired: usize) -> bool {
-        let more = desired.saturating_sub(current);
-        let fits = more <= self.left;
-        if fits {
-            self.left -= more;
-            self.last = more;
+        self.last = desired.saturating_sub(current);
+        self.given = self.last <= self.left;
+        if self.given {
+            self.left -= self.last;
         }
-        fits
+        self.given
     }
 
+    /// Takes back what was given, as its taker came to nothing.
     fn undo(&mut self) {
-        self.left = self.left.saturating_add(core::mem::take(&mut self.last));
+        if core::mem::take(&mut self.given) {
+            self.left = self.left.saturating_add(self.last);
+        }
+    }
+
+    /// Why the last that was asked for could not be had; `None` if it was, or if nothing has been asked for.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        let (last, left, all) = (self.last, self.left, self.all);
+        let (what, option) = (self.what, self.option);
+        if self.given || last == 0 {
+            return None;
+        }
+        Some(if last > left {
+            err!(
+                Limit,
+                "{last} {what} are wanted, {left} are left of realm_wasm_options.{option}, {all} for all linked instances"
+            )
+        } else {
+            err!(NoMemory, "the system does not give {last} {what}")
+        })
     }
 }
 
-struct Limiter {
-    memory: Pool,
-    tables: Pool,
+pub(super) struct Limiter {
+    pub(super) memory: Pool,
+    pub(super) tables: Pool,
+}
+
+impl Limiter {
+    /// Nothing has been asked for, before something new begins.
+    pub(super) fn forget(&mut self) {
+        for pool in [&mut self.memory, &mut self.tables] {
+            (pool.last, pool.given) = (0, false);
+        }
+    }
 }
 
 impl ResourceLimiter for Limiter {
@@ -138,7 +175,7 @@ impl ResourceLimiter for Limiter {
 
 /// What wasmi keeps for the group.
 pub(super) struct State {
-    limiter: Limiter,
+    pub(super) limiter: Limiter,
     /// The group, for the handles that host functions get.
     pub(super) group: Weak<Group>,
     /// What a host function failed with, in the call that is ending.
@@ -164,8 +201,12 @@ pub(super) fn new_store(
 ) -> Store<State> {
     let state = State {
         limiter: Limiter {
-            memory: Pool::new(limits.memory_bytes),
-            tables: Pool::new(limits.table_elements),
+            memory: Pool::new(limits.memory_bytes, "bytes of memory", "max_memory_bytes"),
+            tables: Pool::new(
+                limits.table_elements,
+                "elements of tables",
+                "max_table_elements",
+            ),
         },
         group,
         failure: None,

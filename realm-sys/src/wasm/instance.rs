@@ -1,16 +1,17 @@
 //! Instances: made, called, looked into.
 
 use super::PAGE_BYTES;
-use super::group::{self, Group, Limits, State};
+use super::group::{self, Group, Limits, MAX_INSTANCES, Pool, State};
 use super::link::{self, Import, Peer};
 use super::module::LoadedModule;
 use super::signature;
-use crate::error::{Error, Result, try_vec};
+use crate::error::{Error, Result, Short, try_vec};
 use crate::num::env::FpGuard;
 use crate::{bail, err};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use wasmi::errors::{ErrorKind, InstantiationError};
+use core::fmt;
+use wasmi::errors::{ErrorKind, GlobalError, InstantiationError};
 use wasmi::{AsContext, Extern, Func, FuncType, Global, Memory, TrapCode, Val};
 
 /// What an instance is made with.
@@ -22,6 +23,9 @@ pub struct Options<'a> {
     /// Fuel and sizes; the default with peers.
     pub limits: Limits,
 }
+
+/// Pages that a memory of 32-bit addresses can have, where it does not say fewer.
+const MAX_PAGES: u64 = 1 << 16;
 
 /// What only an instance that the host made can do.
 struct Own {
@@ -55,26 +59,62 @@ fn trap(e: &wasmi::Error, failure: Option<Error>, fuel: u64) -> Error {
             Limit,
             "the fuel is used up: {fuel} in all, by realm_wasm_options.fuel and realm_wasm_add_fuel"
         ),
+        // The interpreter's own words end in a number that means nothing.
+        Some(TrapCode::IndirectCallToNull) => err!(
+            Guest,
+            "the module trapped: uninitialized element: an indirect call of an empty place of a table"
+        ),
+        Some(TrapCode::StackOverflow) => err!(
+            Guest,
+            "the module trapped: {e}; max_stack_bytes and max_call_depth of realm_wasm_module_options bound it"
+        ),
         Some(TrapCode::OutOfSystemMemory) => err!(NoMemory, "the module stopped: {e}"),
         _ => err!(Guest, "the module trapped: {e}"),
     }
 }
 
-/// What is wrong with a module that cannot be instantiated, if its start function is not to blame.
-pub(super) fn instantiation_error(e: &wasmi::Error) -> Error {
+/// What is wrong with a module that cannot be instantiated in a store, if its start function is not to blame. A segment that does not
+/// fit is a trap, but was none in version 1.1. (Where others share what it is written to, it has become code: `segments`.)
+pub(super) fn instantiation_error(e: &wasmi::Error, state: &State, only_1_1: bool) -> Error {
+    let limiter = &state.limiter;
+    let unfit = |what: fmt::Arguments<'_>| match only_1_1 {
+        true => err!(Format, "{what}"),
+        false => err!(Guest, "the module trapped: {what}"),
+    };
+    let refused = |pool: &Pool| pool.refusal().unwrap_or_else(|| err!(Limit, "{e}"));
     match e.kind() {
-        ErrorKind::Memory(_) => err!(Format, "a data segment does not fit: {e}"),
-        ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. }) => {
-            err!(Format, "an elements segment does not fit into its table")
+        // The copy of a memory that is imported.
+        ErrorKind::Memory(_) if limiter.memory.refusal().is_some() => refused(&limiter.memory),
+        ErrorKind::Memory(_) => unfit(format_args!("a data segment does not fit: {e}")),
+        ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit {
+            table_index,
+            len,
+            ..
+        }) => unfit(format_args!(
+            "an elements segment does not fit into its table: out of bounds table access: {len} elements at {table_index}"
+        )),
+        ErrorKind::Instantiation(InstantiationError::FailedToInstantiateMemory(_)) => {
+            refused(&limiter.memory)
+        }
+        ErrorKind::Instantiation(InstantiationError::FailedToInstantiateTable(_)) => {
+            refused(&limiter.tables)
         }
         ErrorKind::Instantiation(
             InstantiationError::TooManyInstances
             | InstantiationError::TooManyTables
-            | InstantiationError::TooManyMemories
-            | InstantiationError::FailedToInstantiateMemory(_)
-            | InstantiationError::FailedToInstantiateTable(_),
-        ) => err!(Limit, "the instance is over a limit: {e}"),
-        _ => err!(Format, "incompatible import type: {e}"),
+            | InstantiationError::TooManyMemories,
+        ) => err!(
+            Limit,
+            "at most {MAX_INSTANCES} instances, tables and memories each can be linked with each other"
+        ),
+        ErrorKind::Instantiation(mismatch) => {
+            err!(
+                Format,
+                "incompatible import type: {}",
+                signature::Mismatch(mismatch)
+            )
+        }
+        _ => err!(Format, "the module cannot be instantiated: {e}"),
     }
 }
 
@@ -99,13 +139,13 @@ impl Instance {
                 if !Arc::ptr_eq(&group.engine, &module.engine) {
                     bail!(
                         InvalidArgument,
-                        "to be linked, the modules must be loaded beside one another"
+                        "to be linked, modules must be loaded beside one another (realm_wasm_module_options.beside)"
                     );
                 }
                 if !options.limits.is_default() {
                     bail!(
                         InvalidArgument,
-                        "with peers their fuel and limits hold; they must be 0 here"
+                        "with peers their limits hold: fuel, max_memory_bytes and max_table_elements must be 0"
                     );
                 }
                 Arc::clone(group)
@@ -118,10 +158,13 @@ impl Instance {
             "bytes of an instance",
         )?);
         let externs = link::resolve(&mut store, module, options.imports, options.peers)?;
-        link::try_segments(&group, &store, module, &externs)?;
+        if !module.deferred {
+            link::try_segments(&group, &store, module, &externs)?;
+        }
         let environment = FpGuard::new();
         store.data_mut().enter()?;
         store.data_mut().limit_slices(module.slice_fuel);
+        store.data_mut().limiter.forget();
         let made = wasmi::Instance::new(&mut *store, &module.module, &externs).and_then(|made| {
             let start = module.start.as_deref();
             if let Some(start) = start.and_then(|name| made.get_func(&*store, name)) {
@@ -134,7 +177,7 @@ impl Instance {
         drop(environment);
         let instance = made.map_err(|e| match (&failure, e.kind()) {
             (None, ErrorKind::Instantiation(_) | ErrorKind::Memory(_) | ErrorKind::Table(_)) => {
-                instantiation_error(&e)
+                instantiation_error(&e, store.data(), module.only_1_1)
             }
             _ => trap(&e, failure, fuel),
         })?;
@@ -201,14 +244,15 @@ impl Instance {
             .filter(|e| !own.hides(e.name()))
             .filter_map(|e| Some((e.name(), e.into_func()?)));
         let Some(at) = functions.position(|(n, _)| n == name) else {
-            bail!(NotFound, "the module exports no function '{name}'");
+            bail!(NotFound, "the module exports no function '{}'", Short(name));
         };
         let number = u32::try_from(at).map_err(|_| err!(Limit, "too many functions"))?;
         let ty = self.function(number)?.ty(&*store);
         if !signature::is_numeric(&ty) {
             bail!(
                 Unsupported,
-                "'{name}' is {}: references and vectors cannot be passed",
+                "'{}' is {}: references and vectors cannot be passed",
+                Short(name),
                 signature::Text(&ty)
             );
         }
@@ -246,7 +290,7 @@ impl Instance {
         self.group.with(|ctx| {
             instance
                 .get_global(&ctx, name)
-                .ok_or_else(|| err!(NotFound, "the module exports no global '{name}'"))
+                .ok_or_else(|| err!(NotFound, "the module exports no global '{}'", Short(name)))
         })
     }
 
@@ -266,9 +310,22 @@ impl Instance {
     pub fn set_global(&self, name: &str, value: Val) -> Result<()> {
         let global = self.global(name)?;
         self.group.with(|mut ctx| {
-            global
-                .set(&mut ctx, value)
-                .map_err(|e| err!(InvalidArgument, "global '{name}': {e}"))
+            let (ty, given) = (global.ty(&ctx), value.ty());
+            global.set(&mut ctx, value).map_err(|e| {
+                let name = Short(name);
+                match e {
+                    GlobalError::ImmutableWrite => {
+                        err!(InvalidArgument, "global '{name}' is constant")
+                    }
+                    GlobalError::TypeMismatch => err!(
+                        InvalidArgument,
+                        "global '{name}' is of the type {}, the value of {}",
+                        signature::letter(ty.content()),
+                        signature::letter(given)
+                    ),
+                    _ => err!(InvalidArgument, "global '{name}': {e}"),
+                }
+            })
         })
     }
 
@@ -293,11 +350,17 @@ impl Instance {
     pub fn grow_memory(&self, pages: u64) -> Result<u64> {
         let memory = self.memory()?;
         self.group.with(|mut ctx| {
+            ctx.data_mut().limiter.forget();
             let before = memory.grow(&mut ctx, pages).map_err(|_| {
-                err!(
-                    Limit,
-                    "the memory cannot grow by {pages} pages: its maximum, max_memory_bytes or the system's memory"
-                )
+                match ctx.data().limiter.memory.refusal() {
+                    Some(refusal) => err!(Limit, "the memory cannot grow: {refusal}"),
+                    None => err!(
+                        Limit,
+                        "the memory cannot grow by {pages} pages: it has {}, and its own maximum is {}",
+                        memory.size(&ctx),
+                        memory.ty(&ctx).maximum().unwrap_or(MAX_PAGES)
+                    ),
+                }
             })?;
             Ok(before.saturating_mul(PAGE_BYTES))
         })

@@ -5,7 +5,7 @@ use super::group::{Group, State, new_store};
 use super::instance::{Instance, instantiation_error};
 use super::module::LoadedModule;
 use super::signature::Text;
-use crate::error::{Result, try_vec};
+use crate::error::{Result, Short, try_vec};
 use crate::panics::caught;
 use crate::{bail, err};
 use alloc::string::String;
@@ -69,7 +69,9 @@ pub(super) fn resolve(
         let item = match (host, import.ty()) {
             (Some(host), ExternType::Func(ty)) if *ty != host.ty => bail!(
                 Format,
-                "the module imports '{from}.{name}' as {}, the host's is {}",
+                "the module imports '{}.{}' as {}, the host's is {}",
+                Short(from),
+                Short(name),
                 Text(ty),
                 Text(&host.ty)
             ),
@@ -78,7 +80,9 @@ pub(super) fn resolve(
                 Some(item) => item,
                 None => bail!(
                     NotFound,
-                    "the module imports '{from}.{name}', which is neither a host function nor an export of a linked instance"
+                    "the module imports '{}.{}', which is neither among realm_wasm_options.imports nor an export of its peers",
+                    Short(from),
+                    Short(name)
                 ),
             },
         };
@@ -90,7 +94,11 @@ pub(super) fn resolve(
 /// Makes a host function for one instance. `memory` is what that instance's module calls its memory.
 fn define(store: &mut Store<State>, host: &Import<'_>, memory: Option<&str>) -> Result<Func> {
     if host.ty.params().len().max(host.ty.results().len()) > MAX_VALUES {
-        bail!(InvalidArgument, "'{}' has too many values", host.name);
+        bail!(
+            InvalidArgument,
+            "'{}' has more than {MAX_VALUES} parameters or results",
+            Short(host.name)
+        );
     }
     let memory = memory.map(owned).transpose()?;
     let function = Arc::clone(&host.function);
@@ -143,11 +151,14 @@ pub(super) fn try_segments(
     let mut apart = new_store(&group.engine, group.limits, 0, Weak::new());
     let mut copies = try_vec(externs.len(), "imports")?;
     for item in externs {
-        copies.push(copy(store, &mut apart, item).map_err(|e| instantiation_error(&e))?);
+        copies.push(
+            copy(store, &mut apart, item)
+                .map_err(|e| instantiation_error(&e, apart.data(), module.only_1_1))?,
+        );
     }
     match wasmi::Instance::new(&mut apart, &module.module, &copies) {
         Ok(_) => Ok(()),
-        Err(e) => Err(instantiation_error(&e)),
+        Err(e) => Err(instantiation_error(&e, apart.data(), module.only_1_1)),
     }
 }
 

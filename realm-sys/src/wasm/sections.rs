@@ -9,10 +9,15 @@ use alloc::vec::Vec;
 /// Where sections begin: behind magic and version.
 const HEAD_BYTES: usize = 8;
 /// Sections of the binary format.
+pub const TYPES: u8 = 1;
+pub const FUNCTIONS: u8 = 3;
 pub const GLOBALS: u8 = 6;
 const EXPORTS: u8 = 7;
 pub const START: u8 = 8;
+pub const ELEMENTS: u8 = 9;
 pub const CODE: u8 = 10;
+pub const DATA: u8 = 11;
+pub const DATA_COUNT: u8 = 12;
 
 /// One section: where it begins, where its content does, and where it ends.
 #[derive(Clone, Copy)]
@@ -132,7 +137,8 @@ pub fn with_exports(wasm: &[u8], more: &[Added<'_>], start: bool) -> Result<Opti
     Ok(Some(out))
 }
 
-fn put_number(out: &mut Vec<u8>, mut n: u32) {
+/// An unsigned number as the format has them.
+pub fn put_number(out: &mut Vec<u8>, mut n: u32) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -146,14 +152,19 @@ pub struct Cursor<'a> {
     at: usize,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    /// What has not been read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or(&[])
+    }
+
     pub fn byte(&mut self) -> Option<u8> {
         let byte = self.bytes.get(self.at)?;
         self.at += 1;
         Some(*byte)
     }
 
-    fn skip(&mut self, bytes: usize) -> Option<()> {
+    pub fn skip(&mut self, bytes: usize) -> Option<()> {
         self.at = self.at.checked_add(bytes)?;
         (self.at <= self.bytes.len()).then_some(())
     }
@@ -172,7 +183,7 @@ impl Cursor<'_> {
     }
 
     /// A number of whatever length, whose value does not matter.
-    fn any_number(&mut self) -> Option<()> {
+    pub fn any_number(&mut self) -> Option<()> {
         for _ in 0..10 {
             if self.byte()? < 0x80 {
                 return Some(());

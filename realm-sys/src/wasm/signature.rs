@@ -1,13 +1,15 @@
-//! Function types as text: results, then parameters in parentheses, one letter each.
+//! Types as text; those of functions as results, then parameters in parentheses, one letter each.
 
 use super::MAX_VALUES;
-use crate::error::{Result, try_vec};
+use crate::error::{Result, Short, try_vec};
 use crate::{bail, err};
 use alloc::vec::Vec;
 use core::fmt;
-use wasmi::{FuncType, Val, ValType};
+use wasmi::errors::InstantiationError;
+use wasmi::{Extern, ExternType, FuncType, Mutability, RefType, Val, ValType};
 
-fn letter(ty: ValType) -> char {
+/// The letter of a type.
+pub(super) fn letter(ty: ValType) -> char {
     match ty {
         ValType::I32 => 'i',
         ValType::I64 => 'I',
@@ -63,6 +65,84 @@ impl fmt::Display for Results {
     }
 }
 
+/// What a module imports, and what it was offered instead.
+pub struct Mismatch<'a>(pub &'a InstantiationError);
+
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use InstantiationError as E;
+        let (name, wanted, offered) = match self.0 {
+            E::ImportTypeMismatch {
+                name,
+                expected,
+                actual,
+            } => {
+                let kind = match actual {
+                    Extern::Global(_) => "a global",
+                    Extern::Table(_) => "a table",
+                    Extern::Memory(_) => "a memory",
+                    Extern::Func(_) => "a function",
+                };
+                (name, expected.clone(), Err(kind))
+            }
+            E::GlobalTypeMismatch {
+                name,
+                expected,
+                actual,
+            } => (name, (*expected).into(), Ok((*actual).into())),
+            E::FuncTypeMismatch {
+                name,
+                expected,
+                actual,
+            } => (name, expected.clone().into(), Ok(actual.clone().into())),
+            E::TableTypeMismatch {
+                name,
+                expected,
+                actual,
+            } => (name, (*expected).into(), Ok((*actual).into())),
+            E::MemoryTypeMismatch {
+                name,
+                expected,
+                actual,
+            } => (name, (*expected).into(), Ok((*actual).into())),
+            other => return write!(f, "{other}"),
+        };
+        let (from, name) = (Short(name.module()), Short(name.name()));
+        write!(f, "the module imports '{from}.{name}' as ")?;
+        write_type(f, &wanted)?;
+        f.write_str(", what is there is ")?;
+        match offered {
+            Ok(ty) => write_type(f, &ty),
+            Err(kind) => f.write_str(kind),
+        }
+    }
+}
+
+fn write_type(f: &mut fmt::Formatter<'_>, ty: &ExternType) -> fmt::Result {
+    let (what, unit, minimum, maximum) = match ty {
+        ExternType::Func(ty) => return write!(f, "a function {}", Text(ty)),
+        ExternType::Global(ty) => {
+            let kind = match ty.mutability() {
+                Mutability::Const => "constant",
+                Mutability::Var => "mutable",
+            };
+            return write!(f, "a {kind} global {}", letter(ty.content()));
+        }
+        ExternType::Memory(ty) => ("a memory", "pages", ty.minimum(), ty.maximum()),
+        ExternType::Table(ty) => {
+            let unit = match ty.element() {
+                RefType::Func => "funcref",
+                RefType::Extern => "externref",
+            };
+            ("a table", unit, ty.minimum(), ty.maximum())
+        }
+    };
+    match maximum {
+        Some(maximum) => write!(f, "{what} of {minimum} to {maximum} {unit}"),
+        None => write!(f, "{what} of {minimum} or more {unit}"),
+    }
+}
+
 /// Whether all values of the type are numbers, which is what can be passed to and from the host.
 pub fn is_numeric(ty: &FuncType) -> bool {
     let number =
@@ -79,7 +159,8 @@ pub fn parse(text: &str) -> Result<FuncType> {
     let bad = || {
         err!(
             InvalidArgument,
-            "the signature '{text}' is not results (or v), '(', parameters, ')', in the letters i I f F"
+            "the signature '{}' is not results (or v), '(', parameters, ')', in the letters i I f F",
+            Short(text)
         )
     };
     let (results, rest) = text.split_once('(').ok_or_else(bad)?;
@@ -88,7 +169,8 @@ pub fn parse(text: &str) -> Result<FuncType> {
         if letters.len() > MAX_VALUES {
             bail!(
                 InvalidArgument,
-                "the signature '{text}' has more than {MAX_VALUES} parameters or results"
+                "the signature '{}' has more than {MAX_VALUES} parameters or results",
+                Short(text)
             );
         }
         let mut list = try_vec(letters.len(), "types")?;

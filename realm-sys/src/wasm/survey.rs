@@ -3,11 +3,11 @@
 //! proportion to its bytes. What cannot be read is left for the translator to refuse.
 
 use super::growth::Growth;
-use crate::err;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
+use crate::{bail, err};
 #[cfg(feature = "validate")]
 use {
-    crate::{bail, error::try_vec},
+    crate::error::{Status, try_vec},
     alloc::vec::Vec,
     wasmparser::{BlockType, ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody},
     wasmparser::{Operator, Parser, Payload, TypeRef},
@@ -49,10 +49,45 @@ pub fn of(_: &[u8]) -> Result<Growth> {
     Ok(Growth::default())
 }
 
+/// Refuses what does not begin as a module does. The parser's own words for it are a page long.
+///
+/// # Errors
+/// `Format`.
+pub fn check_head(what: &str, wasm: &[u8]) -> Result<()> {
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    if !wasm.starts_with(b"\0asm") {
+        bail!(Format, "{what} is refused: it is not a WebAssembly module");
+    }
+    if wasm.starts_with(COMPONENT) {
+        bail!(
+            Format,
+            "{what} is refused: it is a WebAssembly component, not a module (as Rust's wasm32-unknown-unknown makes them)"
+        );
+    }
+    Ok(())
+}
+
+/// How the validator speaks of proposals that are off.
+#[cfg(feature = "validate")]
+const OFF: [&str; 5] = [
+    "enabled",
+    "multiple memories",
+    "without the",
+    "function references required",
+    "require the function-references proposal",
+];
+
 /// What the interpreter says of a module that it does not take.
+#[cfg(feature = "validate")]
 pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
     use wasmi::errors::ErrorKind;
     let mut said = err!(Format, "{what} is refused: {e}");
+    if OFF.iter().any(|words| said.message().contains(words)) {
+        said = err!(
+            Format,
+            "{what} is refused, since it uses what is not among the WebAssembly that is run: {e}"
+        );
+    }
     match e.kind() {
         // Which it does not tell by anything but its words.
         ErrorKind::Translation(_) if said.message().contains("system memory") => {
@@ -65,6 +100,17 @@ pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
         _ => {}
     }
     said
+}
+
+/// The same without a validator, where modules are such as have been seen to load: what their code does not find then is memory.
+#[cfg(not(feature = "validate"))]
+pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
+    match e.kind() {
+        wasmi::errors::ErrorKind::Translation(_) => {
+            err!(NoMemory, "{what} is refused: no memory for its code")
+        }
+        _ => err!(Format, "{what} is refused"),
+    }
 }
 
 /// Why reading ends early.
@@ -129,9 +175,13 @@ impl Survey {
                 }
                 Payload::ImportSection(section) => {
                     for import in section {
-                        if let TypeRef::Func(ty) = import?.ty {
-                            self.function(ty)?;
-                            self.imports += 1;
+                        match import?.ty {
+                            TypeRef::Func(ty) => {
+                                self.function(ty)?;
+                                self.imports += 1;
+                            }
+                            TypeRef::Table(_) | TypeRef::Memory(_) => self.growth.shares = true,
+                            _ => {}
                         }
                     }
                 }
@@ -177,6 +227,7 @@ impl Survey {
             bail!(NoMemory, "no memory for the functions of a module");
         }
         self.functions.push(ty);
+        self.growth.functions += 1;
         Ok(())
     }
 
@@ -192,7 +243,7 @@ impl Survey {
         if self.locals > self.bytes + MAX_SPARE_LOCALS {
             return Err(err!(
                 Limit,
-                "the functions have more than {MAX_SPARE_LOCALS} locals and one for each byte of the module"
+                "the functions have more locals than can be: {MAX_SPARE_LOCALS}, and one for each byte of the module"
             )
             .into());
         }
@@ -245,7 +296,7 @@ impl Survey {
             if self.growth.values > self.bytes + MAX_SPARE_VALUES {
                 return Err(err!(
                     Limit,
-                    "calls, blocks and branches move more than {MAX_SPARE_VALUES} values and one for each byte of the module"
+                    "calls, blocks and branches move more values than can be: {MAX_SPARE_VALUES}, and one for each byte of the module"
                 )
                 .into());
             }

@@ -675,27 +675,33 @@ realm_status realm_model_detokenize(realm_store *store,
                                     realm_error *error);
 
 /* ============================================================================================
- * Guests: the WebAssembly modules that decide what a session does.
+ * Guests: the WebAssembly modules that decide what a session does, and images of what they have decided.
  * ============================================================================================ */
 
 /* A loaded guest, shared by any number of sessions. */
 typedef struct realm_guest realm_guest;
 
-/* Validates and translates a guest, a WebAssembly module as described in `guest/ABI.md`.
+/* Loads a guest: validates and translates a WebAssembly module as described in `guest/ABI.md`, or reads an image that
+ * `realm_session_record` has written, which takes no interpreter.
+ *
+ * A session with an image does, bit for bit, what the one did of which it was recorded, with any text or token ids as input; it
+ * has no chat formats (`REALM_INPUT_CHAT` and what follows it), takes no parameters but `n_predict` and `seed`, and can be
+ * neither saved nor forked. It opens with the model of the image only, whose digest is computed if it is not known.
  *
  * A guest that grows its memory (`memory.grow`, in at most 256 places of its code) is interpreted in short slices, so that
  * growing takes no more than 192 KiB of the polling thread's stack: about half as fast as one whose memory is as large as it
  * needs from the start.
  *
- * `wasm`, `bytes`: the module, at most 4 MiB; not needed afterwards.
+ * `data`, `bytes`: the module, at most 4 MiB, or the image; not needed afterwards.
  * `out` receives the guest. Owns: the caller, until `realm_guest_unload`.
  *
  * Threads: any, at any time. Takes some milliseconds per 100 KB.
  *
  * Returns `FORMAT` for what is no module or cannot be a guest (the message names an unknown import or missing
- * export), `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * export), and for a damaged image; `UNSUPPORTED` for an image of another version, and for what the build has nothing to run with;
+ * `LIMIT`, `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
-realm_status realm_guest_load(const void *wasm,
+realm_status realm_guest_load(const void *data,
                               size_t bytes,
                               realm_guest **out,
                               realm_error *error);
@@ -943,6 +949,12 @@ typedef struct realm_session_options {
      * thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
      */
     realm_progress_fn progress;
+    /* (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, a draft model. What for, a
+     * parameter says. `realm_session_set_models` replaces them later. The ids are not needed afterwards.
+     */
+    const uint32_t *models;
+    /* How many there are, at most 64. */
+    size_t model_count;
 } realm_session_options;
 
 /* What a poll brought. */
@@ -1041,14 +1053,14 @@ typedef struct realm_memory_plan {
     uint32_t reserved;
 } realm_memory_plan;
 
-/* Takes the next bytes of a saved session. It may not use the session.
+/* Takes the next bytes of a saved session, or of an image. It may not use the session.
  *
- * `ctx`: that of `realm_session_save_to`.
+ * `ctx`: that of `realm_session_save_to` or `realm_session_record`.
  * `data`, `bytes`: the bytes, valid until the function returns.
  *
- * Threads: called on the thread that saves.
+ * Threads: called on the thread that saves or records.
  *
- * Returns 0; else saving ends with that status, `REALM_STATUS_IO` if it is none that a callback can say.
+ * Returns 0; else it ends with that status, `REALM_STATUS_IO` if it is none that a callback can say.
  */
 typedef int32_t (*realm_write_fn)(void *ctx, const void *data, size_t bytes);
 
@@ -1080,6 +1092,23 @@ realm_status realm_session_open(realm_runtime *runtime,
                                 const realm_session_options *options,
                                 realm_session **out,
                                 realm_error *error);
+
+/* Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
+ *
+ * What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
+ * the parameter back before the model. A model that was granted stays in use until the next turn.
+ *
+ * `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `NOT_FOUND` for an id, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`, `NO_MEMORY`, and the first
+ * failure of a session that has failed. The models are what they were then.
+ */
+realm_status realm_session_set_models(realm_session *session,
+                                      const uint32_t *ids,
+                                      size_t count,
+                                      realm_error *error);
 
 /* Closes a session at any point. KV and buffers are zeroed and freed.
  *
@@ -1193,6 +1222,29 @@ realm_status realm_session_embedding(realm_session *session,
                                      size_t *count,
                                      realm_error *error);
 
+/* Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
+ * copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
+ * pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+ *
+ * `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
+ * `data`, `bytes`: the input.
+ * `values`, `capacity`: where the elements go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
+ *
+ * Threads: one at a time for a session. `realm_session_cancel` ends it.
+ *
+ * Returns `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+ * `realm_session_poll` do.
+ */
+realm_status realm_session_embed(realm_session *session,
+                                 uint32_t kind,
+                                 const void *data,
+                                 size_t bytes,
+                                 float *values,
+                                 size_t capacity,
+                                 size_t *count,
+                                 realm_error *error);
+
 /* Writes what the session has cost so far.
  *
  * `stats`: receives it; its `struct_size` and `abi_version` are set by the caller.
@@ -1273,6 +1325,29 @@ realm_status realm_plan(realm_runtime *runtime,
                         uint32_t positions,
                         realm_memory_plan *plan,
                         realm_error *error);
+
+/* Writes an image: what the session's guest has decided for its model and parameters, to be replayed by a library that has no
+ * interpreter, as in small firmware. `realm_guest_load` takes it in place of the guest.
+ *
+ * The session has just been opened. The image holds its program, the sizes of its caches and buffers, and the settings by which
+ * tokens are picked; not the model, whose digest it names, and whose vocabulary the replaying library reads from the model. A
+ * version and a SHA-256 are in it. The model's digest is computed if it is not known, which reads the whole model.
+ *
+ * What images know: text and token ids as input, greedy picking, temperature, top-k, top-p, min-p, biases, stop strings, end tokens. Not:
+ * chat formats, penalties of repetitions, other samplers, grammars, log-probabilities, embeddings and recurrent models.
+ *
+ * `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `STATE` once the session has begun a turn; `UNSUPPORTED` for what images do not know, for a guest that is older than guest
+ * ABI 0.2 or an image itself, and in builds that cannot record; what `write` returns if that is a status; `NO_MEMORY`, `BACKEND`,
+ * `INVALID_ARGUMENT`, and what else the guest says.
+ */
+realm_status realm_session_record(realm_session *session,
+                                  realm_write_fn write,
+                                  void *ctx,
+                                  realm_error *error);
 
 /* Says how many tokens are in the session's context: what `realm_session_rewind` takes. While a turn is running, those of
  * the step under way are counted. A token that was shown last and that the next turn begins with (as after
@@ -1469,9 +1544,9 @@ typedef struct realm_wasm_instance realm_wasm_instance;
 
 /* A validated and translated module, shared by any number of instances.
  *
- * What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
- * memory, reference types (not as arguments or results in C), tail calls and extended constants. Not SIMD, 64-bit or
- * several memories, threads, exceptions, garbage collection.
+ * What is run: WebAssembly 2.0 without SIMD (1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
+ * memory and reference types, these not as arguments or results in C), and tail calls and extended constants. Not 64-bit or several
+ * memories, threads, exceptions, typed function references, garbage collection.
  */
 typedef struct realm_wasm_module realm_wasm_module;
 
@@ -1591,7 +1666,9 @@ typedef struct realm_wasm_options {
     const realm_wasm_peer *peers;
     /* How many there are. */
     size_t peer_count;
-    /* Fuel to begin with, about one per instruction. 0: 4000000000, some seconds. `UINT64_MAX` lasts for centuries. */
+    /* Fuel to begin with, about one per instruction, and per 64 bytes of segments that are written to what a peer offers. 0: 4000000000,
+     * some seconds. `UINT64_MAX` lasts for centuries.
+     */
     uint64_t fuel;
     /* Bytes of linear memory at most. 0: 16 MiB. */
     uint64_t max_memory_bytes;
@@ -1637,9 +1714,10 @@ void realm_wasm_module_unload(realm_wasm_module *module);
  *
  * Threads: any, several at a time also for one module; with peers one at a time for all that are linked with them.
  *
- * Returns `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
- * is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
- * returns, for the start function; `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * Returns `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type (nothing has been written
+ * then); `LIMIT`; what `realm_wasm_call` returns, for the start function, and `GUEST` for a segment that is too long for its table or
+ * memory: what is before it has been written, to those of peers too. (With `REALM_WASM_ONLY_1_1` that is `FORMAT`, and nothing has
+ * been written.) `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_wasm_instance_create(const realm_wasm_module *module,
                                         const realm_wasm_options *options,

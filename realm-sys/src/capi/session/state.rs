@@ -9,14 +9,14 @@ use crate::error::{Error, Result, Status};
 use crate::session::Session;
 use core::ffi::c_void;
 
-/// Takes the next bytes of a saved session. It may not use the session.
+/// Takes the next bytes of a saved session, or of an image. It may not use the session.
 ///
-/// `ctx`: that of `realm_session_save_to`.
+/// `ctx`: that of `realm_session_save_to` or `realm_session_record`.
 /// `data`, `bytes`: the bytes, valid until the function returns.
 ///
-/// **Threads**: called on the thread that saves.
+/// **Threads**: called on the thread that saves or records.
 ///
-/// **Returns** 0; else saving ends with that status, `REALM_STATUS_IO` if it is none that a callback can say.
+/// **Returns** 0; else it ends with that status, `REALM_STATUS_IO` if it is none that a callback can say.
 pub type realm_write_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, data: *const c_void, bytes: usize) -> i32>;
 
@@ -279,7 +279,7 @@ pub unsafe extern "C" fn realm_session_load_from(
 }
 
 /// What a callback's answer means.
-fn answered(code: i32, what: &str) -> Result<()> {
+pub(super) fn answered(code: i32, what: &str) -> Result<()> {
     if code == 0 {
         return Ok(());
     }

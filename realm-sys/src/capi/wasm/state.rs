@@ -4,6 +4,7 @@ use super::{from_c, instance_ref, realm_wasm_instance, realm_wasm_value, to_c};
 use crate::bail;
 use crate::capi::error::{realm_error, realm_status};
 use crate::capi::{check, check_room, guard, put, slice, text_of};
+use crate::error::Short;
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
@@ -34,7 +35,7 @@ pub unsafe extern "C" fn realm_wasm_global_get(
         // SAFETY: the caller's promise.
         let found = unsafe { instance_ref(instance) }?.get_global(name)?;
         let Some(found) = to_c(&found) else {
-            bail!(Unsupported, "global '{name}' is not a number");
+            bail!(Unsupported, "global '{}' is not a number", Short(name));
         };
         // SAFETY: the caller's promise.
         unsafe { put(value, found, "value") }
@@ -66,7 +67,11 @@ pub unsafe extern "C" fn realm_wasm_global_set(
         // SAFETY: not NULL, and the caller's promise.
         let value = unsafe { value.read() };
         let Some(val) = from_c(&value) else {
-            bail!(InvalidArgument, "the unknown type {}", value.r#type);
+            bail!(
+                InvalidArgument,
+                "the value has the unknown type {}, expected REALM_WASM_I32, _I64, _F32 or _F64 (1 to 4)",
+                value.r#type
+            );
         };
         // SAFETY: the caller's promise.
         unsafe { instance_ref(instance)?.set_global(text_of(name, name_bytes, "name")?, val) }

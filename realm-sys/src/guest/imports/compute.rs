@@ -106,10 +106,8 @@ fn define_programs(linker: &mut Linker<HostState>) -> core::result::Result<(), E
                 settled(h)?;
                 // Validated, planned and prepared.
                 h.charge_bytes(bytes.len().saturating_mul(64));
-                let id = Prepared::model_id_field(bytes)
-                    .ok_or_else(|| err!(Format, "a program of {len} bytes has no header"))?;
-                let model = h.models.get(id)?.clone();
-                let program = Prepared::shared(bytes, &model, &mut h.compute.memory)?;
+                let models = h.models.of_program(bytes)?;
+                let program = Prepared::shared(bytes, &models, &mut h.compute.memory)?;
                 small(h.compute.add_program(program)?)
             })
         },

@@ -3,6 +3,7 @@
 use super::super::host::HostState;
 use super::{MESSAGE_FUEL, call, call64};
 use crate::error::{Error, Status};
+use crate::graph::op::{TYPE_F32, TYPE_I32};
 use crate::{bail, err};
 use wasmi::{Caller, Linker};
 
@@ -17,8 +18,8 @@ const EMIT_FUEL: u64 = 200;
 /// What can be published: logits, or an embedding.
 const PUBLISH_LOGITS: u32 = 1;
 const PUBLISH_EMBEDDING: u32 = 2;
-/// The element type of what is published.
-const TYPE_F32: u32 = 0;
+/// Or a recipe.
+const PUBLISH_RECIPE: u32 = 3;
 
 pub(super) fn define(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
     define_input(linker)?;
@@ -114,13 +115,18 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
         "realm_publish",
         |env: Env<'_>, what: u32, buffer: u32| {
             call(env, |_, h| {
-                if what != PUBLISH_LOGITS && what != PUBLISH_EMBEDDING {
-                    bail!(Unsupported, "realm_publish: {what} is unknown");
-                }
+                let (ty, name) = match what {
+                    PUBLISH_LOGITS | PUBLISH_EMBEDDING => (TYPE_F32, "f32"),
+                    PUBLISH_RECIPE => (TYPE_I32, "i32"),
+                    _ => bail!(Unsupported, "realm_publish: {what} is unknown"),
+                };
                 match h.compute.memory.buffer_desc(buffer) {
                     None => bail!(NotFound, "no buffer has the handle {buffer}"),
-                    Some(b) if b.r#type != TYPE_F32 => {
-                        bail!(InvalidArgument, "realm_publish: what is published is f32")
+                    Some(b) if b.r#type != ty => {
+                        bail!(
+                            InvalidArgument,
+                            "realm_publish: what is published is {name}"
+                        )
                     }
                     Some(b) if b.rows != 1 => {
                         bail!(
@@ -128,6 +134,7 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
                             "realm_publish: what is published is one row"
                         )
                     }
+                    Some(_) if what == PUBLISH_RECIPE => h.compute.recipe = Some(buffer),
                     Some(_) => {
                         h.compute.published = Some(buffer);
                         h.compute.embeds = what == PUBLISH_EMBEDDING;

@@ -24,6 +24,7 @@ pub const SIGNATURES: &[(&str, &str, &str)] = &[
     ("realm_meta_get", "iiiiiii", "i"),
     ("realm_tensor_find", "iii", "i"),
     ("realm_tensor_info", "iiii", "i"),
+    ("realm_tensor_name", "iiii", "i"),
     ("realm_vocab_info", "iii", "i"),
     ("realm_tokenize", "iiiiii", "i"),
     ("realm_token_find", "iii", "i"),
@@ -68,19 +69,27 @@ pub fn define(linker: &mut Linker<HostState>) -> core::result::Result<(), wasmi:
     compute::define(linker)
 }
 
+/// What an import does, from checked arguments to a result. It is called once.
+type Body<'a> = &'a mut dyn FnMut(&mut GuestMemory<'_>, &mut HostState) -> Result<i64>;
+
 /// Runs an import that returns an `i32`.
 fn call(
     caller: Caller<'_, HostState>,
-    f: impl FnOnce(&mut GuestMemory<'_>, &mut HostState) -> Result<i32>,
+    mut f: impl FnMut(&mut GuestMemory<'_>, &mut HostState) -> Result<i32>,
 ) -> i32 {
-    call64(caller, |memory, host| f(memory, host).map(i64::from)) as i32
+    run(caller, &mut |memory, host| f(memory, host).map(i64::from)) as i32
 }
 
 /// Runs an import that returns an `i64`.
 fn call64(
-    mut caller: Caller<'_, HostState>,
-    f: impl FnOnce(&mut GuestMemory<'_>, &mut HostState) -> Result<i64>,
+    caller: Caller<'_, HostState>,
+    mut f: impl FnMut(&mut GuestMemory<'_>, &mut HostState) -> Result<i64>,
 ) -> i64 {
+    run(caller, &mut f)
+}
+
+/// What all imports have in common. It is not generic, because it would be there as many times as there are imports.
+fn run(mut caller: Caller<'_, HostState>, f: Body<'_>) -> i64 {
     let Some(memory) = caller.data().memory.filter(|_| caller.data().bug.is_none()) else {
         return Status::State as i32 as i64;
     };

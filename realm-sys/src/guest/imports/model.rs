@@ -52,6 +52,19 @@ pub(super) fn define(linker: &mut Linker<HostState>) -> core::result::Result<(),
     )?;
     linker.func_wrap(
         M,
+        "realm_tensor_name",
+        |env: Env<'_>, id: u32, handle: u32, dst: u32, len: u32| {
+            call(env, |m, h| {
+                m.check(dst, len)?;
+                match h.models.get(id)?.tensor(handle) {
+                    Some(tensor) => m.put(dst, len, tensor.name.as_bytes()),
+                    None => bail!(NotFound, "no tensor has the handle {handle}"),
+                }
+            })
+        },
+    )?;
+    linker.func_wrap(
+        M,
         "realm_vocab_info",
         |env: Env<'_>, id: u32, dst: u32, len: u32| {
             call(env, |m, h| vocab_info(m, h, id, dst, len))
