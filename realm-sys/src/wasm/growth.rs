@@ -43,6 +43,7 @@ pub struct Growth {
     /// Values that calls, blocks and branches move, each of which translation notes (`survey`).
     pub values: usize,
     /// Functions, those that are imported included.
+    #[cfg(feature = "validate")]
     pub functions: u32,
     /// Whether it imports a table or memory.
     pub shares: bool,

@@ -9,15 +9,10 @@ use alloc::vec::Vec;
 /// Where sections begin: behind magic and version.
 const HEAD_BYTES: usize = 8;
 /// Sections of the binary format.
-pub const TYPES: u8 = 1;
-pub const FUNCTIONS: u8 = 3;
 pub const GLOBALS: u8 = 6;
 const EXPORTS: u8 = 7;
 pub const START: u8 = 8;
-pub const ELEMENTS: u8 = 9;
 pub const CODE: u8 = 10;
-pub const DATA: u8 = 11;
-pub const DATA_COUNT: u8 = 12;
 
 /// One section: where it begins, where its content does, and where it ends.
 #[derive(Clone, Copy)]
@@ -154,6 +149,7 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// What has not been read.
+    #[cfg(feature = "validate")]
     pub fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or(&[])
     }

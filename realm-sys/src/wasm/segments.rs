@@ -6,21 +6,23 @@
 //! translated: its active segments become passive ones, and one function more writes them, when there is an instance, and then
 //! calls the start function.
 
-use super::sections::{
-    CODE, Cursor, DATA, DATA_COUNT, ELEMENTS, FUNCTIONS, START, Section, TYPES, put_number,
-    sections,
-};
+use super::sections::{CODE, Cursor, START, Section, put_number, sections};
 use crate::error::{Result, try_vec};
 use alloc::vec::Vec;
 
+const TYPES: u8 = 1;
+const FUNCTIONS: u8 = 3;
+const ELEMENTS: u8 = 9;
+const DATA: u8 = 11;
+const DATA_COUNT: u8 = 12;
 /// The sections that are kept, in the order of the format: all but custom ones and the start.
 const ORDER: [u8; 11] = [
     TYPES, 2, FUNCTIONS, 4, 5, 6, 7, ELEMENTS, DATA_COUNT, CODE, DATA,
 ];
 /// The validator takes no larger functions. More segments than that are written by the interpreter, all or none.
 const MAX_FUNCTION_BYTES: usize = 128 << 10;
-/// Bytes of code for a segment, beside its offset, at most.
-const CODE_BYTES: usize = 32;
+/// Bytes of code for one segment, at most: its offset has a bounded number of operators (`survey`).
+const SEGMENT_BYTES: usize = 4096;
 /// A function's type: no parameters, no results.
 const TYPE: [u8; 3] = [0x60, 0, 0];
 
@@ -46,10 +48,11 @@ pub fn as_function(wasm: &[u8]) -> Result<Option<Vec<u8>>> {
         Some((c.number()?, c.rest()))
     };
     let count = |id| items(id).map_or(0, |(count, _)| count);
-    let segments = count(ELEMENTS) as usize + count(DATA) as usize;
-    let room = wasm.len() + segments.saturating_mul(CODE_BYTES) + 64;
-    let buffer = || try_vec::<u8>(room, "bytes of a module");
-    let (mut elements, mut data, mut code) = (buffer()?, buffer()?, buffer()?);
+    let buffer = |bytes| try_vec::<u8>(bytes, "bytes of a module");
+    // A passive segment may have a byte more than an active one.
+    let copy = |id| buffer(items(id).map_or(0, |(n, bytes)| n as usize + bytes.len()));
+    let (mut elements, mut data) = (copy(ELEMENTS)?, copy(DATA)?);
+    let mut code = buffer(MAX_FUNCTION_BYTES + SEGMENT_BYTES)?;
     code.push(0); // no locals
     let none = code.len();
     if passive(cursor(ELEMENTS), &mut elements, &mut code, element).is_none()
@@ -66,13 +69,14 @@ pub fn as_function(wasm: &[u8]) -> Result<Option<Vec<u8>>> {
     if code.len() > MAX_FUNCTION_BYTES {
         return Ok(None);
     }
-    let (mut ty, mut body, mut data_count) = (Vec::new(), buffer()?, Vec::new());
+    let (mut ty, mut body, mut data_count) = (buffer(8)?, buffer(code.len() + 8)?, buffer(8)?);
     put_number(&mut ty, count(TYPES));
     put_number(&mut body, code.len() as u32);
     body.extend_from_slice(&code);
     put_number(&mut data_count, count(DATA));
 
-    let mut out = try_vec(room.saturating_mul(2), "bytes of a module")?;
+    let grown = (count(ELEMENTS) as usize).saturating_add(count(DATA) as usize);
+    let mut out = buffer(wasm.len() + grown + body.len() + 128)?;
     out.extend_from_slice(wasm.get(..8).unwrap_or_default());
     for id in ORDER {
         let (old, bytes) = items(id).unwrap_or_default();
@@ -92,14 +96,13 @@ pub fn as_function(wasm: &[u8]) -> Result<Option<Vec<u8>>> {
 
 /// A section of so many items, or of something else than items.
 fn put_section(out: &mut Vec<u8>, id: u8, count: Option<u32>, parts: &[&[u8]]) {
-    let mut head = Vec::new();
-    if let Some(count) = count {
-        put_number(&mut head, count);
-    }
+    let number = |n: u32| (n | 1).ilog2() as usize / 7 + 1;
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
     out.push(id);
-    put_number(out, (head.len() + bytes) as u32);
-    out.extend_from_slice(&head);
+    put_number(out, (count.map_or(0, number) + bytes) as u32);
+    if let Some(count) = count {
+        put_number(out, count);
+    }
     for part in parts {
         out.extend_from_slice(part);
     }
@@ -117,6 +120,9 @@ fn passive(
     };
     for index in 0..c.number()? {
         one(&mut c, index, out, code)?;
+        if code.len() > MAX_FUNCTION_BYTES {
+            return None;
+        }
     }
     Some(())
 }

@@ -1446,7 +1446,8 @@ realm_status realm_session_save_to(realm_session *session,
  * session that can do no more than any other.
  * `out` receives the session. Owns: the caller, until `realm_session_close`.
  *
- * The model may have another id than when it was saved. Statistics begin anew.
+ * The model may have another id than when it was saved, and so may further models that were in use (adapters), which have to be among
+ * those of `options`. Statistics begin anew.
  *
  * Threads: any, at any time; the session may then be used by any one thread at a time.
  *
