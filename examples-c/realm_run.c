@@ -47,6 +47,8 @@ static const char help[] =
     "      --stop STR           end the answer before STR, which is not shown; \\n in it is a line end;\n"
     "                           may be repeated\n"
     "      --system TEXT        system message of the chat\n"
+    "                           (what a chat template takes for the time is now, unless --param\n"
+    "                           chat_time=SECONDS says otherwise; not with --guest)\n"
     "  -t, --threads N          threads to use (default 1)\n"
     "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
     "      --top-k K  --top-p P  --min-p P  --repeat-penalty R\n"

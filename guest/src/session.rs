@@ -293,13 +293,14 @@ impl Session {
             params,
         };
         // Recorded now, so that a model this host cannot run is refused at OPEN.
-        session.check_grammar(&session.params)?;
+        let params = session.params.clone();
+        session.check_grammar(&params)?;
         session.ready()?;
         Ok(session)
     }
 
     /// The parameters as the host has them now, if they will do.
-    fn read_params(&self) -> Result<Params> {
+    fn read_params(&mut self) -> Result<Params> {
         let params = Params::read()?;
         let (ctx, n_batch, tokens) = (self.ctx, self.n_batch, self.family.facts().n_vocab);
         params.same_session(&self.params, ctx, n_batch)?;

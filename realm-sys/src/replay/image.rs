@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! head      "RealmImg" · u32 version · u32 bytes in all · u8 model[32] · u32 page positions · u32 logits' buffer + 1 ·
-//!           u32 layers · u32 buffers · u32 bytes of the program · u32 bytes of the recipe
+//!           u32 layers · u32 buffers · u32 bytes of the program · u32 packed · u32 bytes of the recipe
 //! layers    u32 type, heads, key dim, value dim, positions, group, window
 //! buffers   u32 type, cols, rows, bytes · what is in it (0 bytes: zeros)
-//! program   as it was recorded
+//! program   as it was recorded, packed: most of it is zero. For each eight words a byte, whose bits say which of them are not
+//!           zero, the lowest bit the first; then those
 //! recipe    as the guest published it
 //! end       SHA-256 of everything before it
 //! ```
@@ -15,12 +16,12 @@
 
 use super::recipe::Recipe;
 use crate::backend::table::{REALM_KV_PAGE_POSITIONS, realm_buffer};
-use crate::bail;
 use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
 use crate::store::{Model, Sha256Digest, sha256};
+use crate::{bail, err};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -32,6 +33,8 @@ pub(super) const VERSION: u32 = 1;
 /// Words that describe a layer, and a buffer.
 const LAYER_WORDS: usize = 7;
 const BUFFER_WORDS: usize = 4;
+/// Bytes that one byte of a packed program says something of.
+pub(super) const PACKED_BYTES: usize = 32;
 
 /// Whether bytes begin as an image does.
 pub fn is_image(bytes: &[u8]) -> bool {
@@ -49,6 +52,8 @@ pub struct Image {
     /// Where in `bytes` the content of each buffer is, and the program.
     contents: Vec<Range<usize>>,
     program: Range<usize>,
+    /// Bytes of the program when it is unpacked.
+    program_bytes: u32,
     recipe: Arc<Recipe>,
 }
 
@@ -126,7 +131,7 @@ impl Image {
         r.bytes = body;
         let mut model = [0; 32];
         model.copy_from_slice(r.take(32)?);
-        let [page, logits, layers, buffers, program, recipe] = r.words()?;
+        let [page, logits, layers, buffers, program_bytes, packed, recipe] = r.words()?;
         if page != REALM_KV_PAGE_POSITIONS {
             bail!(
                 Unsupported,
@@ -135,7 +140,7 @@ impl Image {
         }
         let layers = read_layers(&mut r, layers)?;
         let (buffers, contents) = read_buffers(&mut r, buffers)?;
-        let program = r.skip(program)?;
+        let program = r.skip(packed)?;
         let recipe = Recipe::parse(r.take(recipe as usize)?, &buffers)?;
         if r.at != body.len() {
             bail!(Format, "image: {} bytes too many", body.len() - r.at);
@@ -156,6 +161,7 @@ impl Image {
             buffers,
             contents,
             program,
+            program_bytes,
             recipe: Arc::new(recipe),
         })
     }
@@ -203,10 +209,39 @@ impl Image {
                 memory.buffer_write(handle, 0, content)?;
             }
         }
-        let bytes = self.bytes.get(self.program.clone()).unwrap_or(&[]);
-        let program = Prepared::shared(bytes, core::slice::from_ref(model), memory)?;
+        let packed = self.bytes.get(self.program.clone()).unwrap_or(&[]);
+        let bytes = unpack(packed, self.program_bytes as usize)?;
+        let program = Prepared::shared(&bytes, core::slice::from_ref(model), memory)?;
         self.recipe.fits(program.registers())?;
         Ok(program)
+    }
+}
+
+/// What was packed from so many bytes.
+fn unpack(packed: &[u8], bytes: usize) -> Result<Vec<u8>> {
+    let bad = || err!(Format, "image: its program is packed in another way");
+    if bytes.div_ceil(PACKED_BYTES) > packed.len() {
+        return Err(bad());
+    }
+    let mut out = try_vec(bytes.next_multiple_of(PACKED_BYTES), "bytes of a program")?;
+    let mut rest = packed;
+    while out.len() < bytes {
+        let (mask, words) = rest.split_first().ok_or_else(bad)?;
+        rest = words;
+        for bit in 0..PACKED_BYTES / 4 {
+            if mask >> bit & 1 == 0 {
+                out.extend_from_slice(&[0; 4]);
+                continue;
+            }
+            let (word, behind) = rest.split_first_chunk::<4>().ok_or_else(bad)?;
+            out.extend_from_slice(word);
+            rest = behind;
+        }
+    }
+    out.truncate(bytes);
+    match rest.is_empty() {
+        true => Ok(out),
+        false => Err(bad()),
     }
 }
 

@@ -7,16 +7,17 @@
 use super::image::Image;
 use super::recipe::{Recipe, Register};
 use super::sample::{draw, no_numbers, rng::Rng, stop::Stops};
-use crate::error::{Error, Result, Status, try_vec};
+use crate::error::{Error, Result, Status, try_vec, utf8};
 use crate::graph::program::MAX_REGISTERS;
 use crate::graph::run::Run;
 use crate::guest::{HostState, Slice, event};
 use crate::session::{DoneReason, InputKind};
 use crate::vocab::{Detokenizer, Vocab};
 use crate::{bail, err};
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+mod owed;
 
 /// What an event returns where no turn has ended.
 const CONTINUE: i32 = 0;
@@ -41,9 +42,9 @@ struct Turn {
     generated: u32,
     /// The prompt is in: from here on every step yields a token.
     decoding: bool,
-    /// The position it began at, and the token owed by the turn before: a turn that ends before its first step never happened.
+    /// The position it began at, and what the turn before owed: a turn that ends before its first step never happened.
     begin: u32,
-    owed: Option<u32>,
+    owed: Vec<u32>,
 }
 
 /// The player of one session.
@@ -63,8 +64,8 @@ pub struct Player {
     /// Positions whose steps succeeded.
     committed: u32,
     turn: Option<Turn>,
-    /// A generated token that was shown but has not entered the context.
-    pending: Option<u32>,
+    /// Tokens that were shown but have not entered the context.
+    owed: Vec<u32>,
 }
 
 impl Player {
@@ -97,7 +98,7 @@ impl Player {
             context: Vec::new(),
             committed: 0,
             turn: None,
-            pending: None,
+            owed: Vec::new(),
         })
     }
 
@@ -210,7 +211,7 @@ impl Player {
             generated: 0,
             decoding: false,
             begin: self.committed,
-            owed: self.pending.take(),
+            owed: core::mem::take(&mut self.owed),
         });
         self.turns = self.turns.saturating_add(1);
         self.submit()?;
@@ -219,8 +220,11 @@ impl Player {
 
     /// The tokens of the pending input, behind what is owed to the context.
     fn input(&mut self, kind: u32) -> Result<Vec<u32>> {
-        let mut feed = try_vec(1 + self.host.input.len() / 4, "tokens of a prompt")?;
-        feed.extend(self.pending);
+        let mut feed = try_vec(
+            self.owed.len() + self.host.input.len() / 4,
+            "tokens of a prompt",
+        )?;
+        feed.extend_from_slice(&self.owed);
         if kind == InputKind::Ids as u32 {
             let n_vocab = self.recipe.n_vocab;
             for word in self.host.input.as_chunks::<4>().0 {
@@ -399,14 +403,14 @@ impl Player {
     /// Shows a generated token, and either feeds it or ends the turn.
     fn token(&mut self, token: u32) -> Result<i32> {
         if self.show(token)? {
-            self.stops.clear();
+            self.unsay(token)?;
             return self.finish(DoneReason::Stop);
         }
         let limit = u32::try_from(self.settings.n_predict).ok();
         let turn = self.turn()?;
         turn.generated += 1;
         if limit.is_some_and(|n| turn.generated >= n) {
-            self.pending = Some(token);
+            self.owed.push(token);
             return self.finish(DoneReason::Length);
         }
         if self.committed >= self.recipe.ctx {
@@ -425,25 +429,21 @@ impl Player {
     /// Shows what may be shown after a token; true if a stop string follows.
     fn show(&mut self, token: u32) -> Result<bool> {
         let id = i32::try_from(token).unwrap_or(-1);
-        if let Some(vocab) = &self.vocab {
-            self.host
-                .detokenizer
-                .push(vocab, token, self.stops.text())?;
+        let host = &mut self.host;
+        let Some(vocab) = &self.vocab else {
+            host.outbox.emit(id, "")?;
+            return Ok(false);
+        };
+        if self.stops.idle() {
+            let detokenizer = &mut host.detokenizer;
+            host.outbox
+                .emit_with(id, |text| detokenizer.push(vocab, token, text))?;
+            return Ok(false);
         }
-        self.emit(id)
-    }
-
-    /// Emits what is held back and may be shown; true if a stop string follows.
-    fn emit(&mut self, id: i32) -> Result<bool> {
+        host.detokenizer.push(vocab, token, self.stops.text())?;
         let (free, stopped) = self.stops.advance();
+        host.outbox.emit(id, utf8(free, "a token's text")?)?;
         let count = free.len();
-        let text = core::str::from_utf8(free).map_err(|_| {
-            err!(
-                Internal,
-                "a token's text is cut in the midst of a character"
-            )
-        })?;
-        self.host.outbox.emit(id, text)?;
         self.stops.show(count);
         Ok(stopped)
     }
@@ -455,8 +455,7 @@ impl Player {
             let (free, stopped) = self.stops.advance();
             let text = if stopped { free } else { self.stops.held() };
             if !text.is_empty() {
-                let text = String::from_utf8_lossy(text);
-                self.host.outbox.emit(-1, &text)?;
+                self.host.outbox.emit(-1, utf8(text, "a turn's text")?)?;
             }
         }
         self.stops.clear();
@@ -474,7 +473,7 @@ impl Player {
         self.host.compute.memory.kv_truncate(position)?;
         self.context.truncate(position as usize);
         self.committed = position;
-        self.pending = None;
+        self.owed = Vec::new();
         if position == 0 {
             self.turns = 0;
         }
@@ -487,7 +486,7 @@ impl Player {
         let Some(turn) = self.turn.take() else { return };
         self.context.truncate(self.committed as usize);
         if self.committed == turn.begin {
-            self.pending = turn.owed;
+            self.owed = turn.owed;
         }
         // Nothing to tell anybody if this fails: the session has failed with it.
         let _ = self.host.compute.memory.kv_truncate(self.committed);

@@ -1,6 +1,6 @@
 //! Writes images, where guests run.
 
-use super::image::{MAGIC, VERSION};
+use super::image::{MAGIC, PACKED_BYTES, VERSION};
 use crate::backend::table::REALM_KV_PAGE_POSITIONS;
 use crate::err;
 use crate::error::{Result, try_vec};
@@ -32,6 +32,7 @@ pub(crate) fn write(parts: &Parts<'_>, memory: &Memory) -> Result<Vec<u8>> {
     let words = |out: &mut Vec<u8>, words: &[u32]| {
         words.iter().try_for_each(|w| put(out, &w.to_le_bytes()))
     };
+    let packed = pack(parts.program)?;
     put(&mut out, &MAGIC)?;
     words(&mut out, &[VERSION, 0])?;
     put(&mut out, &parts.model)?;
@@ -43,6 +44,7 @@ pub(crate) fn write(parts: &Parts<'_>, memory: &Memory) -> Result<Vec<u8>> {
             memory.kv_layers().len() as u32,
             memory.buffer_descs().len() as u32,
             parts.program.len() as u32,
+            packed.len() as u32,
             parts.recipe.len() as u32,
         ],
     )?;
@@ -72,7 +74,7 @@ pub(crate) fn write(parts: &Parts<'_>, memory: &Memory) -> Result<Vec<u8>> {
         words(&mut out, &[b.r#type, b.cols, b.rows, content.len() as u32])?;
         put(&mut out, &content)?;
     }
-    put(&mut out, parts.program)?;
+    put(&mut out, &packed)?;
     put(&mut out, parts.recipe)?;
     let all = u32::try_from(out.len() + 32)
         .map_err(|_| err!(Limit, "an image of {} bytes", out.len()))?;
@@ -82,4 +84,23 @@ pub(crate) fn write(parts: &Parts<'_>, memory: &Memory) -> Result<Vec<u8>> {
     let sum = sha256([&out[..]].into_iter(), None)?;
     put(&mut out, &sum)?;
     Ok(out)
+}
+
+/// A program without its zeros.
+fn pack(program: &[u8]) -> Result<Vec<u8>> {
+    let groups = program.chunks(PACKED_BYTES);
+    let mut packed = try_vec(program.len() + groups.len(), "bytes of a program")?;
+    for group in groups {
+        let at = packed.len();
+        packed.push(0);
+        for (bit, word) in group.chunks(4).enumerate() {
+            if word.iter().any(|byte| *byte != 0) {
+                packed.extend_from_slice(word);
+                if let Some(mask) = packed.get_mut(at) {
+                    *mask |= 1 << bit;
+                }
+            }
+        }
+    }
+    Ok(packed)
 }

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::bail;
 use crate::error::{Result, try_vec};
-use crate::graph::program;
+use crate::graph::program::model_ids;
 use crate::guest::event;
 use crate::replay::{Parts, Recipe, write};
 use alloc::vec::Vec;
@@ -48,7 +48,7 @@ impl Session {
         let parsed = Recipe::parse(&words, compute.memory.buffer_descs())?;
         let program = compute.program(parsed.program)?;
         parsed.fits(program.registers())?;
-        if program::model_ids(program.bytes())?.any(|id| id != own.0) {
+        if model_ids(program.bytes())?.any(|id| id != own.0) {
             bail!(
                 Unsupported,
                 "the guest's program has weights of further models, such as adapters, which images do not know"

@@ -1,6 +1,6 @@
 //! An image does what the guest did of which it was recorded, bit for bit, and no image does harm.
 
-use super::state_tests::{Demo, Shown, finish};
+use super::state_tests::{Shown, finish};
 use super::tests::{MODEL, options};
 use super::{DoneReason, Event, InputKind, Options, Session};
 use crate::error::{Error, Status};
@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Bytes of the head, and where in it the version is.
-const HEAD: usize = 72;
+const HEAD: usize = 76;
 const VERSION_AT: usize = 8;
 
 fn read(name: &str) -> Vec<u8> {
@@ -173,6 +173,8 @@ fn an_image_does_what_the_guest_did() {
         for params in KINDS {
             let mut params = params.to_vec();
             params.push(("ctx", "160"));
+            // Blocks of 32 do not divide the 260K llama's heads of 8.
+            params.retain(|(_, value)| model == 0 || *value != "q8_0");
             let image = room.image(model, &params);
             let mut replayed = room.replay(model, &image, &[]).unwrap();
             let mut guest = room.open(model, &params);
@@ -267,9 +269,11 @@ fn what_images_do_not_know_is_not_recorded() {
     assert_eq!(s.record().unwrap_err().status(), Status::State);
     let mut s = room.replay(0, &image, &[]).unwrap();
     assert_eq!(s.record().unwrap_err().status(), Status::Unsupported);
-    // A guest that has never heard of it is asked, and says so.
-    let mut s = Demo::with("guest/realm_guest_slim.wasm");
-    let _ = &mut s;
+    // A guest that was built without recipes says so, and goes on.
+    let slim = LoadedGuest::load(&read("guest/realm_guest_slim.wasm")).unwrap();
+    let mut s = Session::open(room.options(0, &slim, &[("n_predict", "2")])).unwrap();
+    assert!(s.record().is_err());
+    assert_eq!(turn(&mut s, InputKind::Text, b"a").0.0.len(), 2);
 }
 
 #[test]

@@ -22,7 +22,6 @@
 
 use super::params::{MAX_KEY_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params};
 use super::{Options, Origin, Session};
-use crate::backend::host::Buffer;
 use crate::backend::table::REALM_KV_PAGE_POSITIONS;
 use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
@@ -114,13 +113,14 @@ impl<'a> Writer<'a> {
         if data { self.put(bytes) } else { Ok(()) }
     }
 
-    fn buffer(&mut self, buffer: &Buffer) -> Result<()> {
+    /// So many bytes, which `read` gives from an offset on.
+    fn blocks(&mut self, bytes: u64, read: impl Fn(u64, &mut [u8]) -> Result<()>) -> Result<()> {
         let mut room = [0_u8; BLOCK];
         let mut at = 0;
-        while at < buffer.bytes() {
-            let n = (buffer.bytes() - at).min(BLOCK as u64) as usize;
+        while at < bytes {
+            let n = (bytes - at).min(BLOCK as u64) as usize;
             let part = room.get_mut(..n).unwrap_or(&mut []);
-            buffer.read(at, part)?;
+            read(at, part)?;
             self.block(part)?;
             at += n as u64;
         }
@@ -187,14 +187,19 @@ impl Reader<'_> {
         }
     }
 
-    fn buffer(&mut self, buffer: &mut Buffer) -> Result<()> {
+    /// So many bytes, which `write` takes at an offset.
+    fn blocks(
+        &mut self,
+        bytes: u64,
+        mut write: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let mut room = [0_u8; BLOCK];
         let mut at = 0;
-        while at < buffer.bytes() {
-            let n = (buffer.bytes() - at).min(BLOCK as u64) as usize;
+        while at < bytes {
+            let n = (bytes - at).min(BLOCK as u64) as usize;
             let part = room.get_mut(..n).unwrap_or(&mut []);
             self.block(part)?;
-            buffer.write(at, part)?;
+            write(at, part)?;
             at += n as u64;
         }
         Ok(())
@@ -387,7 +392,8 @@ impl Session {
         }
         for (i, b) in memory.buffer_descs().iter().enumerate() {
             w.words(&[b.r#type, b.cols, b.rows, 0])?;
-            w.buffer(memory.buffer(i as u32)?)?;
+            let bytes = memory.buffer(i as u32)?.bytes();
+            w.blocks(bytes, |at, part| memory.buffer_read(i as u32, at, part))?;
         }
         for program in programs {
             let bytes = program.as_ref().map_or(&[][..], |p| p.bytes());
@@ -405,7 +411,9 @@ impl Session {
             let (pages, bytes) = memory.pages(group);
             w.words(&[pages.len() as u32, 0])?;
             w.long(bytes)?;
-            pages.iter().try_for_each(|page| w.buffer(page))?;
+            for page in pages {
+                w.blocks(page.bytes(), |at, part| page.read(at, part))?;
+            }
         }
         w.end()
     }
@@ -576,9 +584,8 @@ fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result
     for _ in 0..head.buffers {
         let [ty, cols, rows, _] = r.words()?;
         let handle = memory.buffer_create(ty, cols, rows)?;
-        if let Some(buffer) = memory.buffer_mut(handle) {
-            r.buffer(buffer)?;
-        }
+        let bytes = memory.buffer(handle)?.bytes();
+        r.blocks(bytes, |at, part| memory.buffer_write(handle, at, part))?;
     }
     if let Some(handle) = head.logits.checked_sub(1) {
         let desc = memory.buffer_desc(handle);
@@ -640,7 +647,8 @@ fn read_pages(r: &mut Reader<'_>, head: &Head, memory: &mut Memory) -> Result<()
             );
         }
         for page in 0..count {
-            r.buffer(memory.page_restore(group, page)?)?;
+            let page = memory.page_restore(group, page)?;
+            r.blocks(page.bytes(), |at, part| page.write(at, part))?;
         }
     }
     memory.kv_restored(head.position, head.flags & FLAG_STEPPED != 0);

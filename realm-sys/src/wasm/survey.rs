@@ -3,11 +3,11 @@
 //! proportion to its bytes. What cannot be read is left for the translator to refuse.
 
 use super::growth::Growth;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::{bail, err};
 #[cfg(feature = "validate")]
 use {
-    crate::error::try_vec,
+    crate::error::{Status, try_vec},
     alloc::vec::Vec,
     wasmparser::{BlockType, ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody},
     wasmparser::{Operator, Parser, Payload, TypeRef},
@@ -68,6 +68,7 @@ pub fn check_head(what: &str, wasm: &[u8]) -> Result<()> {
 }
 
 /// How the validator speaks of proposals that are off.
+#[cfg(feature = "validate")]
 const OFF: [&str; 5] = [
     "enabled",
     "multiple memories",
@@ -77,6 +78,7 @@ const OFF: [&str; 5] = [
 ];
 
 /// What the interpreter says of a module that it does not take.
+#[cfg(feature = "validate")]
 pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
     use wasmi::errors::ErrorKind;
     let mut said = err!(Format, "{what} is refused: {e}");
@@ -98,6 +100,17 @@ pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
         _ => {}
     }
     said
+}
+
+/// The same without a validator, where modules are such as have been seen to load: what their code does not find then is memory.
+#[cfg(not(feature = "validate"))]
+pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
+    match e.kind() {
+        wasmi::errors::ErrorKind::Translation(_) => {
+            err!(NoMemory, "{what} is refused: no memory for its code")
+        }
+        _ => err!(Format, "{what} is refused"),
+    }
 }
 
 /// Why reading ends early.
