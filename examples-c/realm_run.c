@@ -47,6 +47,8 @@ static const char help[] =
     "      --stop STR           end the answer before STR, which is not shown; \\n in it is a line end;\n"
     "                           may be repeated\n"
     "      --system TEXT        system message of the chat\n"
+    "                           (what a chat template takes for the time is now, unless --param\n"
+    "                           chat_time=SECONDS says otherwise; not with --guest)\n"
     "  -t, --threads N          threads to use (default 1)\n"
     "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
     "      --top-k K  --top-p P  --min-p P  --repeat-penalty R\n"
@@ -62,6 +64,10 @@ static const char help[] =
     "      --seed S             what random choices begin with (default 0; -1: another one each time,\n"
     "                           which is printed to stderr so that it can be given again)\n"
     "      --ignore-eos         do not stop at the end token\n"
+    "      --draft-max N        guess up to N tokens ahead, of what the text repeats; the same text, sooner\n"
+    "                           (default 0: do not)\n"
+    "      --spec-ngram-size-n N\n"
+    "                           tokens that must have come up before, for a guess (default 3)\n"
     "      --lora FILE          add a LoRA adapter (GGUF) to the model; may be repeated\n"
     "      --lora-scaled FILE:SCALE\n"
     "                           the same, so much of it; may be repeated\n"
@@ -139,6 +145,8 @@ static const tool_option options[] = {
     {"--json-schema-file", NULL, TOOL_NAME, &schema_file, 0, 0},
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
+    {"--draft-max", "--draft", TOOL_WHOLE_PARAM, "draft_max", 0, 64},
+    {"--spec-ngram-size-n", NULL, TOOL_WHOLE_PARAM, "spec_ngram_size_n", 1, 1024},
     {"--lora", NULL, TOOL_NAMES, &loras, 0, 0},
     {"--lora-scaled", NULL, TOOL_NAMES, &scaled_loras, 0, 0},
     {"--kv-type", NULL, TOOL_NAME, &kv_type, 0, 0},

@@ -27,6 +27,7 @@ import tempfile
 from pathlib import Path
 
 import adapters
+import drafts
 import embeddings
 import terminal
 
@@ -429,6 +430,32 @@ def bad_grammars(tools):
         check(f"realm-run tells: {want[:40]}", tells, tools.run, 1, want, "-p", "x", *args)
 
 
+def large_grammars(tools, model):
+    """What is large costs no session: it works, or is refused in a sentence, when it is set or when the turn is at it."""
+    file = tools.scratch / "large"
+    asked = ["-m", model, "-p", "Once", "--raw", "--ignore-eos", "--temp", 1, "-n", 8]
+
+    def words(count):
+        return [f"{i * 7919 % 99991:05}" for i in range(count)]
+
+    strings = {name: {"type": "string"} for name in words(3000)}
+    for option, text, want in [
+        ("json-schema", json.dumps({"type": "object", "properties": strings}), None),
+        ("json-schema", json.dumps({"enum": words(10000)}), None),
+        ("json-schema", json.dumps({"anyOf": [{"const": {"k": i}} for i in range(3000)]}), None),
+        ("json-schema", '{"enum": [' + "0," * 400_000 + "0]}", "column 131079: expected at most 65536 values"),
+        ("grammar", "root ::= [" + "".join(chr(0x100 + 2 * i) for i in range(20000)) + "]+", None),
+        ("grammar", "root ::= " + " ".join(f"[{chr(48 + i % 40)}-{chr(200 + i)}]" for i in range(3000)), None),
+        ("grammar", "root ::= " + "(" * 20 + "[a-z]" + "{0,1000})" * 20, None),
+    ]:
+        file.write_text(text)
+        done = run(tools.run, *asked, f"--{option}-file", file)
+        said = done.stderr.decode(errors="replace").strip()
+        must("fuel" not in said, f"{text[:40]}: {said}")
+        enough = "takes too long: it is too ambiguous" in said
+        must(want in said if want else done.returncode == 0 or enough, f"{text[:40]}: {said}")
+
+
 def refused(tools, code, *args):
     done = run(tools.run, *args, timeout=60)
     lines = done.stderr.decode(errors="replace").splitlines()
@@ -649,10 +676,12 @@ def main():
             check("same seed, same text", seeded_runs_repeat, tools)
             check("a seed that is drawn", drawn_seed, tools)
             messages(tools, demo)
+            drafts.run(tools, check, must, succeed, demo)
             embeddings.run(tools, check, must, succeed, tells, demo)
             check("every sampler acts", samplers_act, tools)
             check("grammars and schemas", constrained, tools, demo)
             bad_grammars(tools)
+            check("large grammars", large_grammars, tools, demo)
             check("conveniences", conveniences, tools, demo)
             check("a conversation on a terminal", terminal.conversation, tools)
             check("a reply is interrupted", terminal.interrupted, tools)

@@ -144,19 +144,27 @@ impl Host {
             self.buffers[0].3[..4].copy_from_slice(&allowed.unwrap().to_le_bytes());
             return;
         }
+        if regs.len() == 4 {
+            // A row of a draft.
+            return self.yield_token();
+        }
         assert_eq!(regs[0] as usize, tokens.len());
         assert_eq!(regs[1] as usize, self.context.len(), "position");
         self.context.extend(tokens);
         self.steps += 1;
         if regs[3] == 1 {
-            let token = if self.script.is_empty() {
-                EOS
-            } else {
-                self.script.remove(0)
-            };
-            // Greedy: the program writes it to the first row of the tokens.
-            self.buffers[0].3[..4].copy_from_slice(&token.to_le_bytes());
+            self.yield_token();
         }
+    }
+
+    fn yield_token(&mut self) {
+        let token = if self.script.is_empty() {
+            EOS
+        } else {
+            self.script.remove(0)
+        };
+        // Greedy: the program writes it to the first row of the tokens.
+        self.buffers[0].3[..4].copy_from_slice(&token.to_le_bytes());
     }
 }
 

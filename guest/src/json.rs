@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 
 /// Arrays and objects in one another.
 const MAX_DEPTH: u32 = 128;
+/// Values in one text: each takes some fifty bytes, of a memory that may have 16 MiB.
+const MAX_VALUES: u32 = 1 << 16;
 
 /// A value and the byte at which it began.
 #[derive(Clone, Debug, PartialEq)]
@@ -239,7 +241,11 @@ pub fn parse(text: &str) -> Result<Value, Error> {
         text: text.as_bytes(),
         at: 0,
         depth: 0,
+        count: 0,
     };
+    if text.starts_with('\u{feff}') {
+        return Err(p.fail("expected no byte order mark (U+FEFF) before the JSON"));
+    }
     let value = p.value()?;
     p.space();
     match p.peek() {
@@ -252,6 +258,7 @@ struct Parser<'a> {
     text: &'a [u8],
     at: usize,
     depth: u32,
+    count: u32,
 }
 
 impl Parser<'_> {
@@ -284,6 +291,10 @@ impl Parser<'_> {
         let at = self.at;
         if self.depth > MAX_DEPTH {
             return Err(self.fail("expected at most 128 arrays and objects in one another"));
+        }
+        self.count += 1;
+        if self.count > MAX_VALUES {
+            return Err(self.fail("expected at most 65536 values"));
         }
         self.depth += 1;
         let kind = match self.peek() {
@@ -492,6 +503,11 @@ mod tests {
         for (text, at, expected) in [
             ("", 0, "expected a value"),
             ("{\"a\" 1}", 5, "expected :"),
+            (
+                "\u{feff}{}",
+                0,
+                "expected no byte order mark (U+FEFF) before the JSON",
+            ),
             ("[1 2]", 3, "expected , or ]"),
             ("{\"a\":1,}", 7, "expected a name in quotes"),
             ("\"abc", 0, "expected \" to end this text"),
@@ -511,6 +527,8 @@ mod tests {
             assert_eq!(parse(text), Err(Error { at, expected }), "{text}");
         }
         assert!(parse(&"[".repeat(100_000)).is_err());
+        assert!(parse(&alloc::format!("[{}0]", "0,".repeat(65_534))).is_ok());
+        assert!(parse(&alloc::format!("[{}0]", "0,".repeat(65_535))).is_err());
     }
 
     #[test]

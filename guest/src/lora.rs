@@ -61,9 +61,10 @@ impl Lora {
         }
         for (i, adapter) in asked.iter().enumerate() {
             lora.asked.push(*adapter);
-            // What adds nothing is left out, so that it changes no bit.
+            // Fails, and says so, for a model that the host has not granted.
+            let count = abi::tensor_count(adapter.id)?;
             let alpha = alpha(model, adapter.id)?;
-            lora.add(model, i, adapter, alpha)?;
+            lora.add(model, i, adapter, (count, alpha))?;
         }
         lora.pairs.sort_by_key(|pair| pair.weight.0);
         Ok(lora)
@@ -109,11 +110,18 @@ impl Lora {
         ))
     }
 
-    /// Adds the pairs of the `index`-th adapter.
-    fn add(&mut self, model: u32, index: usize, adapter: &Asked, alpha: f32) -> Result<()> {
+    /// Adds the pairs of the `index`-th adapter, of so many tensors and with this alpha. What adds nothing is left out, so that it changes
+    /// no bit.
+    fn add(
+        &mut self,
+        model: u32,
+        index: usize,
+        adapter: &Asked,
+        (count, alpha): (u32, f32),
+    ) -> Result<()> {
         let id = adapter.id;
         let mut found = 0;
-        for handle in 0..abi::tensor_count(id)? {
+        for handle in 0..count {
             let name = abi::tensor_name(id, handle)?;
             let Some(base) = name.strip_suffix(".lora_a") else {
                 half(id, &name)?;

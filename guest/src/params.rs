@@ -10,7 +10,7 @@ use crate::grammar::Source;
 use crate::lora::Asked;
 use crate::num;
 use crate::sample::{Settings, mirostat};
-use crate::slim::{CHAT, FAMILIES, GRAMMAR, LORA, SAMPLERS};
+use crate::slim::{CHAT, DRAFT, FAMILIES, GRAMMAR, LORA, SAMPLERS};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -151,6 +151,10 @@ pub struct Params {
     pub pooling: Option<Pooling>,
     /// How the vector is scaled: -1 not, 0 to a largest element of 32760, p to a p-norm of 1.
     pub embd_normalize: i32,
+    /// Most tokens of a draft; 0: no speculative decoding.
+    pub draft_max: u32,
+    /// Tokens that drafts are looked up by.
+    pub spec_ngram_size_n: u32,
     /// Adapters that are added to the model's matrices.
     pub lora: Vec<Asked>,
 }
@@ -199,6 +203,8 @@ impl Default for Params {
             constraint: Source::default(),
             pooling: None,
             embd_normalize: 2,
+            draft_max: 0,
+            spec_ngram_size_n: 3,
             lora: Vec::new(),
         }
     }
@@ -207,6 +213,8 @@ impl Default for Params {
 /// Longest context and largest batch that are believed.
 const MAX_CTX: i64 = 1 << 24;
 const MAX_BATCH: i64 = 4096;
+/// Each token of a draft takes a row of logits.
+const MAX_DRAFT: i64 = 64;
 /// The last second of the year 9999.
 const MAX_TIME: i64 = 253_402_300_799;
 /// More would make every token slow without making any text better.
@@ -233,7 +241,7 @@ const POOLINGS: [(&str, Option<Pooling>); 5] = [
 ];
 
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 47] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -279,6 +287,8 @@ const NAMES: [&str; 45] = [
     "lora",
     "pooling",
     "embd_normalize",
+    "draft_max",
+    "spec_ngram_size_n",
 ];
 /// More in one name are no slips.
 const MAX_SLIPS: usize = 3;
@@ -404,6 +414,8 @@ impl Params {
                 None => return Err(refused(key, value, &"auto, mean, cls, last or rank")),
             },
             "embd_normalize" if FAMILIES => self.embd_normalize = int(-1, 64)? as i32,
+            "draft_max" if DRAFT => self.draft_max = int(0, MAX_DRAFT)? as u32,
+            "spec_ngram_size_n" if DRAFT => self.spec_ngram_size_n = int(1, 1024)? as u32,
             "lora" if LORA => self.lora = adapters(value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
             _ => return Err(unknown(key)),

@@ -14,17 +14,19 @@ use crate::lora::Lora;
 use crate::params::{KvType, Params};
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::{self, Kept};
-use crate::sample::{Key, Sampler};
-use crate::slim;
+use crate::sample::{Key, Regs, Sampler};
+use crate::slim::{self, DRAFT};
 use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use constrain::Constrained;
 use core::fmt::Write;
+use draft::Drafted;
 use owed::Owed;
 
 mod constrain;
+mod draft;
 mod owed;
 mod recipe;
 
@@ -87,6 +89,7 @@ pub struct Session {
     program: Option<(Key, bool, u32)>,
     stops: Stops,
     constrained: Constrained,
+    drafted: Drafted,
     /// Positions whose steps succeeded.
     committed: u32,
     turn: Option<Turn>,
@@ -281,6 +284,7 @@ impl Session {
             program: None,
             stops: Stops::default(),
             constrained: Constrained::default(),
+            drafted: Drafted::default(),
             committed: 0,
             turn: None,
             owed: Owed::default(),
@@ -289,13 +293,14 @@ impl Session {
             params,
         };
         // Recorded now, so that a model this host cannot run is refused at OPEN.
-        session.check_grammar(&session.params)?;
+        let params = session.params.clone();
+        session.check_grammar(&params)?;
         session.ready()?;
         Ok(session)
     }
 
     /// The parameters as the host has them now, if they will do.
-    fn read_params(&self) -> Result<Params> {
+    fn read_params(&mut self) -> Result<Params> {
         let params = Params::read()?;
         let (ctx, n_batch, tokens) = (self.ctx, self.n_batch, self.family.facts().n_vocab);
         params.same_session(&self.params, ctx, n_batch)?;
@@ -325,6 +330,7 @@ impl Session {
             abi::program_destroy(handle);
             self.program = None;
             self.constrained.forget_program();
+            self.drafted.forget_programs();
         }
         if logprobs && self.total.is_none() {
             self.total = Some(abi::buffer(abi::kind::F32, 1, 1)?);
@@ -335,7 +341,19 @@ impl Session {
     }
 
     fn record(&mut self) -> Result<u32> {
-        let ops = self.family.op_count() + 3 + Sampler::OPS + self.lora.ops();
+        let (mut r, logits, n_out, regs) = self.record_model(1, 3 + Sampler::OPS)?;
+        if let Some(embedder) = &self.embedder {
+            embedder.record(&mut r, logits, n_out);
+        } else {
+            self.record_sampling(&mut r, &regs, logits, n_out);
+        }
+        abi::program_create(&r.finish())
+    }
+
+    /// Begins a program with the model, of which up to so many rows of logits are wanted, and room for as many operations behind it.
+    /// Gives the logits, or the hidden rows of a model that makes embeddings, how many rows they are, and the sampler's registers.
+    fn record_model(&mut self, rows: u32, more: usize) -> Result<(Recorder, Operand, Dim, Regs)> {
+        let ops = self.family.op_count() + self.lora.ops() + more;
         let mut r = Recorder::new(self.model, ops)?;
         if slim::LORA {
             r.further(self.lora.models());
@@ -345,7 +363,7 @@ impl Session {
             n_tok: r.reg(1, self.n_batch),
             pos: r.reg(0, self.ctx - 1),
             out_row: r.reg(0, self.n_batch - 1),
-            n_out: r.reg(0, 1),
+            n_out: r.reg(0, rows),
             ctx: self.ctx,
             types: Operand::NONE,
             kept: None,
@@ -362,25 +380,24 @@ impl Session {
             self.lora.fit(self.model, &self.adaptable)?;
         }
         log_codes(r.codes());
-        if let Some(embedder) = &self.embedder {
-            embedder.record(&mut r, logits, io.n_tok);
-            return abi::program_create(&r.finish());
-        }
+        let n = match self.embedder {
+            Some(_) => io.n_tok,
+            None => io.n_out,
+        };
+        Ok((r, logits, n, regs))
+    }
+
+    /// Samples from logits of at most one row.
+    fn record_sampling(&self, r: &mut Recorder, regs: &Regs, logits: Operand, n: Dim) {
+        let none = Dim(0);
         // The host's copy is taken before any sampler touches the logits.
-        r.copy(
-            Operand::buffer(self.logits),
-            Dim(0),
-            logits,
-            Dim(0),
-            io.n_out,
-        );
+        r.copy(Operand::buffer(self.logits), none, logits, none, n);
         if let Some(total) = self.total.filter(|_| self.params.logprobs) {
-            let sum = r.f32(1, io.n_out);
+            let sum = r.f32(1, n);
             r.logsumexp(sum, logits, 1.0);
-            r.copy(Operand::buffer(total), Dim(0), sum, Dim(0), io.n_out);
+            r.copy(Operand::buffer(total), none, sum, none, n);
         }
-        self.sampler.record(&mut r, &regs, logits, io.n_out);
-        abi::program_create(&r.finish())
+        self.sampler.record(r, regs, logits, n);
     }
 
     fn prompt(&mut self, kind: i32, bytes: u32) -> Result<Outcome> {
@@ -583,11 +600,16 @@ impl Session {
         if n_out == 1 {
             self.sampler.prepare()?;
         }
+        self.submit_step(program, n, n_out)
+    }
+
+    /// Submits a step of `n` tokens, of which the last `n_out` get logits.
+    fn submit_step(&mut self, program: u32, n: u32, n_out: u32) -> Result<()> {
         let [n_bias, n_penalties, n_dry] = self.sampler.regs();
         let (kept, more) = self.kept.values(n, self.committed);
         let at = self.committed;
         let mut regs = [0; 7 + recur::REGS];
-        let first = [n, at, n - 1, n_out, n_bias, n_penalties, n_dry];
+        let first = [n, at, n - n_out.max(1), n_out, n_bias, n_penalties, n_dry];
         for (to, value) in regs.iter_mut().zip(first.into_iter().chain(kept)) {
             *to = value;
         }
@@ -602,9 +624,13 @@ impl Session {
         // A second pick is from the logits of the step before.
         let most = match self.constrained.second() {
             Some(most) => most,
+            None if self.drafted.picks() => u32::MAX,
             None => {
                 if let Some(outcome) = self.stepped()? {
                     return Ok(outcome);
+                }
+                if self.draft_evaluated()? {
+                    return Ok(Outcome::Continue);
                 }
                 u32::MAX
             }
@@ -685,11 +711,17 @@ impl Session {
         if self.committed >= self.ctx {
             return self.finish(Outcome::Context);
         }
+        if DRAFT && self.params.draft_max > 0 && !self.kept.any() {
+            if self.draft(token)? {
+                return Ok(Outcome::Continue);
+            }
+        } else {
+            self.sampler.accept(&[token])?;
+            turn.in_flight = 1;
+        }
         if !self.sampler.feeds_back() {
             abi::buffer_write(self.tokens, 0, &[token])?;
         }
-        self.sampler.accept(&[token])?;
-        turn.in_flight = 1;
         self.book(1, 1)?;
         Ok(Outcome::Continue)
     }
@@ -731,6 +763,7 @@ impl Session {
             }
         }
         self.stops.clear();
+        self.forget_draft()?;
         self.turn = None;
         Ok(outcome)
     }
@@ -772,6 +805,7 @@ impl Session {
     fn abandon(&mut self) {
         self.stops.clear();
         self.constrained.stop();
+        self.drafted.stop();
         let Some(turn) = self.turn.take() else { return };
         self.sampler.retract(turn.in_flight);
         let happened = self.committed != turn.begin;

@@ -15,6 +15,9 @@ pub const CHAT: bool = cfg!(feature = "chat");
 /// Grammars and JSON schemas.
 pub const GRAMMAR: bool = cfg!(feature = "grammar");
 
+/// Speculative decoding.
+pub const DRAFT: bool = cfg!(feature = "draft");
+
 /// LoRA adapters.
 pub const LORA: bool = cfg!(feature = "lora");
 

@@ -264,16 +264,24 @@ macro_rules! bail {
 /// input can influence.
 pub fn try_vec<T>(len: usize, what: &str) -> Result<Vec<T>> {
     let mut v = Vec::new();
-    v.try_reserve_exact(len)
-        .map_err(|_| err!(NoMemory, "no memory for {len} {what}"))?;
-    Ok(v)
+    match v.try_reserve_exact(len) {
+        Ok(()) => Ok(v),
+        Err(_) => Err(no_memory(len, what)),
+    }
+}
+
+/// Not in [`try_vec`], which there is one of for each type.
+#[cold]
+#[inline(never)]
+fn no_memory(len: usize, what: &str) -> Error {
+    err!(NoMemory, "no memory for {len} {what}")
 }
 
 /// A caller's bytes as text.
 ///
 /// # Errors
 /// `InvalidArgument`, which says from where on they are not UTF-8.
-pub fn utf8<'a>(bytes: &'a [u8], what: impl fmt::Display) -> Result<&'a str> {
+pub fn utf8(bytes: &[u8], what: impl fmt::Display) -> Result<&str> {
     core::str::from_utf8(bytes).map_err(|e| {
         err!(
             InvalidArgument,

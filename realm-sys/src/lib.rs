@@ -17,6 +17,7 @@
 //! | [`quant`]   | the block formats of ggml: dequantization and integer dot products |
 //! | [`gguf`]    | the file format, parsed without trust |
 //! | [`platform`]| what the core needs from the machine: memory, clock, log |
+//! | [`hash`]    | how tables hash their keys |
 //! | [`num`]     | arithmetic that gives the same bits everywhere |
 //! | [`error`]   | statuses and messages |
 //! | [`panics`]  | where a bug in the library becomes one |
@@ -59,6 +60,7 @@ pub mod error;
 pub mod gguf;
 pub mod graph;
 pub mod guest;
+pub mod hash;
 pub mod num;
 pub mod panics;
 pub mod platform;

@@ -194,6 +194,48 @@ static void test_order(void) {
     realm_session_close(session);
 }
 
+/* Texts that are missing, no UTF-8 or too long are called by the argument's name, and leave room for what is wrong. */
+static void test_texts(void) {
+    static char long_text[3000];
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_param params[2] = {{"temp", "0"}, {NULL, "1"}};
+    realm_session *session = NULL;
+    realm_error error = {0, ""};
+    size_t n = 0;
+    memset(long_text, 'a', sizeof long_text - 1);
+    options.params = params;
+    options.param_count = 2;
+#define SAYS(call, expected)                                                           \
+    CHECK((call) < 0);                                                                 \
+    CHECK(strstr(error.message, expected) != NULL)
+    SAYS(realm_session_open(runtime, MODEL, &options, &session, &error), "params[1].key is NULL");
+    params[1].key = "\xff";
+    SAYS(realm_session_open(runtime, MODEL, &options, &session, &error), "params[1].key is not UTF-8 from byte 0 of 1 on");
+    params[1].key = "seed";
+    params[1].value = "1\xff";
+    SAYS(realm_session_open(runtime, MODEL, &options, &session, &error), "params[1].value ('seed') is not UTF-8 from byte 1 of 2 on");
+    params[1].value = NULL;
+    SAYS(realm_session_open(runtime, MODEL, &options, &session, &error), "params[1].value ('seed') is NULL");
+    params[1].key = long_text;
+    params[1].value = "1";
+    SAYS(realm_session_open(runtime, MODEL, &options, &session, &error), "its name has 2999 bytes");
+    options.param_count = 0;
+    options.backend = long_text;
+    SAYS(realm_session_open(runtime, MODEL, &options, &session, &error), "...' (there are: cpu, reference)");
+    options.backend = NULL;
+    session = open_session(&options);
+    SAYS(realm_session_prompt(session, REALM_INPUT_TEXT, "abc\xe2\x82", 5, &error), "the prompt is not UTF-8 from byte 3 of 5 on");
+    SAYS(realm_session_embedding(session, NULL, 0, &n, &error), "makes text");
+    CHECK(error.status == REALM_STATUS_NOT_FOUND);
+    SAYS(realm_session_logits(session, NULL, 0, NULL, &error), "count is NULL");
+    SAYS(realm_model_tensor_find(NULL, MODEL, long_text, sizeof long_text - 1, &(uint32_t){0}, &error), "no tensor 'aaaa");
+    CHECK(strstr(error.message, "...'") != NULL);
+    SAYS(realm_model_meta_string(NULL, MODEL, "general.architecture", 20, -1, NULL, 0, NULL, &error), "bytes is NULL");
+    SAYS(realm_model_meta_string(NULL, MODEL, "general.architecture", 20, -1, NULL, 1, &n, &error), "text is NULL");
+#undef SAYS
+    realm_session_close(session);
+}
+
 int main(void) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_posix_pool *pool = NULL;
@@ -208,6 +250,7 @@ int main(void) {
     test_budget_and_threads();
     test_cancel();
     test_limits_and_refusals();
+    test_texts();
     test_order();
     realm_posix_pool_destroy(pool);
     return 0;

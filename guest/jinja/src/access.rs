@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 /// What is missing, by name.
 fn missing(value: &Value, name: &str) -> Value {
     Value::Undefined(Some(Rc::from(format!(
-        "'{}' object has no attribute '{name}'; it",
-        value.type_name()
+        "{} has no '{name}'; it",
+        value.kind()
     ))))
 }
 
@@ -126,19 +126,18 @@ fn position(n: i64, count: usize) -> Option<usize> {
 pub fn slice(value: &Value, parts: [&Value; 3], budget: &Budget) -> Res<Value> {
     let mut numbers = [None; 3];
     for (number, part) in numbers.iter_mut().zip(parts) {
-        *number =
-            match part {
-                Value::None => None,
-                part => Some(part.as_int().ok_or_else(|| {
-                    err!("a slice goes from int to int, not {}", part.type_name())
-                })?),
-            };
+        *number = match part {
+            Value::None => None,
+            part => Some(part.as_int().ok_or_else(|| {
+                err!("a slice goes from integer to integer, not {}", part.kind())
+            })?),
+        };
     }
     let count = match value {
         Value::Str(text) => text.count(),
         Value::Seq(seq) => seq.items.borrow().len(),
         Value::Undefined(what) => return Err(undefined(what.as_deref())),
-        other => return Err(err!("a {} has no parts", other.type_name())),
+        other => return Err(err!("{} has no parts", other.kind())),
     };
     let [start, stop, step] = numbers;
     let step = step.unwrap_or(1);
@@ -212,7 +211,7 @@ pub fn elements(value: &Value, budget: &Budget) -> Res<Vec<Value>> {
             items
         }
         Value::Undefined(_) => Vec::new(),
-        other => return Err(err!("a {} has no elements", other.type_name())),
+        other => return Err(err!("{} has no elements", other.kind())),
     };
     budget.spend(items.len())?;
     Ok(items)
@@ -225,7 +224,7 @@ pub fn length(value: &Value) -> Res<usize> {
         Value::Seq(seq) => Ok(seq.items.borrow().len()),
         Value::Dict(dict) => Ok(dict.len()),
         Value::Undefined(_) => Ok(0),
-        other => Err(err!("a {} has no length", other.type_name())),
+        other => Err(err!("{} has no length", other.kind())),
     }
 }
 

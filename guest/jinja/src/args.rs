@@ -32,8 +32,8 @@ impl Args {
             None => Ok(Text::new(default)),
             Some(Value::Str(text)) => Ok(text.clone()),
             Some(other) => Err(err!(
-                "argument '{name}' is a {}, expected a str",
-                other.type_name()
+                "argument '{name}' is {}, expected a string",
+                other.kind()
             )),
         }
     }
@@ -50,12 +50,9 @@ impl Args {
     pub fn int(&self, at: usize, name: &str, default: i64) -> Res<i64> {
         match self.get(at, name) {
             None | Some(Value::None) => Ok(default),
-            Some(value) => value.as_int().ok_or_else(|| {
-                err!(
-                    "argument '{name}' is a {}, expected an int",
-                    value.type_name()
-                )
-            }),
+            Some(value) => value
+                .as_int()
+                .ok_or_else(|| err!("argument '{name}' is {}, expected an integer", value.kind())),
         }
     }
 

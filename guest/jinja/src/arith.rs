@@ -173,7 +173,7 @@ pub fn sign(minus: bool, a: &Value) -> Res<Value> {
             .ok_or_else(|| err!("the number is too large")),
         (_, Some(n)) => Ok(Value::Int(n)),
         (Value::Undefined(name), _) => Err(undefined(name.as_deref())),
-        _ => Err(err!("a {} has no sign", a.type_name())),
+        _ => Err(err!("{} has no sign", a.kind())),
     }
 }
 
@@ -187,11 +187,7 @@ fn mismatch(op: Bin, a: &Value, b: &Value) -> Error {
         Bin::Mod => "%",
         Bin::Pow => "**",
     };
-    err!(
-        "'{sign}' does not work on a {} and a {}",
-        a.type_name(),
-        b.type_name()
-    )
+    err!("'{sign}' does not work on {} and {}", a.kind(), b.kind())
 }
 
 /// Something was used that is not there.
@@ -230,7 +226,7 @@ pub fn contains(whole: &Value, item: &Value, budget: &Budget) -> Res<bool> {
                 budget.spend(text.as_str().len() / 16)?;
                 Ok(text.as_str().contains(part.as_str()))
             }
-            other => Err(err!("a {} cannot be in a str", other.type_name())),
+            other => Err(err!("{} cannot be in a string", other.kind())),
         },
         Value::Seq(seq) if seq.kind == SeqKind::Generator => {
             Ok(seq.take(budget)?.iter().any(|v| v.same(item, budget)))
@@ -238,7 +234,7 @@ pub fn contains(whole: &Value, item: &Value, budget: &Budget) -> Res<bool> {
         Value::Seq(seq) => Ok(seq.items.borrow().iter().any(|v| v.same(item, budget))),
         Value::Dict(dict) => Ok(dict.get(item, budget).is_some()),
         Value::Undefined(_) => Ok(false),
-        other => Err(err!("nothing can be in a {}", other.type_name())),
+        other => Err(err!("nothing can be in {}", other.kind())),
     }
 }
 
@@ -269,10 +265,6 @@ pub fn order(a: &Value, b: &Value, budget: &Budget) -> Res<Option<Ordering>> {
     }
     match (a.as_float(), b.as_float()) {
         (Some(x), Some(y)) => Ok(x.partial_cmp(&y)),
-        _ => Err(err!(
-            "a {} and a {} have no order",
-            a.type_name(),
-            b.type_name()
-        )),
+        _ => Err(err!("{} and {} have no order", a.kind(), b.kind())),
     }
 }

@@ -1,5 +1,6 @@
 //! The code that a template compiles to: operations of a stack machine, with relative jumps.
 
+use crate::error::Place;
 use crate::value::Value;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -132,8 +133,8 @@ pub struct Macro {
 #[derive(Default)]
 pub struct Code {
     pub ops: Vec<Op>,
-    /// The line of each operation.
-    pub lines: Vec<u16>,
+    /// Where each operation was written.
+    pub places: Vec<Place>,
     pub consts: Vec<Value>,
     pub names: Vec<Rc<str>>,
     pub name_lists: Vec<Vec<Name>>,

@@ -5,20 +5,47 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
+/// Where something stands, both from 1; a column is a character.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: u32,
+    /// Its column.
+    pub column: u32,
+}
+
+impl Place {
+    /// The beginning of a text.
+    pub const FIRST: Self = Self { line: 1, column: 1 };
+
+    /// Where it is behind this text.
+    pub fn behind(self, text: &str) -> Self {
+        let lines = text.bytes().filter(|byte| *byte == b'\n').count();
+        let (tail, before) = match text.rsplit_once('\n') {
+            Some((_, tail)) => (tail, 1),
+            None => (text, self.column),
+        };
+        Self {
+            line: self.line + lines as u32,
+            column: before + tail.chars().count() as u32,
+        }
+    }
+}
+
 /// Why a template could not be compiled or rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Line of the template, from 1; 0: none in particular.
-    pub line: u32,
+    /// Where in the template or JSON; line 0: nowhere in particular.
+    pub place: Place,
     /// What is wrong, and what was expected; the template's own words if it raised the error.
     pub message: String,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.message),
-            line => write!(f, "line {line}: {}", self.message),
+        match self.place {
+            Place { line: 0, .. } => f.write_str(&self.message),
+            Place { line, column } => write!(f, "line {line}, column {column}: {}", self.message),
         }
     }
 }
@@ -26,13 +53,16 @@ impl fmt::Display for Error {
 /// What fallible functions return.
 pub type Res<T> = Result<T, Error>;
 
-/// Makes an error; its line is added by whoever knows it.
+/// Makes an error; its place is added by whoever knows it.
 #[cold]
 #[inline(never)]
 pub fn error(args: fmt::Arguments<'_>) -> Error {
     let mut message = String::new();
     let _ = fmt::write(&mut message, args);
-    Error { line: 0, message }
+    Error {
+        place: Place::default(),
+        message,
+    }
 }
 
 /// `err!("…", …)`: an [`Error`] of this message.

@@ -98,7 +98,7 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Va
             Value::Float(f) => Value::Float(f.abs()),
             _ => match value.as_int().map(i64::checked_abs) {
                 Some(Some(n)) => Value::Int(n),
-                _ => return Err(err!("'abs' is of a number, not of a {}", value.type_name())),
+                _ => return Err(err!("'abs' is of a number, not of {}", value.kind())),
             },
         },
         "round" => round(value, args)?,
@@ -255,10 +255,7 @@ fn round(value: &Value, args: &Args) -> Res<Value> {
     let precision = args.int(0, "precision", 0)?.clamp(-300, 300);
     let method = args.text(1, "method", "common")?;
     let Some(f) = value.as_float() else {
-        return Err(err!(
-            "'round' is of a number, not of a {}",
-            value.type_name()
-        ));
+        return Err(err!("'round' is of a number, not of {}", value.kind()));
     };
     let mut scale = 1.0;
     for _ in 0..precision.unsigned_abs() {

@@ -91,7 +91,7 @@ pub fn percent(format: &Text, args: &Value, budget: &Budget) -> Res<Text> {
         let value = match (key, args) {
             (Some(key), Value::Dict(dict)) => dict.get_str(&key),
             (Some(_), _) => {
-                return Err(err!("the format needs a dict, not a {}", args.type_name()));
+                return Err(err!("the format needs an object, not {}", args.kind()));
             }
             (None, _) => next.next(),
         };
@@ -109,9 +109,9 @@ pub fn percent(format: &Text, args: &Value, budget: &Budget) -> Res<Text> {
                 text.slice(0..cut.min(text.as_str().len()))
             }
             'd' | 'i' | 'u' => {
-                let n = value.as_float().ok_or_else(|| {
-                    err!("'%{kind}' writes a number, not a {}", value.type_name())
-                })?;
+                let n = value
+                    .as_float()
+                    .ok_or_else(|| err!("'%{kind}' writes a number, not {}", value.kind()))?;
                 let n = value.as_int().unwrap_or(n as i64);
                 number(&Value::Int(n), &spec)?
             }
@@ -170,7 +170,7 @@ fn number(value: &Value, spec: &Spec) -> Res<Text> {
             }
         }
         ('g' | 'G', _, Some(f)) => general(f, precision.max(1)),
-        _ => return Err(err!("'{kind}' does not write a {}", value.type_name())),
+        _ => return Err(err!("'{kind}' does not write {}", value.kind())),
     };
     if spec.comma {
         text = thousands(&text);

@@ -1,6 +1,6 @@
 //! JSON to values and back.
 
-use crate::error::{Budget, Limits, MAX_DEPTH, Res, push};
+use crate::error::{Budget, Limits, MAX_DEPTH, Place, Res, push};
 use crate::show;
 use crate::text::{Builder, Text};
 use crate::value::{Dict, SeqKind, Value};
@@ -8,10 +8,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+/// What some editors put at the beginning of a file, and JSON does not have there.
+const BOM: char = '\u{feff}';
+
 /// Reads JSON text; its strings come from the data if `user`.
 ///
 /// # Errors
-/// Text that is no JSON, with the line; data nested more than 60 deep.
+/// Text that is no JSON, with the place; data nested more than 60 deep.
 pub fn parse(text: &str, user: bool) -> Result<Value, crate::Error> {
     let mut parser = Parser {
         text,
@@ -27,8 +30,7 @@ pub fn parse(text: &str, user: bool) -> Result<Value, crate::Error> {
         }
     });
     result.map_err(|mut error| {
-        let read = text.get(..parser.at).unwrap_or_default();
-        error.line = 1 + read.matches('\n').count() as u32;
+        error.place = Place::FIRST.behind(text.get(..parser.at).unwrap_or_default());
         error
     })
 }
@@ -58,6 +60,12 @@ impl<'t> Parser<'t> {
 
     fn unexpected(&self, expected: &str) -> crate::Error {
         match self.rest().chars().next() {
+            Some(BOM) => {
+                err!("JSON: expected {expected}, found a byte order mark (U+FEFF)")
+            }
+            Some(c) if c.is_control() => {
+                err!("JSON: expected {expected}, found U+{:04X}", u32::from(c))
+            }
             Some(c) => err!("JSON: expected {expected}, found '{c}'"),
             None => err!("JSON: expected {expected}, but the text ends"),
         }
@@ -177,16 +185,19 @@ impl<'t> Parser<'t> {
     }
 
     fn string(&mut self) -> Res<Text> {
+        let opened = self.at;
         self.at += 1;
         let mut out = Builder::default();
         loop {
             let rest = self.rest();
             let Some(end) = rest.find(['"', '\\']) else {
-                return Err(err!("JSON: expected '\"' behind a string"));
+                self.at = opened;
+                return Err(err!("JSON: expected '\"' to end this string"));
             };
             let plain = rest.get(..end).unwrap_or_default();
-            if plain.bytes().any(|b| b < 0x20) {
-                return Err(err!("JSON: a control character in a string"));
+            if let Some(at) = plain.bytes().position(|b| b < 0x20) {
+                self.at += at;
+                return Err(self.unexpected("an escape, such as \\n,"));
             }
             out.add(plain, self.user);
             self.at += end;
@@ -318,7 +329,7 @@ fn write_value(
                         write_value(key, style, 0, out, budget)?;
                         out.str("\"");
                     }
-                    _ => return Err(err!("a {} cannot be a key in JSON", key.type_name())),
+                    _ => return Err(err!("{} cannot be a key in JSON", key.kind())),
                 }
                 out.str(&style.separators.1);
                 write_value(value, style, level + 1, out, budget)?;
@@ -326,7 +337,7 @@ fn write_value(
             close(style, items.is_empty(), level, "}", out);
         }
         Value::Undefined(name) => return Err(crate::arith::undefined(name.as_deref())),
-        other => return Err(err!("a {} cannot be written as JSON", other.type_name())),
+        other => return Err(err!("{} cannot be written as JSON", other.kind())),
     }
     out.check(budget)
 }

@@ -1,6 +1,6 @@
 //! Cuts a template into text and the tokens of its tags, with the rules of white space around these.
 
-use crate::error::Res;
+use crate::error::{Place, Res};
 use alloc::string::String;
 
 /// A token.
@@ -26,8 +26,8 @@ pub enum Token {
 }
 
 impl Token {
-    /// How a message shows it.
-    pub fn shown(&self) -> String {
+    /// What a message says of it where something else was expected.
+    pub fn found(&self) -> String {
         let text = match self {
             Self::Text(_) => "text",
             Self::Print => "{{",
@@ -38,9 +38,9 @@ impl Token {
             Self::Str(_) => "a string",
             Self::Int(_) | Self::Float(_) => "a number",
             Self::Sign(sign) => sign,
-            Self::End => "the end of the template",
+            Self::End => return String::from("but the template ends"),
         };
-        String::from(text)
+        alloc::format!("found '{text}'")
     }
 }
 
@@ -60,7 +60,9 @@ enum Inside {
 /// Reads tokens.
 pub struct Lexer<'s> {
     rest: &'s str,
-    pub line: u32,
+    /// Where `rest` begins, and where the latest token or tag did.
+    here: Place,
+    pub begun: Place,
     inside: Inside,
     /// Brackets that are open in this tag.
     open: usize,
@@ -77,7 +79,8 @@ impl<'s> Lexer<'s> {
     pub fn new(source: &'s str) -> Self {
         Self {
             rest: source.strip_suffix('\n').unwrap_or(source),
-            line: 1,
+            here: Place::FIRST,
+            begun: Place::FIRST,
             inside: Inside::Text,
             open: 0,
             line_start: true,
@@ -89,7 +92,7 @@ impl<'s> Lexer<'s> {
     /// Takes so many bytes.
     fn take(&mut self, bytes: usize) -> &'s str {
         let (taken, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
-        self.line += taken.bytes().filter(|b| *b == b'\n').count() as u32;
+        self.here = self.here.behind(taken);
         self.rest = rest;
         taken
     }
@@ -110,6 +113,7 @@ impl<'s> Lexer<'s> {
             let spaces = self.rest.len() - self.rest.trim_start().len();
             self.line_start |= self.take(spaces).contains('\n');
         }
+        self.begun = self.here;
         if self.rest.is_empty() {
             return Ok(Token::End);
         }
@@ -122,6 +126,7 @@ impl<'s> Lexer<'s> {
             return Ok(Token::Text(String::from(text)));
         };
         let text = self.take(at);
+        self.begun = self.here;
         let kind = self.take(2);
         let mut text = self.before(text, kind != "{{");
         self.line_start = false;
@@ -176,7 +181,7 @@ impl<'s> Lexer<'s> {
 
     fn comment(&mut self) -> Res<()> {
         let Some(end) = self.rest.find("#}") else {
-            return Err(err!("expected '#}}' behind a comment"));
+            return Err(err!("expected '#}}' to end this comment"));
         };
         let comment = self.take(end);
         self.take(2);
@@ -226,12 +231,13 @@ impl<'s> Lexer<'s> {
             self.after(sign, true);
             return Ok(text);
         }
-        Err(err!("expected 'endraw' behind 'raw'"))
+        Err(err!("expected '{{% endraw %}}' to end this 'raw'"))
     }
 
     fn tag(&mut self) -> Res<Token> {
         let spaces = self.rest.len() - self.rest.trim_start().len();
         self.take(spaces);
+        self.begun = self.here;
         let (end, token) = match self.inside {
             Inside::Print => ("}}", Token::PrintEnd),
             _ => ("%}", Token::BlockEnd),
@@ -332,14 +338,14 @@ impl<'s> Lexer<'s> {
         let mut out = String::new();
         loop {
             let Some(at) = self.rest.find([quote, '\\']) else {
-                return Err(err!("expected {quote} behind a string"));
+                return Err(err!("expected {quote} to end this string"));
             };
             out.push_str(self.take(at));
             if self.take(1) != "\\" {
                 return Ok(Token::Str(out));
             }
             let Some(c) = self.rest.chars().next() else {
-                return Err(err!("expected {quote} behind a string"));
+                return Err(err!("expected {quote} to end this string"));
             };
             self.take(c.len_utf8());
             let plain = match c {

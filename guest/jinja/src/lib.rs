@@ -47,7 +47,7 @@ mod time;
 mod value;
 mod vm;
 
-pub use error::{Error, Limits};
+pub use error::{Error, Limits, Place};
 pub use json::{parse as parse_json, write as write_json};
 pub use text::{Builder, Text};
 pub use value::{Dict, Value};
@@ -61,7 +61,7 @@ impl Template {
     /// Compiles a template.
     ///
     /// # Errors
-    /// What does not parse, with its line.
+    /// What does not parse, with its place.
     pub fn new(source: &str) -> Result<Self, Error> {
         parse::compile(source).map(|code| Self { code })
     }
@@ -69,7 +69,7 @@ impl Template {
     /// Runs the template over `context`. `now` is what `strftime_now` reads, in seconds since 1970, UTC.
     ///
     /// # Errors
-    /// What the template raises, does wrong, or exceeds of the limits, with its line.
+    /// What the template raises, does wrong, or exceeds of the limits, with the place of what was last done.
     pub fn render(&self, context: &Dict, now: i64, limits: Limits) -> Result<Text, Error> {
         vm::run(&self.code, context, now, limits)
     }

@@ -174,7 +174,7 @@ pub fn of_text(name: &str, text: &Text, args: &Args, budget: &Budget) -> Res<Val
             let items = crate::access::elements(items, budget)?;
             for item in &items {
                 if !matches!(item, Value::Str(_)) {
-                    return Err(err!("'join' joins strs, not a {}", item.type_name()));
+                    return Err(err!("'join' joins strings, not {}", item.kind()));
                 }
             }
             let items = Value::list(items)?;
@@ -209,7 +209,7 @@ pub fn of_text(name: &str, text: &Text, args: &Args, budget: &Budget) -> Res<Val
             }
             yes(ok && any)
         }
-        _ => Err(err!("a str has no method '{name}'")),
+        _ => Err(err!("a string has no method '{name}'")),
     }
 }
 
@@ -245,7 +245,7 @@ fn affix(name: &str, s: &str, args: &Args) -> Res<Value> {
     let is = |value: &Value| match value {
         Value::Str(affix) if name == "startswith" => Ok(s.starts_with(affix.as_str())),
         Value::Str(affix) => Ok(s.ends_with(affix.as_str())),
-        other => Err(err!("'{name}' needs a str, not a {}", other.type_name())),
+        other => Err(err!("'{name}' needs a string, not {}", other.kind())),
     };
     if let Value::Seq(seq) = wanted
         && seq.kind == SeqKind::Tuple
@@ -383,7 +383,7 @@ fn search(name: &str, s: &str, args: &Args) -> Res<Value> {
             Ok(Value::Int(before.chars().count() as i64))
         }
         None if name.ends_with("find") => Ok(Value::Int(-1)),
-        None => Err(err!("'{what}' is not in the str")),
+        None => Err(err!("'{what}' is not in the string")),
     }
 }
 
@@ -422,7 +422,7 @@ fn justify(name: &str, text: &Text, args: &Args, budget: &Budget) -> Res<Value> 
 pub fn of_list(name: &str, seq: &Seq, args: &Args, budget: &Budget) -> Res<Value> {
     let changes = !matches!(name, "count" | "index" | "copy");
     if changes && seq.kind != SeqKind::List {
-        return Err(err!("a {} has no method '{name}'", seq_name(seq)));
+        return Err(err!("{} has no method '{name}'", seq_name(seq)));
     }
     let len = seq.items.borrow().len();
     budget.spend(len / 8)?;
@@ -445,7 +445,7 @@ pub fn of_list(name: &str, seq: &Seq, args: &Args, budget: &Budget) -> Res<Value
             return match at {
                 Some(at) => Ok(seq.items.borrow_mut().remove(at)),
                 None => Err(err!(
-                    "'pop' from a list of {len} elements: there is none at that index"
+                    "'pop' from an array of {len} elements: there is none at that index"
                 )),
             };
         }
@@ -454,7 +454,7 @@ pub fn of_list(name: &str, seq: &Seq, args: &Args, budget: &Budget) -> Res<Value
             let at = seq.items.borrow().iter().position(|v| v.same(item, budget));
             match at {
                 Some(at) => drop(seq.items.borrow_mut().remove(at)),
-                None => return Err(err!("'remove': the value is not in the list")),
+                None => return Err(err!("'remove': the value is not in the array")),
             }
         }
         "clear" => seq.items.borrow_mut().clear(),
@@ -488,10 +488,10 @@ pub fn of_list(name: &str, seq: &Seq, args: &Args, budget: &Budget) -> Res<Value
             let at = seq.items.borrow().iter().position(|v| v.same(item, budget));
             return match at {
                 Some(at) => Ok(Value::Int(at as i64)),
-                None => Err(err!("'index': the value is not in the list")),
+                None => Err(err!("'index': the value is not in the array")),
             };
         }
-        _ => return Err(err!("a {} has no method '{name}'", seq_name(seq))),
+        _ => return Err(err!("{} has no method '{name}'", seq_name(seq))),
     }
     Ok(Value::None)
 }
@@ -530,7 +530,7 @@ pub fn of_dict(name: &str, dict: &Dict, args: &Args, budget: &Budget) -> Res<Opt
         "update" => {
             if let Some(value) = args.get(0, "other") {
                 let Value::Dict(other) = value else {
-                    return Err(err!("'update' takes a dict, not a {}", value.type_name()));
+                    return Err(err!("'update' takes an object, not {}", value.kind()));
                 };
                 for (key, value) in other.items() {
                     dict.put(key, &value, budget)?;
@@ -554,7 +554,7 @@ pub fn of_dict(name: &str, dict: &Dict, args: &Args, budget: &Budget) -> Res<Opt
             match (dict.remove(key, budget), args.get(1, "default")) {
                 (Some(value), _) => value,
                 (None, Some(default)) => default.clone(),
-                (None, None) => return Err(err!("'pop': the key is not in the dict")),
+                (None, None) => return Err(err!("'pop': the key is not in the object")),
             }
         }
         "clear" => {

@@ -4,9 +4,10 @@
 //! it in the source (`a if b else c`) can be moved.
 
 use crate::code::{Bin, Cmp, Code, Jump, Macro, Name, Names, Op};
-use crate::error::{Error, MAX_NAMES, MAX_NESTING, Res};
+use crate::error::{Error, MAX_NAMES, MAX_NESTING, Place, Res};
 use crate::lex::{Lexer, Token};
 use crate::value::Value;
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,7 +21,8 @@ pub fn compile(source: &str) -> Result<Code, Error> {
     let mut parser = Parser {
         lexer: Lexer::new(&source),
         token: Token::End,
-        line: 1,
+        at: Place::FIRST,
+        last: Place::FIRST,
         behind: None,
         code: Code::default(),
         blocks: Vec::new(),
@@ -30,8 +32,8 @@ pub fn compile(source: &str) -> Result<Code, Error> {
     match parser.template() {
         Ok(()) => Ok(parser.code),
         Err(mut error) => {
-            if error.line == 0 {
-                error.line = parser.line;
+            if error.place == Place::default() {
+                error.place = parser.last;
             }
             Err(error)
         }
@@ -53,10 +55,11 @@ enum Block {
 struct Parser<'s> {
     lexer: Lexer<'s>,
     token: Token,
-    /// The line of `token`.
-    line: u32,
+    /// Where it is, and the one before it, which was taken last.
+    at: Place,
+    last: Place,
     /// The token behind it, if it was looked at.
-    behind: Option<(Token, u32)>,
+    behind: Option<(Token, Place)>,
     code: Code,
     blocks: Vec<Block>,
     /// Of each macro being parsed, whether it mentions `varargs`, `kwargs`, `caller`.
@@ -74,20 +77,20 @@ impl Parser<'_> {
 
     /// Goes on to the next token, returns the present one.
     fn advance(&mut self) -> Res<Token> {
-        let (next, line) = match self.behind.take() {
+        let (next, at) = match self.behind.take() {
             Some(pair) => pair,
             None => self.lexed()?,
         };
-        self.line = line;
+        self.last = core::mem::replace(&mut self.at, at);
         Ok(core::mem::replace(&mut self.token, next))
     }
 
-    fn lexed(&mut self) -> Res<(Token, u32)> {
+    fn lexed(&mut self) -> Res<(Token, Place)> {
         let token = self.lexer.next();
-        let line = self.lexer.line;
+        let place = self.lexer.begun;
         match token {
-            Ok(token) => Ok((token, line)),
-            Err(error) => Err(Error { line, ..error }),
+            Ok(token) => Ok((token, place)),
+            Err(error) => Err(Error { place, ..error }),
         }
     }
 
@@ -125,20 +128,23 @@ impl Parser<'_> {
     }
 
     fn unexpected(&self, expected: &str) -> Error {
-        err!("expected {expected}, found '{}'", self.token.shown())
+        Error {
+            place: self.at,
+            ..err!("expected {expected}, {}", self.token.found())
+        }
     }
 
     fn expect(&mut self, sign: &'static str) -> Res<()> {
         match self.accept(sign)? {
             true => Ok(()),
-            false => Err(err!("expected '{sign}', found '{}'", self.token.shown())),
+            false => Err(self.unexpected(&format!("'{sign}'"))),
         }
     }
 
     fn expect_name(&mut self, name: &str) -> Res<()> {
         match self.accept_name(name)? {
             true => Ok(()),
-            false => Err(err!("expected '{name}', found '{}'", self.token.shown())),
+            false => Err(self.unexpected(&format!("'{name}'"))),
         }
     }
 
@@ -151,9 +157,12 @@ impl Parser<'_> {
 
     /// Any name.
     fn ident(&mut self) -> Res<String> {
+        if !matches!(self.token, Token::Name(_)) {
+            return Err(self.unexpected("a name"));
+        }
         match self.advance()? {
             Token::Name(name) => Ok(name),
-            other => Err(err!("expected a name, found '{}'", other.shown())),
+            _ => Ok(String::new()),
         }
     }
 
@@ -196,7 +205,7 @@ impl Parser<'_> {
     /// Appends an operation; returns where it is.
     fn op(&mut self, op: Op) -> usize {
         self.code.ops.push(op);
-        self.code.lines.push(self.line as u16);
+        self.code.places.push(self.last);
         self.here() - 1
     }
 
@@ -225,16 +234,16 @@ impl Parser<'_> {
     }
 
     /// Takes the operations from `start` on out of the code.
-    fn lift(&mut self, start: usize) -> (Vec<Op>, Vec<u16>) {
+    fn lift(&mut self, start: usize) -> (Vec<Op>, Vec<Place>) {
         (
             self.code.ops.split_off(start),
-            self.code.lines.split_off(start),
+            self.code.places.split_off(start),
         )
     }
 
-    fn put_back(&mut self, mut lifted: (Vec<Op>, Vec<u16>)) {
+    fn put_back(&mut self, mut lifted: (Vec<Op>, Vec<Place>)) {
         self.code.ops.append(&mut lifted.0);
-        self.code.lines.append(&mut lifted.1);
+        self.code.places.append(&mut lifted.1);
     }
 }
 

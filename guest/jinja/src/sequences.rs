@@ -166,10 +166,7 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Op
                 Value::seq(SeqKind::Generator, pairs?)?
             }
             other => {
-                return Err(err!(
-                    "'items' goes over a dict, not a {}",
-                    other.type_name()
-                ));
+                return Err(err!("'items' goes over an object, not {}", other.kind()));
             }
         },
         "length" | "count" => Value::Int(access::length(value)? as i64),
@@ -254,10 +251,7 @@ fn select(name: &str, items: Vec<Value>, args: &Args, budget: &Budget) -> Res<Va
             None => value.truth(),
             Some(Value::Str(name)) => tests_of::test(name.as_str(), &value, &rest, budget)?,
             Some(other) => {
-                return Err(err!(
-                    "expected the name of a test, found a {}",
-                    other.type_name()
-                ));
+                return Err(err!("expected the name of a test, found {}", other.kind()));
             }
         };
         if is == wanted {
@@ -269,7 +263,7 @@ fn select(name: &str, items: Vec<Value>, args: &Args, budget: &Budget) -> Res<Va
 
 fn dictsort(value: &Value, args: &Args, budget: &Budget) -> Res<Value> {
     let Value::Dict(dict) = value else {
-        return Err(err!("'dictsort' sorts a dict, not a {}", value.type_name()));
+        return Err(err!("'dictsort' sorts an object, not {}", value.kind()));
     };
     let case = args.flag(0, "case_sensitive");
     let by_value = match args.text(1, "by", "key")?.as_str() {
@@ -384,13 +378,13 @@ pub fn range(args: &Args, budget: &Budget) -> Res<Value> {
         None => Ok(None),
         Some(value) => match value.as_int() {
             Some(n) => Ok(Some(n)),
-            None => Err(err!("'range' takes ints, not a {}", value.type_name())),
+            None => Err(err!("'range' takes integers, not {}", value.kind())),
         },
     };
     let (start, stop) = match (int(0)?, int(1)?) {
         (Some(stop), None) => (0, stop),
         (Some(start), Some(stop)) => (start, stop),
-        _ => return Err(err!("'range' needs an int")),
+        _ => return Err(err!("'range' needs an integer")),
     };
     let step = int(2)?.unwrap_or(1);
     if step == 0 {

@@ -84,7 +84,7 @@ impl Value {
                 }
                 out.str("}>");
             }
-            Self::Object(_) => out.str(&format!("<{}>", self.type_name())),
+            Self::Object(_) => out.str(&format!("<{}>", self.kind())),
         }
         out.check(budget)
     }

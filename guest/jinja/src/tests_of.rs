@@ -88,12 +88,9 @@ pub fn test(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<bool
                 || matches!(value, Value::Undefined(_))
         }
         "odd" | "even" => {
-            let n = value.as_int().ok_or_else(|| {
-                err!(
-                    "'{name}' is a test of an int, not of a {}",
-                    value.type_name()
-                )
-            })?;
+            let n = value
+                .as_int()
+                .ok_or_else(|| err!("'{name}' is a test of an integer, not of {}", value.kind()))?;
             (n.rem_euclid(2) == 1) == (name == "odd")
         }
         "divisibleby" => match (value.as_int(), args.need(0, "num")?.as_int()) {
@@ -101,8 +98,8 @@ pub fn test(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<bool
             (Some(n), Some(by)) => n.wrapping_rem(by) == 0,
             _ => {
                 return Err(err!(
-                    "'divisibleby' is a test of an int, not of a {}",
-                    value.type_name()
+                    "'divisibleby' is a test of an integer, not of {}",
+                    value.kind()
                 ));
             }
         },
@@ -136,6 +133,6 @@ fn same_object(a: &Value, b: &Value, budget: &Budget) -> bool {
     match (a, b) {
         (Value::Seq(a), Value::Seq(b)) => alloc::rc::Rc::ptr_eq(a, b),
         (Value::Dict(a), Value::Dict(b)) => alloc::rc::Rc::ptr_eq(a, b),
-        _ => a.type_name() == b.type_name() && a.same(b, budget),
+        _ => a.kind() == b.kind() && a.same(b, budget),
     }
 }

@@ -113,8 +113,8 @@ fn depth(value: &Value) -> Res<u8> {
         Value::Seq(seq) => Ok(seq.depth.get()),
         Value::Dict(dict) => Ok(dict.depth.get()),
         Value::Object(_) => Err(err!(
-            "a {} cannot be put into a list or dict",
-            value.type_name()
+            "{} cannot be put into an array or object",
+            value.kind()
         )),
         _ => Ok(0),
     }
@@ -176,10 +176,10 @@ impl Dict {
     pub(crate) fn set(&self, key: Value, value: Value, budget: &Budget) -> Res<()> {
         match &key {
             Value::Dict(_) | Value::Object(_) => {
-                return Err(err!("a {} cannot be a key", key.type_name()));
+                return Err(err!("{} cannot be a key", key.kind()));
             }
             Value::Seq(seq) if seq.kind != SeqKind::Tuple => {
-                return Err(err!("a {} cannot be a key", key.type_name()));
+                return Err(err!("{} cannot be a key", key.kind()));
             }
             _ => {}
         }
@@ -310,29 +310,25 @@ impl Value {
         }
     }
 
-    /// What Python calls its type.
-    pub fn type_name(&self) -> &'static str {
+    /// What it is, in JSON's words where JSON has it, for messages.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::Undefined(_) => "Undefined",
-            Self::None => "NoneType",
-            Self::Bool(_) => "bool",
-            Self::Int(_) => "int",
-            Self::Float(_) => "float",
-            Self::Str(_) => "str",
-            Self::Seq(seq) => match seq.kind {
-                SeqKind::List => "list",
-                SeqKind::Tuple => "tuple",
-                SeqKind::Generator => "generator",
-            },
-            Self::Dict(_) => "dict",
+            Self::Undefined(_) => "what is undefined",
+            Self::None => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Int(_) => "an integer",
+            Self::Float(_) => "a number",
+            Self::Str(_) => "a string",
+            Self::Seq(_) => "an array",
+            Self::Dict(_) => "an object",
             Self::Object(object) => match object {
-                Object::Namespace(_) => "Namespace",
-                Object::Loop(_) => "LoopContext",
-                Object::Macro(_) => "Macro",
-                Object::Function(_) => "function",
-                Object::Method(_) => "method",
-                Object::Cycler(_) => "Cycler",
-                Object::Joiner(_) => "Joiner",
+                Object::Namespace(_) => "a namespace",
+                Object::Loop(_) => "a loop",
+                Object::Macro(_) => "a macro",
+                Object::Function(_) => "a function",
+                Object::Method(_) => "a method",
+                Object::Cycler(_) => "a cycler",
+                Object::Joiner(_) => "a joiner",
             },
         }
     }

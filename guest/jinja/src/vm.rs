@@ -115,11 +115,11 @@ pub fn run(code: &Code, context: &Dict, now: i64, limits: Limits) -> Result<Text
         out.finish(&vm.budget)
     });
     result.map_err(|mut error| {
-        let line = code
-            .lines
+        let place = code
+            .places
             .get(vm.at.saturating_sub(1))
-            .or(code.lines.last());
-        error.line = line.map_or(0, |line| u32::from(*line));
+            .or(code.places.last());
+        error.place = place.copied().unwrap_or_default();
         error
     })
 }
@@ -337,10 +337,7 @@ impl Vm<'_> {
                     &value,
                     Value::Object(Object::Namespace(_) | Object::Loop(_))
                 ) {
-                    return Err(err!(
-                        "a {} cannot be put into a namespace",
-                        value.type_name()
-                    ));
+                    return Err(err!("{} cannot be put into a namespace", value.kind()));
                 }
                 let field = self.name(field);
                 let mut items = items.borrow_mut();
@@ -455,8 +452,8 @@ impl Vm<'_> {
                 }
                 ("**", _) => {
                     return Err(err!(
-                        "expected a dict behind '**', found a {}",
-                        value.type_name()
+                        "expected an object behind '**', found {}",
+                        value.kind()
                     ));
                 }
                 _ => args.named.push((name, value)),
@@ -503,7 +500,7 @@ impl Vm<'_> {
                 self.push(Value::Str(text))
             }
             Value::Undefined(name) => Err(arith::undefined(name.as_deref())),
-            other => Err(err!("a {} cannot be called", other.type_name())),
+            other => Err(err!("{} cannot be called", other.kind())),
         }
     }
 

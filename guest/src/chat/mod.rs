@@ -4,6 +4,7 @@
 //! begins, and only the rest is fed. A template that writes its past anew (without old thoughts, say) makes the session go
 //! back to where the two part.
 
+mod content;
 pub mod named;
 pub mod reply;
 
@@ -17,6 +18,15 @@ use realm_jinja::{Dict, Error, Limits, Template, Text, Value, parse_json};
 const LIMITS: Limits = Limits {
     steps: 1_000_000,
     output_bytes: 8 << 20,
+};
+/// What it may take when it is run once more, with the same messages in another form, and with one short message.
+const AGAIN: Limits = Limits {
+    steps: 500_000,
+    ..LIMITS
+};
+const SHORT: Limits = Limits {
+    steps: 50_000,
+    ..LIMITS
 };
 
 /// What `strftime_now` reads where nobody said what time it is: 2025-01-01 00:00:00.
@@ -112,10 +122,10 @@ impl Talk {
         let list = match parse_json(json, true) {
             Ok(Value::Seq(list)) => list,
             Ok(other) => {
-                let kind = other.type_name();
+                let kind = other.kind();
                 return Err(fail!(
                     INVALID_ARGUMENT,
-                    "messages: expected a JSON array, found a {kind}"
+                    "messages: expected a JSON array, found {kind}"
                 ));
             }
             Err(error) => return Err(fail!(INVALID_ARGUMENT, "messages: {error}")),
@@ -128,13 +138,8 @@ impl Talk {
                 .and_then(|v| Some(String::from(v.as_text()?.as_str()))),
             _ => None,
         };
-        for (i, value) in messages.iter().enumerate() {
-            if role(Some(value)).is_none() {
-                return Err(fail!(
-                    INVALID_ARGUMENT,
-                    "messages: element {i} is no object with a \"role\" that is a string"
-                ));
-            }
+        for (index, message) in messages.iter().enumerate() {
+            content::check(index, message)?;
         }
         let first = role(messages.first());
         if first.is_none() {
@@ -143,19 +148,13 @@ impl Talk {
         if !system.is_empty() && !matches!(first.as_deref(), Some("system" | "developer")) {
             messages.insert(0, message("system", system)?);
         }
-        if let Some(Value::Dict(last)) = messages.last()
+        if let Some(message @ Value::Dict(last)) = messages.last()
             && role(messages.last()).as_deref() == Some("assistant")
             && !last
                 .get_str("tool_calls")
                 .is_some_and(|calls| calls.truth())
         {
-            let content = last.get_str("content");
-            prefill.push_str(
-                content
-                    .as_ref()
-                    .and_then(Value::as_text)
-                    .map_or("", Text::as_str),
-            );
+            prefill = content::text(message).unwrap_or_default();
             messages.pop();
         }
         Ok(Next {
@@ -241,9 +240,13 @@ impl Talk {
 
 /// A message of a role that is not the data's.
 fn message(role: &str, content: &str) -> Result<Value> {
+    message_of(role, Value::Str(Text::user(content)))
+}
+
+fn message_of(role: &str, content: Value) -> Result<Value> {
     let dict = Dict::default();
     put(&dict, "role", Value::text(role))?;
-    put(&dict, "content", Value::Str(Text::user(content)))?;
+    put(&dict, "content", content)?;
     Ok(Value::dict(dict))
 }
 
@@ -278,27 +281,81 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
         }
     }
     let template = Template::new(source).map_err(|error| failed(&error))?;
-    // Arguments of calls are objects to most templates, and text to the others.
-    let mut result = Err(Error {
-        line: 0,
-        message: String::new(),
-    });
-    for objects in [true, false] {
-        let messages: Result<Vec<Value>> = messages
-            .iter()
-            .map(|m| reply::with_arguments(m, objects))
-            .collect();
-        let messages = Value::list(messages?).map_err(|error| failed(&error))?;
-        put(&context, "messages", messages)?;
-        let again = template.render(&context, style.now, LIMITS);
-        if again.is_ok() || objects {
-            result = again;
-        }
-        if result.is_ok() {
-            break;
+    let renderer = Renderer {
+        template,
+        context,
+        now: style.now,
+    };
+    let mut messages = messages.to_vec();
+    if messages.iter().any(content::in_parts) && !renderer.wants_parts()? {
+        for message in messages.iter_mut().filter(|m| content::in_parts(m)) {
+            let text = content::text(message).unwrap_or_default();
+            *message = content::with(message, &text)?;
         }
     }
-    result.map_err(|error| failed(&error))
+    let result = renderer.render(&messages, LIMITS)?;
+    // To many templates null is nothing; others fail, or write Python's word for it.
+    let nones = |text: &Text| text.as_str().matches("None").count();
+    let taken = matches!(&result, Ok(text) if nones(text) == 0);
+    if taken || !messages.iter().any(content::is_missing) {
+        return result.map_err(|error| failed(&error));
+    }
+    for message in messages.iter_mut().filter(|m| content::is_missing(m)) {
+        *message = content::with(message, "")?;
+    }
+    match (result, renderer.render(&messages, AGAIN)?) {
+        (Ok(text), Ok(again)) if nones(&text) <= nones(&again) => Ok(text),
+        (_, Ok(again)) => Ok(again),
+        (result, Err(_)) => result.map_err(|error| failed(&error)),
+    }
+}
+
+/// A template, and what it is rendered with beside the messages.
+struct Renderer {
+    template: Template,
+    context: Dict,
+    now: i64,
+}
+
+impl Renderer {
+    /// What the template makes of messages. Arguments of calls are objects to most templates, and text to the others.
+    fn render(
+        &self,
+        messages: &[Value],
+        limits: Limits,
+    ) -> Result<core::result::Result<Text, Error>> {
+        let once = |objects: bool, limits: Limits| {
+            let messages: Result<Vec<Value>> = messages
+                .iter()
+                .map(|m| reply::with_arguments(m, objects))
+                .collect();
+            let messages = Value::list(messages?).map_err(|error| failed(&error))?;
+            put(&self.context, "messages", messages)?;
+            Ok(self.template.render(&self.context, self.now, limits))
+        };
+        let again = Limits {
+            steps: limits.steps.min(AGAIN.steps),
+            ..limits
+        };
+        match once(true, limits)? {
+            Ok(text) => Ok(Ok(text)),
+            Err(error) => Ok(once(false, again)?.map_err(|_| error)),
+        }
+    }
+
+    /// Whether the template sees nothing in a content that is a string, and shows one that is in parts: so llama.cpp finds out.
+    fn wants_parts(&self) -> Result<bool> {
+        const NEEDLE: &str = "<needle>";
+        let part = Dict::default();
+        put(&part, "type", Value::text("text"))?;
+        put(&part, "text", Value::text(NEEDLE))?;
+        let parts = Value::list([Value::dict(part)].into()).map_err(|error| failed(&error))?;
+        let shows = |content: Value| -> Result<bool> {
+            let shown = self.render(&[message_of("user", content)?], SHORT)?;
+            Ok(shown.is_ok_and(|text| text.as_str().contains(NEEDLE)))
+        };
+        Ok(!shows(Value::text(NEEDLE))? && shows(parts)?)
+    }
 }
 
 /// JSON that was looked at when it was set.

@@ -3,6 +3,7 @@
 //! Notations are rows of tables: what opens and closes a call, and how it is written in between. A reply whose calls cannot
 //! be read is text, unchanged.
 
+use super::content::replaced;
 use super::put;
 use crate::abi::Result;
 use alloc::format;
@@ -181,14 +182,6 @@ pub fn with_arguments(message: &Value, objects: bool) -> Result<Value> {
     };
     let Some(Value::Seq(calls)) = dict.get_str("tool_calls") else {
         return Ok(message.clone());
-    };
-    let replaced = |dict: &Dict, key: &str, value: Value| -> Result<Value> {
-        let copy = Dict::default();
-        for (name, old) in dict.items() {
-            put(&copy, name.as_text().map_or("", Text::as_str), old)?;
-        }
-        put(&copy, key, value)?;
-        Ok(Value::dict(copy))
     };
     let mut out = Vec::new();
     for call in calls.items.borrow().iter() {

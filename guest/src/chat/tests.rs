@@ -185,23 +185,96 @@ fn templates_get_tools_variables_and_the_time() {
     assert!(super::render(&self::style("\n{{ raise_exception('no ' ~ tools) }}"), &[]).is_err());
     assert_eq!(
         host(|h| h.message.clone()),
-        "chat template, line 2: no None"
+        "chat template, line 2, column 4: no None"
     );
     for (bad, said) in [
-        ("{}", "messages: expected a JSON array, found a dict"),
+        ("{}", "messages: expected a JSON array, found an object"),
         (
             "[",
-            "messages: line 1: JSON: expected a value, but the text ends",
+            "messages: line 1, column 2: JSON: expected a value, but the text ends",
         ),
         ("[]", "messages: the array is empty"),
         (
             "[{\"role\":\"user\"},{\"content\":\"x\"}]",
-            "messages: element 1 is no object with a \"role\" that is a string",
+            "messages: element 1 has no \"role\", expected one that is a string",
+        ),
+        (
+            "[{\"role\":\"user\",\"content\":\"a\"}, 7]",
+            "messages: element 1 is an integer, expected an object with a \"role\"",
+        ),
+        (
+            "[{\"role\":\"user\",\"content\":{}}]",
+            "messages: element 0: \"content\" is an object, expected a string, null or an array of parts",
+        ),
+        (
+            "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\"}]}]",
+            "messages: element 0: part 1 of \"content\" is not of the only type that is known, {\"type\": \"text\", \"text\": \"…\"}",
+        ),
+        (
+            "\u{feff}[]",
+            "messages: line 1, column 1: JSON: expected a value, found a byte order mark (U+FEFF)",
         ),
     ] {
         assert!(Talk::default().replace("", bad).is_err());
         assert_eq!(host(|h| h.message.clone()), said);
     }
+}
+
+/// Null and parts are what the template makes of them, and text to one that makes nothing of them, or Python.
+#[test]
+fn contents_are_what_the_template_takes() {
+    let call = r#"{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}"#;
+    let asked =
+        r#"{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#;
+    let both = alloc::format!("[{asked},{call}]");
+    for (template, text) in [
+        (
+            "{% for m in messages %}{{ '<' + m.content + '>' }}{% endfor %}",
+            "<a\nb><>",
+        ),
+        (
+            "{% for m in messages %}<{{ m.content }}>{% endfor %}",
+            "<a\nb><>",
+        ),
+        (
+            "chatml",
+            "<|im_start|>user\na\nb<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        // Some look for null, and some go over parts.
+        (
+            "{% for m in messages %}{{ 'call' if m.content is none else m.content }};{% endfor %}",
+            "a\nb;call;",
+        ),
+        (
+            "{% for m in messages %}{% for part in m.content or [] %}({{ part.text }}){% endfor %}{% endfor %}",
+            "(a)(b)",
+        ),
+        // What is said may have the word in it.
+        (
+            "{% for m in messages %}None{{ m.content or 'None' }}{% endfor %}",
+            "Nonea\nbNoneNone",
+        ),
+    ] {
+        assert_eq!(rendered(template, &both), text, "{template}");
+    }
+    // What a reply was taken for is good as history.
+    let said = reply::json(
+        "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
+        true,
+    );
+    let said = said.unwrap();
+    assert!(said.contains("\"content\": null"), "{said}");
+    assert_eq!(
+        rendered(
+            "{{ messages[0].content + '.' }}",
+            &alloc::format!("[{said}]")
+        ),
+        "."
+    );
+    // One of the assistant's at the end is gone on with.
+    let last = asked.replace("user", "assistant");
+    let next = Talk::default().replace("", &alloc::format!("[{asked},{last}]"));
+    assert_eq!(next.unwrap().prefill, "a\nb");
 }
 
 /// Content, thoughts, and calls with their arguments, on one line each.

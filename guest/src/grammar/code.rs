@@ -4,6 +4,7 @@
 //! stretch of operations that ends with a return. A counted repetition is one operation and a number, not copies, so
 //! that `{0,1000000}` costs what `{0,1}` does.
 
+use super::index::Index;
 use alloc::vec::Vec;
 
 /// One operation. Numbers of operations are absolute.
@@ -40,6 +41,8 @@ pub struct Loop {
 pub const ENDLESS: u32 = u32::MAX;
 /// Operations of a grammar.
 pub const MAX_OPS: usize = 1 << 17;
+/// Operations that [`Code::insert`] moves in all.
+const MAX_MOVED: usize = 8 * MAX_OPS;
 /// A target that has no place yet.
 pub const NOWHERE: u32 = u32::MAX;
 
@@ -53,6 +56,9 @@ pub struct Code {
     pub(super) targets: Vec<u32>,
     pub(super) loops: Vec<Loop>,
     sets: Vec<Set>,
+    known: Index,
+    /// Operations that were moved.
+    moved: usize,
     /// Bytes that no set tells apart have the same class.
     classes: [u8; 256],
     n_classes: usize,
@@ -67,6 +73,8 @@ impl Default for Code {
             targets: Vec::new(),
             loops: Vec::new(),
             sets: Vec::new(),
+            known: Index::default(),
+            moved: 0,
             classes: [0; 256],
             n_classes: 1,
             of_class: Vec::new(),
@@ -107,17 +115,15 @@ impl Code {
 
     /// Appends the operation that takes one byte of a set.
     pub fn bytes(&mut self, set: Set) -> Result<u32, TooLarge> {
-        // Grammars have few sets, and the same ones again and again.
-        let known = self.sets.iter().rposition(|known| *known == set);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                self.sets.try_reserve(1).map_err(|_| TooLarge)?;
-                self.sets.push(set);
-                self.sets.len() - 1
-            }
-        };
-        self.push(Op::Bytes(index as u32))
+        let (sets, new) = (&self.sets, self.sets.len() as u32);
+        let same = |index: u32| sets.get(index as usize) == Some(&set);
+        let index = self.known.find(hash(&set), new, same);
+        let index = index.map_err(|_| TooLarge)?;
+        if index == new {
+            self.sets.try_reserve(1).map_err(|_| TooLarge)?;
+            self.sets.push(set);
+        }
+        self.push(Op::Bytes(index))
     }
 
     /// A target that begins there.
@@ -166,6 +172,10 @@ impl Code {
         let Some(tail) = self.ops.get_mut(at as usize..) else {
             return Ok(());
         };
+        self.moved += tail.len();
+        if self.moved > MAX_MOVED {
+            return Err(TooLarge);
+        }
         tail.rotate_right(1);
         for op in tail {
             *op = match *op {
@@ -174,7 +184,11 @@ impl Code {
                 other => other,
             };
         }
-        for start in &mut self.targets {
+        // Only what was repeated since then begins there: those are the newest, among rules that have no place yet.
+        for start in self.targets.iter_mut().rev() {
+            if *start < at {
+                break;
+            }
             *start = moved(*start);
         }
         Ok(())
@@ -241,6 +255,11 @@ impl Code {
             .get(set as usize)
             .is_some_and(|set| has(set, byte))
     }
+}
+
+fn hash(set: &Set) -> u32 {
+    set.iter()
+        .fold(0, |hash, word| super::index::mixed(hash, *word))
 }
 
 /// Whether a set has a byte.

@@ -32,6 +32,9 @@ pub fn compile(text: &str) -> Result<Code> {
     p.code.push(Op::Accept).map_err(large)?;
     p.rules.insert("root", root);
     p.first_use.push(0);
+    if p.text.starts_with("\u{feff}".as_bytes()) {
+        return p.fail("expected no byte order mark (U+FEFF) before the grammar");
+    }
     p.space(true);
     while p.peek().is_some() {
         p.rule()?;
@@ -54,7 +57,9 @@ fn p_too_large(at: usize) -> Syntax {
     let most = super::code::MAX_OPS;
     Syntax::new(
         at,
-        format!("the grammar is too large: it has more than {most} elements"),
+        format!(
+            "the grammar is too large: it has more than {most} elements, or repeats repetitions of most of them"
+        ),
     )
 }
 
@@ -138,9 +143,23 @@ impl<'a> Parser<'a> {
         match name.filter(|name| !name.is_empty()) {
             Some(name) => {
                 self.at += len;
+                self.no_underscore()?;
                 Ok(name)
             }
-            None => self.fail("expected the name of a rule"),
+            None => {
+                self.no_underscore()?;
+                self.fail("expected the name of a rule")
+            }
+        }
+    }
+
+    /// It may be in names elsewhere, and is not here, as it is not in llama.cpp's reader.
+    fn no_underscore(&self) -> Result<()> {
+        match self.peek() {
+            Some(b'_') => {
+                self.fail("expected no _ in the name of a rule: it has letters, digits and -")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -240,6 +259,7 @@ impl<'a> Parser<'a> {
                     let target = self.target(name, at)?;
                     self.push(Op::Call(target))?;
                 }
+                Some(b'_') => return self.no_underscore(),
                 _ if !nested => {
                     self.close(group);
                     return Ok(());

@@ -137,10 +137,12 @@ pub trait Words {
 
 /// FNV-1a, by words.
 pub fn hash<T: Words>(list: &[T]) -> u32 {
-    let mut hash = 0x811C_9DC5u32;
-    for word in list.iter().flat_map(Words::words) {
-        hash = (hash ^ word).wrapping_mul(0x0100_0193);
-        hash ^= hash >> 15;
-    }
-    hash
+    let words = list.iter().flat_map(Words::words);
+    words.fold(0x811C_9DC5, mixed)
+}
+
+/// A hash with one more word in it.
+pub fn mixed(hash: u32, word: u32) -> u32 {
+    let hash = (hash ^ word).wrapping_mul(0x0100_0193);
+    hash ^ hash >> 15
 }

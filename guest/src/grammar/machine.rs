@@ -21,8 +21,12 @@ pub const UNKNOWN: State = State::MAX;
 const MAX_PLACES: usize = 1 << 14;
 /// So many places are few.
 const FEW: usize = 64;
-/// Work between two calls of [`Machine::rest`], in places looked at.
-const MAX_WORK: u32 = 4_000_000;
+/// Work between two calls of [`Machine::rest`], in places looked at. One takes up to some 700 instructions of WebAssembly, and an
+/// event has 4 billion unless the application says otherwise: so a bad grammar ends a turn, and not the session.
+const MAX_WORK: u32 = 2_000_000;
+/// Work of a step beside its places, and how many comparisons of classes are as much as one place.
+const STEP_WORK: usize = 2;
+const COMPARED: usize = 16;
 /// When to forget states: numbers, and bytes of all that is kept for them.
 const MAX_STATES: usize = 8192;
 const MAX_BYTES: usize = 1 << 20;
@@ -272,7 +276,7 @@ impl Machine {
         let places = self.states.get(u32::from(state));
         from.try_reserve(places.len()).map_err(|_| Full::MEMORY)?;
         from.extend_from_slice(places);
-        self.spend(from.len())?;
+        self.spend(from.len() + STEP_WORK)?;
         for place in &from {
             if self.takes(place, byte) {
                 let next = Place {
@@ -293,9 +297,13 @@ impl Machine {
         if let Some(known) = self.next.get_mut(row + self.code.class(byte)) {
             *known = next;
         }
+        let mut compared = 0;
         for class in 0..classes {
             let other = self.code.byte_of(class);
-            let same = |place: &Place| self.takes(place, byte) == self.takes(place, other);
+            let same = |place: &Place| {
+                compared += 1;
+                self.takes(place, byte) == self.takes(place, other)
+            };
             if self.next.get(row + class) == Some(&UNKNOWN)
                 && from.iter().all(same)
                 && let Some(known) = self.next.get_mut(row + class)
@@ -304,6 +312,7 @@ impl Machine {
             }
         }
         self.from = from;
+        self.spend(compared / COMPARED)?;
         Ok(next)
     }
 

@@ -150,25 +150,41 @@ pub struct Constraint {
     refusals: u32,
 }
 
+/// A grammar that was looked at, and its machine: what was found good when it was set costs the turn nothing.
+pub type Prepared = Option<(Source, Machine)>;
+
 impl Constraint {
-    /// Whether the parameters would do, if they differ from what is in force.
-    pub fn check(now: Option<&Self>, params: &Params) -> Result<()> {
+    /// Whether the parameters would do, if they differ from what is in force or `prepared`.
+    pub fn check(now: Option<&Self>, prepared: &mut Prepared, params: &Params) -> Result<()> {
         let source = &params.constraint;
         let same = now.is_some_and(|now| now.source == *source);
-        if !source.is_some() || same {
-            return Ok(());
+        let ready = prepared.as_ref().is_some_and(|(ready, _)| ready == source);
+        if !ready {
+            *prepared = None;
         }
-        source.compile().map(drop)
+        if source.is_some() && !same && !ready {
+            *prepared = Some((source.clone(), source.compile()?));
+        }
+        Ok(())
     }
 
-    /// Takes over the parameters of a turn.
-    pub fn configure(now: &mut Option<Self>, params: &Params, model: u32) -> Result<()> {
+    /// Takes over the parameters of a turn, which were checked.
+    pub fn configure(
+        now: &mut Option<Self>,
+        prepared: &mut Prepared,
+        params: &Params,
+        model: u32,
+    ) -> Result<()> {
         let source = &params.constraint;
         if !source.is_some() {
             *now = None;
         } else if now.as_ref().is_none_or(|now| now.source != *source) {
+            let ready = prepared.take().filter(|(ready, _)| ready == source);
             *now = Some(Self {
-                machine: source.compile()?,
+                machine: match ready {
+                    Some((_, machine)) => machine,
+                    None => source.compile()?,
+                },
                 triggers: Triggers::new(model, source)?,
                 source: source.clone(),
                 model,

@@ -106,6 +106,21 @@ fn refusals_say_where() {
         ("root ::= \"é\" x\n", 1, 14, "rule 'x' is not defined"),
         ("root = \"a\"", 1, 6, "expected ::="),
         (
+            "\u{feff}root ::= \"a\"",
+            1,
+            1,
+            "no byte order mark (U+FEFF)",
+        ),
+        (
+            "root ::= \"a\"\nmy_rule ::= \"b\"",
+            2,
+            3,
+            "expected no _ in the name",
+        ),
+        ("root ::= my_rule", 1, 12, "expected no _ in the name"),
+        ("root ::= _my", 1, 10, "expected no _ in the name"),
+        ("_my ::= \"a\"", 1, 1, "expected no _ in the name"),
+        (
             "root ::= * \"a\"",
             1,
             10,
@@ -178,6 +193,19 @@ fn bounds_hold() {
     let wide = format!("root ::= {} \"z\"", "\"a\" | ".repeat(30_000));
     assert!(matches(&wide, b"a").is_err());
     assert!(gbnf::compile(&format!("root ::= \"{}\"", "a".repeat(200_000))).is_err());
+    // Repetitions of repetitions, each of which moves everything.
+    let (opens, closes) = ("(".repeat(900), ")*+?*+?*+".repeat(900));
+    let nested = format!("root ::= {opens}{}{closes}", "\"a\" ".repeat(40_000));
+    assert!(gbnf::compile(&nested).is_err());
+    // References repeat what they mean, and that counts.
+    let parts = vec!["{\"$ref\":\"#/$defs/a\"}"; 3000].join(",");
+    let names: Vec<_> = (0..1000).map(|i| format!("\"p{i}\":{{}}")).collect();
+    let names = names.join(",");
+    let schema = format!(
+        "{{\"allOf\":[{parts}],\"$defs\":{{\"a\":{{\"type\":\"object\",\"properties\":{{{names}}}}}}}}}"
+    );
+    let refused = schema::to_gbnf(&schema).unwrap_err();
+    assert_eq!(refused.what, "the schema comes to more than 20000 schemas");
 }
 
 /// States are forgotten when there are too many, and what goes on is the same.

@@ -6,7 +6,7 @@
 use super::{Outcome, Session};
 use crate::abi::{self, Result, kind};
 use crate::grammar::vocab::Vocabulary;
-use crate::grammar::{Constraint, Verdict};
+use crate::grammar::{Constraint, Prepared, Verdict};
 use crate::params::Params;
 use crate::program::{Dim, Operand, Recorder};
 use crate::sample::Sampler;
@@ -16,6 +16,7 @@ use crate::slim::GRAMMAR;
 #[derive(Default)]
 pub struct Constrained {
     grammar: Option<Constraint>,
+    prepared: Prepared,
     vocabulary: Option<Vocabulary>,
     /// i32 `[1, ⌈n_vocab / 32⌉]`: a bit for each token that is allowed.
     mask: Option<u32>,
@@ -57,7 +58,7 @@ impl Constrained {
 
 impl Session {
     /// Refuses a grammar that will not do.
-    pub(super) fn check_grammar(&self, params: &Params) -> Result<()> {
+    pub(super) fn check_grammar(&mut self, params: &Params) -> Result<()> {
         if params.constraint.is_some() && self.vocab.n_tokens == 0 {
             return Err(fail!(
                 UNSUPPORTED,
@@ -65,7 +66,12 @@ impl Session {
             ));
         }
         match GRAMMAR {
-            true => Constraint::check(self.constrained.grammar.as_ref(), params),
+            true => {
+                let Constrained {
+                    grammar, prepared, ..
+                } = &mut self.constrained;
+                Constraint::check(grammar.as_ref(), prepared, params)
+            }
             false => Ok(()),
         }
     }
@@ -73,7 +79,12 @@ impl Session {
     /// Takes over the grammar of a turn.
     pub(super) fn take_grammar(&mut self) -> Result<()> {
         match GRAMMAR {
-            true => Constraint::configure(&mut self.constrained.grammar, &self.params, self.model),
+            true => {
+                let Constrained {
+                    grammar, prepared, ..
+                } = &mut self.constrained;
+                Constraint::configure(grammar, prepared, &self.params, self.model)
+            }
             false => Ok(()),
         }
     }

@@ -23,7 +23,7 @@ impl Session {
             (self.kept.any(), "models that keep rows or a state"),
             (self.constrained.is_on(), "grammars"),
             (self.params.logprobs, "logprobs"),
-            (!self.params.lora.is_empty(), "LoRA adapters"),
+            (!self.lora.asked().is_empty(), "adapters"),
         ];
         if let Some((_, what)) = refused.iter().find(|(is_so, _)| *is_so) {
             return Err(fail!(UNSUPPORTED, "images do not know {what}"));

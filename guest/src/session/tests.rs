@@ -5,10 +5,10 @@ use crate::fake::{BOS, EOS, Host, host};
 
 mod recurrent;
 
-struct Chat(Option<Session>);
+pub(super) struct Chat(pub(super) Option<Session>);
 
 impl Chat {
-    fn open(h: Host) -> Result<Self> {
+    pub(super) fn open(h: Host) -> Result<Self> {
         host(|slot| *slot = h);
         let mut chat = Self(None);
         match event(&mut chat.0, &[], OPEN, 1, 0) {
@@ -18,7 +18,7 @@ impl Chat {
     }
 
     /// Begins a turn and runs it until it ends or `steps` steps are done.
-    fn run(&mut self, kind: i32, input: &[u8], script: &[u32], steps: usize) -> i32 {
+    pub(super) fn run(&mut self, kind: i32, input: &[u8], script: &[u32], steps: usize) -> i32 {
         host(|h| {
             (h.input, h.script) = (input.to_vec(), script.to_vec());
             h.emits.clear();
@@ -39,15 +39,15 @@ fn shown() -> String {
     host(|h| h.emits.iter().map(|(_, text)| text.as_str()).collect())
 }
 
-fn ids(text: &str) -> Vec<u32> {
+pub(super) fn ids(text: &str) -> Vec<u32> {
     text.bytes().map(u32::from).collect()
 }
 
-fn context() -> Vec<u32> {
+pub(super) fn context() -> Vec<u32> {
     host(|h| h.context.clone())
 }
 
-fn tiny(params: &[(&str, &str)]) -> Host {
+pub(super) fn tiny(params: &[(&str, &str)]) -> Host {
     let mut h = Host::tiny("llama");
     for (key, value) in params {
         h.set(key, value);

@@ -1,4 +1,4 @@
-/* start.c - a Cortex-M with a floating-point unit, from reset to bare_main, with a clock from the system timer. */
+/* start.c - a Cortex-M, with or without a floating-point unit, from reset to bare_main, with a clock from the system timer. */
 #include "../machine.h"
 
 extern uint32_t stack_top[], data_begin[], data_end[], bss_begin[], bss_end[];
@@ -80,13 +80,19 @@ void __aeabi_unwind_cpp_pr1(void) {}
 
 /* ---- reset ---------------------------------------------------------------------------------- */
 
+#define CCR (*(volatile uint32_t *)0xe000ed14u)
 #define CPACR (*(volatile uint32_t *)0xe000ed88u)
 #define VTOR (*(volatile uint32_t *)0xe000ed08u)
 
 void start(void) {
     uint32_t *to;
     const uint32_t *from;
+#ifdef __ARM_FP
     CPACR |= 0xfu << 20; /* the floating-point unit */
+#endif
+#ifdef __ARM_ARCH_6M__
+    CCR |= 1u << 3; /* what is not aligned faults there, and so it does where a larger core runs such code */
+#endif
     __asm__ volatile("dsb\nisb" ::: "memory");
     for (to = data_begin, from = data_source; to < data_end;) *to++ = *from++;
     for (to = bss_begin; to < bss_end;) *to++ = 0;

@@ -54,6 +54,8 @@ mod tests;
 #[cfg(test)]
 mod wasm_host_tests;
 #[cfg(test)]
+mod wasm_message_tests;
+#[cfg(test)]
 mod wasm_tests;
 
 use crate::error::{Error, Result, utf8};

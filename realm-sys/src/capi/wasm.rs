@@ -10,7 +10,7 @@ use super::error::{realm_error, realm_status};
 use super::{
     check, check_room, guard, new_handle, null, put, put_text, read_struct, slice, text, text_of,
 };
-use crate::error::{Error, Result, Status, try_vec};
+use crate::error::{Error, Result, Short, Status, try_vec};
 use crate::panics::unless_provoked;
 use crate::platform::no_extension;
 use crate::wasm::signature::{self, Text};
@@ -29,9 +29,9 @@ use wasmi::{FuncType, Val, ValType};
 
 /// A validated and translated module, shared by any number of instances.
 ///
-/// What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
-/// memory, reference types (not as arguments or results in C), tail calls and extended constants. Not SIMD, 64-bit or
-/// several memories, threads, exceptions, garbage collection.
+/// What is run: WebAssembly 2.0 without SIMD (1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
+/// memory and reference types, these not as arguments or results in C), and tail calls and extended constants. Not 64-bit or several
+/// memories, threads, exceptions, typed function references, garbage collection.
 pub struct realm_wasm_module {
     module: Arc<LoadedModule>,
 }
@@ -189,7 +189,8 @@ pub struct realm_wasm_options {
     pub peers: *const realm_wasm_peer,
     /// How many there are.
     pub peer_count: usize,
-    /// Fuel to begin with, about one per instruction. 0: 4000000000, some seconds. `UINT64_MAX` lasts for centuries.
+    /// Fuel to begin with, about one per instruction, and per 64 bytes of segments that are written to what a peer offers. 0: 4000000000,
+    /// some seconds. `UINT64_MAX` lasts for centuries.
     pub fuel: u64,
     /// Bytes of linear memory at most. 0: 16 MiB.
     pub max_memory_bytes: u64,
@@ -295,9 +296,13 @@ impl HostCall {
             return Err(unless_provoked(match Status::from_code(code) {
                 Some(status) => Error::new(
                     status,
-                    format_args!("the host function '{}' failed: {status}", self.name),
+                    format_args!("the host function '{}' failed: {status}", Short(&self.name)),
                 ),
-                None => err!(Guest, "the host function '{}' returned {code}", self.name),
+                None => err!(
+                    Guest,
+                    "the host function '{}' returned {code}",
+                    Short(&self.name)
+                ),
             }));
         }
         for (to, from) in results.iter_mut().zip(&c_results) {
@@ -306,7 +311,7 @@ impl HostCall {
                 _ => bail!(
                     Guest,
                     "the host function '{}' changed the type of a result",
-                    self.name
+                    Short(&self.name)
                 ),
             }
         }
@@ -453,9 +458,10 @@ pub unsafe extern "C" fn realm_wasm_module_unload(module: *mut realm_wasm_module
 ///
 /// **Threads**: any, several at a time also for one module; with peers one at a time for all that are linked with them.
 ///
-/// **Returns** `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
-/// is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
-/// returns, for the start function; `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
+/// **Returns** `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type (nothing has been written
+/// then); `LIMIT`; what `realm_wasm_call` returns, for the start function, and `GUEST` for a segment that is too long for its table or
+/// memory: what is before it has been written, to those of peers too. (With `REALM_WASM_ONLY_1_1` that is `FORMAT`, and nothing has
+/// been written.) `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
 ///
 /// # Safety
 /// `module` is live, `options` NULL or readable as its sizes say; `out` points to a pointer; `error` is NULL or

@@ -214,8 +214,14 @@ fn threads_share_a_module() {
 
 /// Two modules that can be linked.
 fn family(wats: [&str; 2]) -> (Module, Module) {
-    let first = load(wats[0]);
+    family_with(0, wats)
+}
+
+fn family_with(flags: u32, wats: [&str; 2]) -> (Module, Module) {
     let mut beside = module_options();
+    beside.flags = flags;
+    let first = load_with(wats[0], &beside).unwrap();
+    beside.flags = 0;
     beside.beside = first.0;
     let second = load_with(wats[1], &beside).unwrap();
     (first, second)
@@ -255,14 +261,14 @@ fn instances_share_what_they_export() {
     assert_eq!(call(user.0, "poke", &[3, 45], 1), Ok(45));
 }
 
+/// Writes to both that it shares before it comes to what does not fit.
+const UNFIT: &str = r#"(module (import "lib" "memory" (memory 1)) (import "lib" "table" (table 4 funcref))
+    (func $f (result i32) (i32.const 1)) (elem (i32.const 0) $f)
+    (data (i32.const 0) "written") (data (i32.const 65535) "too long"))"#;
+
 #[test]
-fn an_instance_that_cannot_be_made_leaves_nothing_behind() {
-    let (first, second) = family([
-        LIBRARY,
-        r#"(module (import "lib" "memory" (memory 1)) (import "lib" "table" (table 4 funcref))
-            (func $f (result i32) (i32.const 1)) (elem (i32.const 0) $f)
-            (data (i32.const 0) "written") (data (i32.const 65535) "too long"))"#,
-    ]);
+fn in_version_1_1_an_instance_that_cannot_be_made_leaves_nothing_behind() {
+    let (first, second) = family_with(REALM_WASM_ONLY_1_1, [LIBRARY, UNFIT]);
     let library = create(&first, &options()).unwrap();
     let (s, text) = linked(&second, c"lib", &library).err().unwrap();
     assert!(
@@ -275,6 +281,91 @@ fn an_instance_that_cannot_be_made_leaves_nothing_behind() {
         s == REALM_STATUS_GUEST && text.contains("uninitialized"),
         "{text}"
     );
+}
+
+#[test]
+fn since_version_2_a_segment_that_does_not_fit_is_a_trap_behind_those_that_do() {
+    let (first, second) = family([LIBRARY, UNFIT]);
+    let library = create(&first, &options()).unwrap();
+    let (s, text) = linked(&second, c"lib", &library).err().unwrap();
+    assert!(
+        s == REALM_STATUS_GUEST && text.contains("out of bounds memory access"),
+        "{text}"
+    );
+    assert_eq!(read(library.0, 0, 8).unwrap(), *b"written\0");
+    // Its function is there, though the instance never came to be.
+    assert_eq!(call(library.0, "at", &[0], 1), Ok(1));
+    let alone = r#"(module (memory 1) (data (i32.const 65535) "ab"))"#;
+    assert_eq!(status(create(&load(alone), &options())), REALM_STATUS_GUEST);
+    let alone = "(module (table 1 funcref) (elem (i32.const 1) 0) (func))";
+    assert_eq!(status(create(&load(alone), &options())), REALM_STATUS_GUEST);
+    let mut old = module_options();
+    old.flags = REALM_WASM_ONLY_1_1;
+    assert_eq!(
+        status(create(&load_with(alone, &old).unwrap(), &options())),
+        REALM_STATUS_FORMAT
+    );
+}
+
+#[test]
+fn segments_of_all_forms_are_written_to_what_is_shared() {
+    let library = r#"(module (memory (export "memory") 1) (table (export "table") 9 funcref) (global (export "two") i32 (i32.const 2))
+        (type $f (func (result i32)))
+        (func (export "at") (param i32) (result i32) (call_indirect (type $f) (local.get 0))))"#;
+    let user = r#"(module (import "lib" "memory" (memory 1)) (import "lib" "table" (table $t 9 funcref))
+        (import "lib" "two" (global $two i32)) (table $own 3 funcref)
+        (func $a (result i32) (i32.const 10)) (func $b (result i32) (i32.const 20)) (func $c (result i32) (i32.const 30))
+        (elem (i32.const 0) $a $b)
+        (elem (table $t) (global.get $two) func $c)
+        (elem (table $t) (i32.add (global.get $two) (i32.const 1)) funcref (ref.func $a) (ref.null func) (item (ref.func $b)))
+        (elem (table $own) (i32.const 1) funcref (ref.func $c))
+        (elem $passive func $a) (elem declare func $b)
+        (data (i32.const 7) "seven") (data $passive "passive") (data (global.get $two) "") (data (i32.const 65536) "")
+        (func (export "own") (result i32) (call_indirect $own (result i32) (i32.const 1)))
+        (func $start (table.init $t $passive (i32.const 8) (i32.const 0) (i32.const 1)) (data.drop $passive)
+            (memory.init $late (i32.const 100) (i32.const 0) (i32.const 0)) (i32.store8 (i32.const 7) (i32.const 83)))
+        (data $late (i32.const 20) "twenty")
+        (start $start))"#;
+    let (first, second) = family([library, user]);
+    let library = create(&first, &options()).unwrap();
+    let user = linked(&second, c"lib", &library).unwrap();
+    assert_eq!(read(library.0, 6, 7).unwrap(), *b"\0Seven\0");
+    assert_eq!(read(library.0, 20, 7).unwrap(), *b"twenty\0");
+    for (at, value) in [(0, 10), (1, 20), (2, 30), (3, 10), (5, 20), (8, 10)] {
+        assert_eq!(call(library.0, "at", &[at], 1), Ok(value), "{at}");
+    }
+    for nothing in [4, 6, 7] {
+        assert!(call(library.0, "at", &[nothing], 1).is_err());
+    }
+    assert_eq!(call(user.0, "own", &[], 1), Ok(30));
+    // What runs the segments is nobody's to call.
+    assert_eq!(status(find(user.0, "s")), REALM_STATUS_NOT_FOUND);
+    drop(library);
+    assert_eq!(call(user.0, "own", &[], 1), Ok(30));
+}
+
+#[test]
+fn more_segments_than_a_function_has_room_for_are_written_all_or_none() {
+    let many = |last: &str| {
+        let data = r#"(data (i32.const 9) "x")"#.repeat(9000);
+        std::format!(r#"(module (import "lib" "memory" (memory 1)) {data} {last})"#)
+    };
+    for (last, fits) in [("", true), (r#"(data (i32.const 65536) "y")"#, false)] {
+        let (first, second) = family([LIBRARY, &many(last)]);
+        let library = create(&first, &options()).unwrap();
+        let made = linked(&second, c"lib", &library);
+        assert_eq!(made.is_ok(), fits);
+        assert_eq!(
+            read(library.0, 9, 1).unwrap()[0],
+            if fits { b'x' } else { 0 }
+        );
+        if let Err((s, text)) = made {
+            assert!(
+                s == REALM_STATUS_GUEST && text.contains("out of bounds"),
+                "{text}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -4,10 +4,13 @@ use super::{Array, Metadata, Value, ValueType};
 use crate::error::{Result, Short};
 use crate::{bail, err};
 
+/// What no integer of the format reaches: 2^64.
+const ABOVE: f64 = 18_446_744_073_709_551_616.0;
+
 /// A number of any type of the format.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
-    /// Any integer.
+    /// Any integer: below 2^64 in magnitude.
     Int(i128),
     /// Either float.
     Float(f64),
@@ -36,9 +39,11 @@ impl Number {
         match self {
             Self::Int(v) => Some(v),
             Self::Float(f) => {
-                // The cast saturates, and gives 0 for NaN; both fail the comparison.
-                let v = f as i128;
-                (v as f64 == f && v != i128::MAX).then_some(v)
+                // The cast saturates, and gives 0 for NaN; both fail a comparison.
+                let size = f.abs() as u64;
+                let exact = f.abs() < ABOVE && size as f64 == f.abs();
+                let v = i128::from(size);
+                exact.then_some(if f < 0.0 { -v } else { v })
             }
         }
     }
@@ -48,20 +53,21 @@ impl Number {
         match self {
             Self::Float(f) => Some(f),
             Self::Int(v) => {
-                let f = v as f64;
-                (f as i128 == v).then_some(f)
+                let size = u64::try_from(v.unsigned_abs()).ok()?;
+                let f = size as f64;
+                let exact = f < ABOVE && f as u64 == size;
+                exact.then_some(if v < 0 { -f } else { f })
             }
         }
     }
 
     /// The float: an integer if no bit is lost, a double rounded.
     pub fn f32(self) -> Option<f32> {
+        let f = self.f64()?;
+        let rounded = f as f32;
         match self {
-            Self::Float(f) => Some(f as f32),
-            Self::Int(v) => {
-                let f = v as f32;
-                (f as i128 == v).then_some(f)
-            }
+            Self::Float(_) => Some(rounded),
+            Self::Int(_) => (f64::from(rounded) == f).then_some(rounded),
         }
     }
 }
@@ -156,9 +162,20 @@ mod tests {
         assert_eq!(int(Value::F64(f64::NAN)), None);
         assert_eq!(int(Value::F64(f64::INFINITY)), None);
         assert_eq!(int(Value::U64(u64::MAX)), Some(u64::MAX.into()));
+        assert_eq!(int(Value::F64(-0.0)), Some(0));
+        assert_eq!(int(Value::F64(-ABOVE / 2.0)), Some(i64::MIN.into()));
+        assert_eq!(int(Value::F64(ABOVE / 2.0)), Some(1 << 63));
+        assert_eq!(int(Value::F64(ABOVE)), None);
+        let d = |v: Value<'_>| Number::of(&v).unwrap().f64();
+        assert_eq!(d(Value::I64(i64::MIN)), Some(-ABOVE / 2.0));
+        assert_eq!(d(Value::U64(u64::MAX)), None);
+        assert_eq!(d(Value::I64(-3)), Some(-3.0));
+        assert_eq!(d(Value::I64((1 << 53) + 1)), None);
         let f = |v: Value<'_>| Number::of(&v).unwrap().f32();
         assert_eq!(f(Value::U32(1 << 24)), Some(16_777_216.0));
         assert_eq!(f(Value::U32((1 << 24) + 1)), None);
+        assert_eq!(f(Value::U64(u64::MAX)), None);
+        assert_eq!(f(Value::I32(-(1 << 24))), Some(-16_777_216.0));
         assert_eq!(f(Value::F64(0.1)), Some(0.1));
         assert!(Number::of(&Value::Bool(true)).is_none());
         assert_eq!(encode(&Value::I32(-1), ValueType::U32), None);

@@ -218,25 +218,45 @@ impl Memory {
         Ok(())
     }
 
-    /// Copies bytes into a buffer.
+    /// What the offset of a byte in a little-endian number differs in from that in the machine's own, bit by bit.
+    fn byte_order(&self, handle: u32) -> u64 {
+        match self.buffer_desc(handle) {
+            _ if cfg!(target_endian = "little") => 0,
+            Some(b) if b.r#type == TYPE_F16 => 1,
+            _ => 3,
+        }
+    }
+
+    /// Copies bytes into a buffer: little-endian numbers, which are the machine's own in there.
     pub fn buffer_write(&mut self, handle: u32, offset: u64, data: &[u8]) -> Result<()> {
         if self.counted.is_some() {
             return self.counted_range(handle, offset, data.len());
         }
-        self.buffers
+        let order = self.byte_order(handle);
+        let buffer = self
+            .buffers
             .get_mut(handle as usize)
-            .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))?
-            .write(offset, data)
+            .ok_or_else(|| err!(NotFound, "there is no buffer {handle}"))?;
+        if order == 0 || offset.saturating_add(data.len() as u64) > buffer.bytes() {
+            return buffer.write(offset, data);
+        }
+        let mut bytes = (offset..).zip(data);
+        bytes.try_for_each(|(at, b)| buffer.write(at ^ order, &[*b]))
     }
 
-    /// Copies bytes out of a buffer.
+    /// Copies bytes out of a buffer, as little-endian numbers.
     pub fn buffer_read(&self, handle: u32, offset: u64, out: &mut [u8]) -> Result<()> {
         if self.counted.is_some() {
             self.counted_range(handle, offset, out.len())?;
             out.fill(0);
             return Ok(());
         }
-        self.buffer(handle)?.read(offset, out)
+        let (buffer, order) = (self.buffer(handle)?, self.byte_order(handle));
+        if order == 0 || offset.saturating_add(out.len() as u64) > buffer.bytes() {
+            return buffer.read(offset, out);
+        }
+        let mut bytes = (offset..).zip(out.chunks_mut(1));
+        bytes.try_for_each(|(at, b)| buffer.read(at ^ order, b))
     }
 
     /// A buffer's shape.

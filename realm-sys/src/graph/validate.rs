@@ -15,13 +15,13 @@ use super::op::{self, ALL_OPS, Code, Dim, Operand, TYPE_F32, TYPE_I32, param};
 use super::program::{MAX_ROPE_DIMS, MAX_ROPE_DIMS_IN_ALL, MODEL_SHIFT, Program, Span, dim_max};
 use crate::backend::table::{realm_op, realm_weight};
 use crate::error::{Error, Result};
+use crate::hash::HashMap;
 use crate::quant::GgmlType;
 use crate::store::Model;
 use crate::{bail, err};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
-use hashbrown::HashMap;
 
 /// An operand's type and shape.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ pub fn validate(program: &mut Program, models: &[Arc<Model>]) -> Result<()> {
         .spans
         .try_reserve(ops.len() * 2)
         .map_err(|_| err!(NoMemory, "no memory for {} checks", ops.len()))?;
-    let mut known = HashMap::new();
+    let mut known = HashMap::default();
     let mut result = Ok(());
     let mut rope_dims = 0;
     for (index, record) in ops.iter_mut().enumerate() {

@@ -174,7 +174,8 @@ impl WasmGuest {
         check_imports(&module)?;
         check_exports(&module)?;
         let mut linker = Linker::new(&engine);
-        imports::define(&mut linker).map_err(|e| err!(Internal, "defining imports: {e}"))?;
+        imports::define(&mut linker)
+            .map_err(|e| err!(Internal, "defining imports: {}", said(e)))?;
         Ok(Self {
             module,
             linker,
@@ -242,6 +243,24 @@ fn is_pinned(list: &str, digest: &Sha256Digest) -> bool {
                 .map(byte)
                 .eq(digest.iter().map(|b| Some(u32::from(*b))))
     })
+}
+
+/// What the interpreter says of an error.
+#[cfg(feature = "validate")]
+pub(super) fn said(e: impl Into<wasmi::Error>) -> impl core::fmt::Display {
+    e.into()
+}
+
+/// The same without a validator: guests are such as have been seen to load, so of its words only those of traps are linked.
+#[cfg(not(feature = "validate"))]
+pub(super) fn said(e: impl Into<wasmi::Error>) -> impl core::fmt::Display {
+    use wasmi::errors::ErrorKind;
+    let e = e.into();
+    match (e.as_trap_code(), e.kind()) {
+        (Some(trap), _) => trap.trap_message(),
+        (_, ErrorKind::Memory(_) | ErrorKind::Translation(_)) => "out of memory",
+        _ => "the interpreter refuses it",
+    }
 }
 
 /// One letter per value type, as in [`imports::SIGNATURES`].

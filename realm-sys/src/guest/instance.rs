@@ -5,7 +5,7 @@
 //! never leave.
 
 use super::Slice;
-use super::engine::WasmGuest;
+use super::engine::{WasmGuest, said};
 use super::host::HostState;
 use super::{ABI_MAJOR, ABI_MINOR, globals};
 use crate::error::{Result, try_vec};
@@ -58,7 +58,7 @@ fn abi_version(store: &mut Store<HostState>, abi: &TypedFunc<(), i32>, slice: u6
         let grant = slice.max(needed).min(left);
         store
             .set_fuel(grant)
-            .map_err(|e| err!(Internal, "fuel: {e}"))?;
+            .map_err(|e| err!(Internal, "fuel: {}", said(e)))?;
         let ended = match suspended.take() {
             Some(call) => call.resume(&mut *store),
             None => abi.call_resumable(&mut *store, ()),
@@ -67,10 +67,9 @@ fn abi_version(store: &mut Store<HostState>, abi: &TypedFunc<(), i32>, slice: u6
         match ended {
             Ok(TypedResumableCall::Finished(version)) => return Ok(version as u32),
             Ok(TypedResumableCall::OutOfFuel(call)) => suspended = Some(call),
-            Ok(TypedResumableCall::HostTrap(call)) => {
-                bail!(Internal, "an import failed: {}", call.host_error())
-            }
-            Err(e) => bail!(Guest, "the guest trapped in realm_guest_abi: {e}"),
+            // No import returns a host error.
+            Ok(TypedResumableCall::HostTrap(_)) => bail!(Internal, "an import failed"),
+            Err(e) => bail!(Guest, "the guest trapped in realm_guest_abi: {}", said(e)),
         }
     }
 }
@@ -99,7 +98,9 @@ impl WasmInstance {
         let mut store = Store::new(guest.engine(), host);
         store.limiter(|host| &mut host.limiter);
         // There is no start function that could need any.
-        store.set_fuel(0).map_err(|e| err!(Internal, "fuel: {e}"))?;
+        store
+            .set_fuel(0)
+            .map_err(|e| err!(Internal, "fuel: {}", said(e)))?;
         if guest.initial_memory_bytes() > store.data().memory_limit {
             bail!(
                 Limit,
@@ -111,7 +112,7 @@ impl WasmInstance {
         let instance = guest
             .linker()
             .instantiate_and_start(&mut store, guest.module())
-            .map_err(|e| err!(Guest, "the guest cannot be instantiated: {e}"))?;
+            .map_err(|e| err!(Guest, "the guest cannot be instantiated: {}", said(e)))?;
         // Loading has checked the exports; this cannot fail.
         let missing = |what| err!(Format, "the guest does not export '{what}'");
         let memory = instance
@@ -199,7 +200,7 @@ impl WasmInstance {
         let pages = (bytes - there) / PAGE_BYTES;
         self.memory
             .grow(&mut self.store, pages)
-            .map_err(|e| err!(NoMemory, "{bytes} bytes of guest memory: {e}"))?;
+            .map_err(|e| err!(NoMemory, "{bytes} bytes of guest memory: {}", said(e)))?;
         Ok(self.memory.data_mut(&mut self.store))
     }
 
@@ -246,7 +247,7 @@ impl WasmInstance {
             .get(i)
             .ok_or_else(|| err!(Format, "the guest has no global {i}"))?
             .set(&mut self.store, value)
-            .map_err(|e| err!(Format, "global {i}: {e}"))
+            .map_err(|e| err!(Format, "global {i}: {}", said(e)))
     }
 
     /// Announces an event, which may burn `fuel` in all.
@@ -292,7 +293,7 @@ impl WasmInstance {
         }
         self.store
             .set_fuel(grant)
-            .map_err(|e| err!(Internal, "fuel: {e}"))?;
+            .map_err(|e| err!(Internal, "fuel: {}", said(e)))?;
         let result = match (self.suspended.take(), self.announced.take()) {
             (Some(call), _) => call.resume(&mut self.store),
             (None, Some(args)) => self.event.call_resumable(&mut self.store, args),
@@ -313,13 +314,11 @@ impl WasmInstance {
                 Ok(Slice::More)
             }
             // No import returns a host error.
-            Ok(TypedResumableCall::HostTrap(call)) => {
-                bail!(Internal, "an import failed: {}", call.host_error())
-            }
+            Ok(TypedResumableCall::HostTrap(_)) => bail!(Internal, "an import failed"),
             // Guests that end by a panic say why before they trap.
             Err(e) => match self.host_mut().fail_message.take() {
                 Some(why) => bail!(Guest, "the guest trapped: {why}"),
-                None => bail!(Guest, "the guest trapped: {e}"),
+                None => bail!(Guest, "the guest trapped: {}", said(e)),
             },
         }
     }

@@ -200,6 +200,13 @@ pub trait Isa: Copy {
         None
     }
 
+    /// `acc[i] = fma(w[j][i], x[j][i], acc[i])`, `j` ascending, where `x` is floats in the machine's byte order; `false`, and nothing
+    /// done, where that is no faster than sixteen by sixteen.
+    #[inline(always)]
+    fn add_row(self, _w: &[[f32; 16]], _x: &[[u8; 64]], _acc: &mut Self::Lanes) -> bool {
+        false
+    }
+
     /// `lanes[i] = fma(x[j], m[j][i], lanes[i])`, `j` ascending, where row `j` of sixteen little-endian floats begins at byte `j * stride`
     /// of `m`; `false`, and nothing done, where that is no faster than row by row, or `m` is too short.
     #[inline(always)]
@@ -419,6 +426,18 @@ impl Isa for Native {
         // SAFETY: both have that many sixteens of floats and are aligned; Cortex-M is little-endian.
         unsafe { arm::row_f32(w.as_ptr().cast(), x.as_ptr().cast(), n, &mut lanes) };
         Some(lanes)
+    }
+
+    #[cfg(arm_fma)]
+    #[inline(always)]
+    fn add_row(self, w: &[[f32; 16]], x: &[[u8; 64]], acc: &mut [f32; 16]) -> bool {
+        let n = w.len().min(x.len());
+        let fits = is_aligned(x);
+        if fits {
+            // SAFETY: both have that many sixteens of floats and are aligned.
+            unsafe { arm::row_f32(w.as_ptr().cast(), x.as_ptr().cast(), n, acc) };
+        }
+        fits
     }
 
     #[cfg(arm_fma)]

@@ -27,6 +27,10 @@ pub mod state;
 pub mod stats;
 
 #[cfg(test)]
+mod draft_tests;
+#[cfg(test)]
+mod grant_tests;
+#[cfg(test)]
 mod many_tests;
 #[cfg(test)]
 mod panic_tests;

@@ -49,7 +49,10 @@ impl Session {
         let program = compute.program(parsed.program)?;
         parsed.fits(program.registers())?;
         if model_ids(program.bytes())?.any(|id| id != own.0) {
-            bail!(Unsupported, "the guest has a program of another model");
+            bail!(
+                Unsupported,
+                "the guest's program has weights of further models, such as adapters, which images do not know"
+            );
         }
         let parts = Parts {
             model: own.1.digest(None)?,

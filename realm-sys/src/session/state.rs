@@ -4,6 +4,7 @@
 //! head      "RealmSes" · u32 version · u32 flags · u8 model[32] · u8 guest[32] · u32 model_id · u32 page positions ·
 //!           u64 guest memory bytes · u32 position · u32 published buffer + 1 · u32 counts[6] · u8 detokenizer[8] · u64 progress[2]
 //! params    (u32 bytes · u32 bytes · key · value) × counts[0]
+//! models    u32 count, 0 · (u32 id, 0 · u8 sha256[32]) × count; only with the flag 8: further models that programs name
 //! layers    (u32 type, heads, key dim, value dim, positions, group, window) × counts[1]
 //! buffers   (u32 type, cols, rows, 0 · blocks) × counts[2]
 //! programs  (u32 bytes, 0 if the handle is free · the bytes) × counts[3]
@@ -21,17 +22,18 @@
 
 use super::params::{MAX_KEY_BYTES, MAX_PARAMS, MAX_VALUE_BYTES, Params};
 use super::{Options, Origin, Session};
-use crate::backend::host::Buffer;
 use crate::backend::table::REALM_KV_PAGE_POSITIONS;
 use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
-use crate::graph::program::model_ids;
-use crate::guest::host::{HostState, MAX_PROGRAMS};
+use crate::graph::program::{MAX_FURTHER_MODELS, model_ids};
+use crate::guest::host::{HostState, MAX_PROGRAMS, Models};
+use crate::store::Model;
 use crate::vocab::Detokenizer;
 use crate::{bail, err};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
@@ -49,6 +51,9 @@ const FLAG_STEPPED: u32 = 1;
 const FLAG_REWOUND: u32 = 2;
 /// What is published is an embedding.
 const FLAG_EMBEDS: u32 = 4;
+
+/// Programs name further models.
+const FLAG_FURTHER: u32 = 8;
 
 /// Takes bytes of a state, in order.
 pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
@@ -108,13 +113,14 @@ impl<'a> Writer<'a> {
         if data { self.put(bytes) } else { Ok(()) }
     }
 
-    fn buffer(&mut self, buffer: &Buffer) -> Result<()> {
+    /// So many bytes, which `read` gives from an offset on.
+    fn blocks(&mut self, bytes: u64, read: impl Fn(u64, &mut [u8]) -> Result<()>) -> Result<()> {
         let mut room = [0_u8; BLOCK];
         let mut at = 0;
-        while at < buffer.bytes() {
-            let n = (buffer.bytes() - at).min(BLOCK as u64) as usize;
+        while at < bytes {
+            let n = (bytes - at).min(BLOCK as u64) as usize;
             let part = room.get_mut(..n).unwrap_or(&mut []);
-            buffer.read(at, part)?;
+            read(at, part)?;
             self.block(part)?;
             at += n as u64;
         }
@@ -181,14 +187,19 @@ impl Reader<'_> {
         }
     }
 
-    fn buffer(&mut self, buffer: &mut Buffer) -> Result<()> {
+    /// So many bytes, which `write` takes at an offset.
+    fn blocks(
+        &mut self,
+        bytes: u64,
+        mut write: impl FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let mut room = [0_u8; BLOCK];
         let mut at = 0;
-        while at < buffer.bytes() {
-            let n = (buffer.bytes() - at).min(BLOCK as u64) as usize;
+        while at < bytes {
+            let n = (bytes - at).min(BLOCK as u64) as usize;
             let part = room.get_mut(..n).unwrap_or(&mut []);
             self.block(part)?;
-            buffer.write(at, part)?;
+            write(at, part)?;
             at += n as u64;
         }
         Ok(())
@@ -265,7 +276,7 @@ impl Head {
         let memory_bytes = r.long()?;
         let [position, logits] = r.words()?;
         let [params, layers, buffers, programs, globals, groups] = r.words()?;
-        if flags & !(FLAG_STEPPED | FLAG_REWOUND | FLAG_EMBEDS) != 0
+        if flags & !(FLAG_STEPPED | FLAG_REWOUND | FLAG_EMBEDS | FLAG_FURTHER) != 0
             || model_id == 0
             || params as usize > MAX_PARAMS
             || programs as usize > MAX_PROGRAMS
@@ -320,14 +331,7 @@ impl Session {
         let (compute, memory) = (&host.compute, &host.compute.memory);
         let id = host.models.own.0;
         let programs = compute.programs.as_slice();
-        for program in programs.iter().flatten() {
-            if model_ids(program.bytes())?.any(|other| other != id) {
-                bail!(
-                    Unsupported,
-                    "the guest uses further models (adapters, a draft): its session cannot be saved until it has had a turn without"
-                );
-            }
-        }
+        let further = further_models(&host.models, programs)?;
         let mut w = Writer {
             sink,
             hash,
@@ -340,7 +344,8 @@ impl Session {
             VERSION,
             flags(compute.stepped, FLAG_STEPPED)
                 | flags(self.rewound, FLAG_REWOUND)
-                | flags(compute.embeds, FLAG_EMBEDS),
+                | flags(compute.embeds, FLAG_EMBEDS)
+                | flags(!further.is_empty(), FLAG_FURTHER),
         ])?;
         w.put(&host.models.own.1.digest(None)?)?;
         w.put(&self.instance.guest().digest())?;
@@ -366,6 +371,13 @@ impl Session {
             w.put(key.as_bytes())?;
             w.put(value.as_bytes())?;
         }
+        if !further.is_empty() {
+            w.words(&[further.len() as u32, 0])?;
+        }
+        for (id, model) in &further {
+            w.words(&[*id, 0])?;
+            w.put(&model.digest(None)?)?;
+        }
         for layer in memory.kv_layers() {
             let d = memory.kv_desc(layer);
             w.words(&[
@@ -380,7 +392,8 @@ impl Session {
         }
         for (i, b) in memory.buffer_descs().iter().enumerate() {
             w.words(&[b.r#type, b.cols, b.rows, 0])?;
-            w.buffer(memory.buffer(i as u32)?)?;
+            let bytes = memory.buffer(i as u32)?.bytes();
+            w.blocks(bytes, |at, part| memory.buffer_read(i as u32, at, part))?;
         }
         for program in programs {
             let bytes = program.as_ref().map_or(&[][..], |p| p.bytes());
@@ -398,7 +411,9 @@ impl Session {
             let (pages, bytes) = memory.pages(group);
             w.words(&[pages.len() as u32, 0])?;
             w.long(bytes)?;
-            pages.iter().try_for_each(|page| w.buffer(page))?;
+            for page in pages {
+                w.blocks(page.bytes(), |at, part| page.read(at, part))?;
+            }
         }
         w.end()
     }
@@ -424,6 +439,9 @@ impl Session {
             let key = r.text(key, MAX_KEY_BYTES)?;
             let value = r.text(value, MAX_VALUE_BYTES)?;
             options.params.set(&key, &value)?;
+        }
+        if head.flags & FLAG_FURTHER != 0 {
+            options.granted = read_further(&mut r, options.granted)?;
         }
         let mut changed = false;
         for (key, value) in given.iter() {
@@ -487,6 +505,59 @@ impl Session {
     }
 }
 
+/// The models that programs name beside the session's own, each once.
+fn further_models(
+    models: &Models,
+    programs: &[Option<Arc<Prepared>>],
+) -> Result<Vec<(u32, Arc<Model>)>> {
+    let mut further: Vec<(u32, Arc<Model>)> = Vec::new();
+    for program in programs.iter().flatten() {
+        for id in model_ids(program.bytes())? {
+            if id == models.own.0 || further.iter().any(|f| f.0 == id) {
+                continue;
+            }
+            further
+                .try_reserve(1)
+                .map_err(|_| err!(NoMemory, "no memory for the models of a session"))?;
+            further.push((id, Arc::clone(models.get(id)?)));
+        }
+    }
+    Ok(further)
+}
+
+/// The further models that the guest may use: those that it used, by the ids of then, found among the given ones by their bytes,
+/// and behind them all that are given.
+fn read_further(
+    r: &mut Reader<'_>,
+    given: Vec<(u32, Arc<Model>)>,
+) -> Result<Vec<(u32, Arc<Model>)>> {
+    let [count, _] = r.words()?;
+    if count as usize > MAX_PROGRAMS * MAX_FURTHER_MODELS as usize {
+        bail!(Format, "saved state: {count} further models");
+    }
+    let mut granted = try_vec(count as usize + given.len(), "models")?;
+    for _ in 0..count {
+        let [id, _] = r.words()?;
+        let digest = r.bytes::<32>()?;
+        let mut found = None;
+        for (_, model) in &given {
+            if model.digest(None)? == digest {
+                found = Some(Arc::clone(model));
+                break;
+            }
+        }
+        match found {
+            Some(model) => granted.push((id, model)),
+            None => bail!(
+                NotFound,
+                "the session was saved with a further model (id {id} then) that is not among those given"
+            ),
+        }
+    }
+    granted.extend(given);
+    Ok(granted)
+}
+
 /// KV layers, buffers and programs, made as if the guest had asked for them.
 fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result<()> {
     let memory = &mut host.compute.memory;
@@ -513,9 +584,8 @@ fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result
     for _ in 0..head.buffers {
         let [ty, cols, rows, _] = r.words()?;
         let handle = memory.buffer_create(ty, cols, rows)?;
-        if let Some(buffer) = memory.buffer_mut(handle) {
-            r.buffer(buffer)?;
-        }
+        let bytes = memory.buffer(handle)?.bytes();
+        r.blocks(bytes, |at, part| memory.buffer_write(handle, at, part))?;
     }
     if let Some(handle) = head.logits.checked_sub(1) {
         let desc = memory.buffer_desc(handle);
@@ -577,7 +647,8 @@ fn read_pages(r: &mut Reader<'_>, head: &Head, memory: &mut Memory) -> Result<()
             );
         }
         for page in 0..count {
-            r.buffer(memory.page_restore(group, page)?)?;
+            let page = memory.page_restore(group, page)?;
+            r.blocks(page.bytes(), |at, part| page.write(at, part))?;
         }
     }
     memory.kv_restored(head.position, head.flags & FLAG_STEPPED != 0);

@@ -27,7 +27,7 @@ fn file(name: &str) -> Vec<u8> {
 /// The library's guest with the demo model.
 pub struct Demo {
     guest: Arc<LoadedGuest>,
-    store: StoreRef,
+    pub store: StoreRef,
 }
 
 impl Demo {

@@ -7,8 +7,8 @@
 //! Gemma 4 and a few others (`"gemma4"`) join characters instead of bytes, with U+2581 for spaces,
 //! and fall back to `<0xXX>` tokens for characters that are no token, as SentencePiece does.
 
+use crate::hash::HashMap;
 use alloc::vec::Vec;
-use hashbrown::HashMap;
 
 use super::TokenKind;
 use super::merge::{Join, Merger, NONE, Pairs, Symbol};
@@ -40,7 +40,7 @@ impl Bpe {
     /// tokenizers do where there is no unknown token.
     pub(super) fn build(tokens: &Tokens, merges: &[&[u8]], pre: &Pre) -> Result<Self> {
         let mut bpe = Self {
-            merges: HashMap::new(),
+            merges: HashMap::default(),
             bytes: try_vec(256, "byte tokens")?,
             splitter: pre.splitter,
             whole_words: pre.whole_words,

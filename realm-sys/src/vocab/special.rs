@@ -3,8 +3,8 @@
 //! The leftmost match is taken, and of those the longest, as SentencePiece and Hugging Face's
 //! tokenizers do. A trie over the strings keeps it linear in the text.
 
+use crate::hash::HashMap;
 use alloc::vec::Vec;
-use hashbrown::HashMap;
 
 use super::TokenKind;
 use super::tokens::Tokens;
@@ -48,7 +48,7 @@ impl Specials {
     /// Collects the control, unknown and user-defined tokens.
     pub(super) fn build(tokens: &Tokens, kinds: &[TokenKind]) -> Result<Self> {
         let mut trie = Self {
-            edges: HashMap::new(),
+            edges: HashMap::default(),
             ends: try_vec(1, "special tokens")?,
             first: [false; 256],
         };

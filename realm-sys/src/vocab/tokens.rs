@@ -5,9 +5,10 @@
 
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
 use crate::error::{Result, try_vec};
+use crate::hash::State;
 use crate::{bail, err};
 
 /// Strings by id and ids by string.
@@ -16,7 +17,7 @@ pub(super) struct Tokens {
     /// Where token `i` ends; it starts where the one before it ends.
     ends: Vec<u32>,
     index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    hasher: State,
     longest: usize,
 }
 
@@ -34,7 +35,7 @@ impl Tokens {
             bytes: try_vec(total as usize, "bytes of token text")?,
             ends: try_vec(list.len(), "tokens")?,
             index: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: State::default(),
             longest: 0,
         };
         let hasher = tokens.hasher.clone();

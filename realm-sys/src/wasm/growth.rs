@@ -33,7 +33,7 @@ pub const DISPATCHES_BY_A_LOOP: bool = cfg!(any(
     target_arch = "riscv64"
 ));
 
-/// Where a module grows something.
+/// Where a module grows something, and what else has to be known of it.
 #[derive(Default)]
 pub struct Growth {
     /// Places with `memory.grow`.
@@ -42,6 +42,11 @@ pub struct Growth {
     pub table: bool,
     /// Values that calls, blocks and branches move, each of which translation notes (`survey`).
     pub values: usize,
+    /// Functions, those that are imported included.
+    #[cfg(feature = "validate")]
+    pub functions: u32,
+    /// Whether it imports a table or memory.
+    pub shares: bool,
 }
 
 impl Growth {

@@ -10,6 +10,7 @@ use crate::num::env::FpGuard;
 use crate::{bail, err};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use wasmi::errors::{ErrorKind, GlobalError, InstantiationError};
 use wasmi::{AsContext, Extern, Func, FuncType, Global, Memory, TrapCode, Val};
 
@@ -72,22 +73,26 @@ fn trap(e: &wasmi::Error, failure: Option<Error>, fuel: u64) -> Error {
     }
 }
 
-/// What is wrong with a module that cannot be instantiated in a store, if its start function is not to blame.
-pub(super) fn instantiation_error(e: &wasmi::Error, state: &State) -> Error {
+/// What is wrong with a module that cannot be instantiated in a store, if its start function is not to blame. A segment that does not
+/// fit is a trap, but was none in version 1.1. (Where others share what it is written to, it has become code: `segments`.)
+pub(super) fn instantiation_error(e: &wasmi::Error, state: &State, only_1_1: bool) -> Error {
     let limiter = &state.limiter;
+    let unfit = |what: fmt::Arguments<'_>| match only_1_1 {
+        true => err!(Format, "{what}"),
+        false => err!(Guest, "the module trapped: {what}"),
+    };
     let refused = |pool: &Pool| pool.refusal().unwrap_or_else(|| err!(Limit, "{e}"));
     match e.kind() {
         // The copy of a memory that is imported.
         ErrorKind::Memory(_) if limiter.memory.refusal().is_some() => refused(&limiter.memory),
-        ErrorKind::Memory(_) => err!(Format, "a data segment does not fit: {e}"),
+        ErrorKind::Memory(_) => unfit(format_args!("a data segment does not fit: {e}")),
         ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit {
             table_index,
             len,
             ..
-        }) => err!(
-            Format,
-            "an elements segment does not fit into its table: {len} elements at {table_index}"
-        ),
+        }) => unfit(format_args!(
+            "an elements segment does not fit into its table: out of bounds table access: {len} elements at {table_index}"
+        )),
         ErrorKind::Instantiation(InstantiationError::FailedToInstantiateMemory(_)) => {
             refused(&limiter.memory)
         }
@@ -153,7 +158,9 @@ impl Instance {
             "bytes of an instance",
         )?);
         let externs = link::resolve(&mut store, module, options.imports, options.peers)?;
-        link::try_segments(&group, &store, module, &externs)?;
+        if !module.deferred {
+            link::try_segments(&group, &store, module, &externs)?;
+        }
         let environment = FpGuard::new();
         store.data_mut().enter()?;
         store.data_mut().limit_slices(module.slice_fuel);
@@ -170,7 +177,7 @@ impl Instance {
         drop(environment);
         let instance = made.map_err(|e| match (&failure, e.kind()) {
             (None, ErrorKind::Instantiation(_) | ErrorKind::Memory(_) | ErrorKind::Table(_)) => {
-                instantiation_error(&e, store.data())
+                instantiation_error(&e, store.data(), module.only_1_1)
             }
             _ => trap(&e, failure, fuel),
         })?;

@@ -152,12 +152,13 @@ pub(super) fn try_segments(
     let mut copies = try_vec(externs.len(), "imports")?;
     for item in externs {
         copies.push(
-            copy(store, &mut apart, item).map_err(|e| instantiation_error(&e, apart.data()))?,
+            copy(store, &mut apart, item)
+                .map_err(|e| instantiation_error(&e, apart.data(), module.only_1_1))?,
         );
     }
     match wasmi::Instance::new(&mut apart, &module.module, &copies) {
         Ok(_) => Ok(()),
-        Err(e) => Err(instantiation_error(&e, apart.data())),
+        Err(e) => Err(instantiation_error(&e, apart.data(), module.only_1_1)),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `instance`  | instances: calls, globals, memory |
 //! | `signature` | function types as text, `i(iI)` |
 //! | `sections`  | a module's bytes: exports of the host's own, for guests as well |
+//! | `segments`  | active segments of modules that share tables or memories, as code |
 //! | `survey`    | the one reading of a module before it is translated, for guests as well |
 //! | `growth`    | how far growing code may run before the native stack is unwound, for guests as well |
 //!
@@ -20,6 +21,8 @@ pub mod instance;
 mod link;
 pub mod module;
 pub(crate) mod sections;
+#[cfg(feature = "validate")]
+mod segments;
 pub mod signature;
 pub(crate) mod survey;
 

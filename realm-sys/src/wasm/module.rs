@@ -4,7 +4,9 @@
 //! Instances can only be linked with each other if their modules share one: such modules are
 //! loaded "beside" one another, and their code is freed with the last of them.
 
-use super::{growth, sections, survey};
+#[cfg(feature = "validate")]
+use super::segments;
+use super::{growth, growth::Growth, sections, survey};
 use crate::bail;
 #[cfg(feature = "validate")]
 use crate::err;
@@ -65,6 +67,9 @@ pub struct LoadedModule {
     pub(super) start: Option<Arc<str>>,
     /// What it was loaded with.
     table_grow: bool,
+    pub(super) only_1_1: bool,
+    /// Its active segments are written by what is called as its start function.
+    pub(super) deferred: bool,
 }
 
 fn config(options: &ModuleOptions<'_>) -> Result<Config> {
@@ -128,26 +133,42 @@ fn declared_items(wasm: &[u8]) -> usize {
 }
 
 /// Translates a module, without its start section if it has one, which the interpreter would run to its end at one go, but with the
-/// function it names as an export, of the name that is given.
+/// function it names as an export, of the name that is given. `deferred`: and its active segments ([`segments`]); the last result
+/// says whether it had some.
 #[cfg(feature = "validate")]
-fn translate(engine: &Engine, wasm: &[u8]) -> Result<(Module, Option<String>)> {
+fn translate(
+    engine: &Engine,
+    wasm: &[u8],
+    growth: &Growth,
+    deferred: bool,
+) -> Result<(Module, Option<String>, bool)> {
     let refused = |e| survey::refusal("the module", &e);
     let mut sections = sections::sections(wasm).flatten();
-    let Some(start) = sections.find(|s| s.id == sections::START) else {
-        return Ok((Module::new(engine, wasm).map_err(refused)?, None));
-    };
+    let start = sections.find(|s| s.id == sections::START);
+    if start.is_none() && !deferred {
+        return Ok((Module::new(engine, wasm).map_err(refused)?, None, false));
+    }
     // As it is, before anything is changed: an export more makes some things valid that are not.
     Module::validate(engine, wasm).map_err(refused)?;
-    let lost = || err!(Internal, "a start section is gone");
-    let index = start
-        .cursor(wasm)
-        .and_then(|mut c| c.number())
-        .ok_or_else(lost)?;
+    let rewritten = match deferred {
+        true => segments::as_function(wasm)?,
+        false => None,
+    };
+    let index = match (&rewritten, start) {
+        (Some(_), _) => growth.functions,
+        (None, Some(start)) => start
+            .cursor(wasm)
+            .and_then(|mut c| c.number())
+            .ok_or_else(|| err!(Internal, "a start section is gone"))?,
+        (None, None) => return Ok((Module::new(engine, wasm).map_err(refused)?, None, false)),
+    };
     let name = free_name(wasm)?;
     let added = [(name.as_str(), 0, index)];
-    let changed = sections::with_exports(wasm, &added, false)?.ok_or_else(lost)?;
+    let whole = rewritten.as_deref().unwrap_or(wasm);
+    let changed = sections::with_exports(whole, &added, false)?
+        .ok_or_else(|| err!(Internal, "the sections of a module are gone"))?;
     let module = Module::new(engine, &*changed).map_err(refused)?;
-    Ok((module, Some(name)))
+    Ok((module, Some(name), rewritten.is_some()))
 }
 
 /// A name that no export of a valid module has: one of a length that none has.
@@ -176,7 +197,7 @@ fn free_name(wasm: &[u8]) -> Result<String> {
 }
 
 #[cfg(not(feature = "validate"))]
-fn translate(_: &Engine, _: &[u8]) -> Result<(Module, Option<String>)> {
+fn translate(_: &Engine, _: &[u8], _: &Growth, _: bool) -> Result<(Module, Option<String>, bool)> {
     bail!(
         Unsupported,
         "this build has no validator, so it runs no modules"
@@ -227,8 +248,12 @@ impl LoadedModule {
         let table_grow = options
             .beside
             .map_or(options.table_grow, |other| other.table_grow);
+        let only_1_1 = options
+            .beside
+            .map_or(options.only_1_1, |other| other.only_1_1);
         let slice_fuel = growth.slice_fuel()?;
-        let (module, start) = translate(&engine, wasm)?;
+        let deferred = growth.shares && !only_1_1;
+        let (module, start, deferred) = translate(&engine, wasm, &growth, deferred)?;
         if growth.table && !table_grow && !growth::DISPATCHES_BY_A_LOOP {
             bail!(
                 Unsupported,
@@ -241,6 +266,8 @@ impl LoadedModule {
             slice_fuel,
             start: start.map(Arc::from),
             table_grow,
+            only_1_1,
+            deferred,
             // Functions and globals once more, and the passive segments.
             instance_bytes: items.saturating_add(wasm.len()),
         }))

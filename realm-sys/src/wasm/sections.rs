@@ -132,7 +132,8 @@ pub fn with_exports(wasm: &[u8], more: &[Added<'_>], start: bool) -> Result<Opti
     Ok(Some(out))
 }
 
-fn put_number(out: &mut Vec<u8>, mut n: u32) {
+/// An unsigned number as the format has them.
+pub fn put_number(out: &mut Vec<u8>, mut n: u32) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -146,14 +147,20 @@ pub struct Cursor<'a> {
     at: usize,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    /// What has not been read.
+    #[cfg(feature = "validate")]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or(&[])
+    }
+
     pub fn byte(&mut self) -> Option<u8> {
         let byte = self.bytes.get(self.at)?;
         self.at += 1;
         Some(*byte)
     }
 
-    fn skip(&mut self, bytes: usize) -> Option<()> {
+    pub fn skip(&mut self, bytes: usize) -> Option<()> {
         self.at = self.at.checked_add(bytes)?;
         (self.at <= self.bytes.len()).then_some(())
     }
@@ -172,7 +179,7 @@ impl Cursor<'_> {
     }
 
     /// A number of whatever length, whose value does not matter.
-    fn any_number(&mut self) -> Option<()> {
+    pub fn any_number(&mut self) -> Option<()> {
         for _ in 0..10 {
             if self.byte()? < 0x80 {
                 return Some(());

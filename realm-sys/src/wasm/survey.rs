@@ -3,11 +3,11 @@
 //! proportion to its bytes. What cannot be read is left for the translator to refuse.
 
 use super::growth::Growth;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::{bail, err};
 #[cfg(feature = "validate")]
 use {
-    crate::error::try_vec,
+    crate::error::{Status, try_vec},
     alloc::vec::Vec,
     wasmparser::{BlockType, ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody},
     wasmparser::{Operator, Parser, Payload, TypeRef},
@@ -67,12 +67,22 @@ pub fn check_head(what: &str, wasm: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// How the validator speaks of proposals that are off.
+#[cfg(feature = "validate")]
+const OFF: [&str; 5] = [
+    "enabled",
+    "multiple memories",
+    "without the",
+    "function references required",
+    "require the function-references proposal",
+];
+
 /// What the interpreter says of a module that it does not take.
+#[cfg(feature = "validate")]
 pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
     use wasmi::errors::ErrorKind;
     let mut said = err!(Format, "{what} is refused: {e}");
-    // Which is how the validator calls proposals that are off.
-    if said.message().contains("enabled") {
+    if OFF.iter().any(|words| said.message().contains(words)) {
         said = err!(
             Format,
             "{what} is refused, since it uses what is not among the WebAssembly that is run: {e}"
@@ -90,6 +100,17 @@ pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
         _ => {}
     }
     said
+}
+
+/// The same without a validator, where modules are such as have been seen to load: what their code does not find then is memory.
+#[cfg(not(feature = "validate"))]
+pub fn refusal(what: &str, e: &wasmi::Error) -> Error {
+    match e.kind() {
+        wasmi::errors::ErrorKind::Translation(_) => {
+            err!(NoMemory, "{what} is refused: no memory for its code")
+        }
+        _ => err!(Format, "{what} is refused"),
+    }
 }
 
 /// Why reading ends early.
@@ -154,9 +175,13 @@ impl Survey {
                 }
                 Payload::ImportSection(section) => {
                     for import in section {
-                        if let TypeRef::Func(ty) = import?.ty {
-                            self.function(ty)?;
-                            self.imports += 1;
+                        match import?.ty {
+                            TypeRef::Func(ty) => {
+                                self.function(ty)?;
+                                self.imports += 1;
+                            }
+                            TypeRef::Table(_) | TypeRef::Memory(_) => self.growth.shares = true,
+                            _ => {}
                         }
                     }
                 }
@@ -202,6 +227,7 @@ impl Survey {
             bail!(NoMemory, "no memory for the functions of a module");
         }
         self.functions.push(ty);
+        self.growth.functions += 1;
         Ok(())
     }
 

@@ -1446,7 +1446,8 @@ realm_status realm_session_save_to(realm_session *session,
  * session that can do no more than any other.
  * `out` receives the session. Owns: the caller, until `realm_session_close`.
  *
- * The model may have another id than when it was saved. Statistics begin anew.
+ * The model may have another id than when it was saved, and so may further models that were in use (adapters), which have to be among
+ * those of `options`. Statistics begin anew.
  *
  * Threads: any, at any time; the session may then be used by any one thread at a time.
  *
@@ -1544,9 +1545,9 @@ typedef struct realm_wasm_instance realm_wasm_instance;
 
 /* A validated and translated module, shared by any number of instances.
  *
- * What is run: WebAssembly 1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
- * memory, reference types (not as arguments or results in C), tail calls and extended constants. Not SIMD, 64-bit or
- * several memories, threads, exceptions, garbage collection.
+ * What is run: WebAssembly 2.0 without SIMD (1.0 with mutable globals, sign extension, saturating conversions, several results, bulk
+ * memory and reference types, these not as arguments or results in C), and tail calls and extended constants. Not 64-bit or several
+ * memories, threads, exceptions, typed function references, garbage collection.
  */
 typedef struct realm_wasm_module realm_wasm_module;
 
@@ -1666,7 +1667,9 @@ typedef struct realm_wasm_options {
     const realm_wasm_peer *peers;
     /* How many there are. */
     size_t peer_count;
-    /* Fuel to begin with, about one per instruction. 0: 4000000000, some seconds. `UINT64_MAX` lasts for centuries. */
+    /* Fuel to begin with, about one per instruction, and per 64 bytes of segments that are written to what a peer offers. 0: 4000000000,
+     * some seconds. `UINT64_MAX` lasts for centuries.
+     */
     uint64_t fuel;
     /* Bytes of linear memory at most. 0: 16 MiB. */
     uint64_t max_memory_bytes;
@@ -1712,9 +1715,10 @@ void realm_wasm_module_unload(realm_wasm_module *module);
  *
  * Threads: any, several at a time also for one module; with peers one at a time for all that are linked with them.
  *
- * Returns `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type, or a segment
- * is too long for its table or memory (in both cases nothing has been written); `LIMIT`; what `realm_wasm_call`
- * returns, for the start function; `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
+ * Returns `NOT_FOUND` for an import that nobody offers; `FORMAT` if it is offered with another type (nothing has been written
+ * then); `LIMIT`; what `realm_wasm_call` returns, for the start function, and `GUEST` for a segment that is too long for its table or
+ * memory: what is before it has been written, to those of peers too. (With `REALM_WASM_ONLY_1_1` that is `FORMAT`, and nothing has
+ * been written.) `STATE` from a host function of a peer; `NO_MEMORY`, `INVALID_ARGUMENT`.
  */
 realm_status realm_wasm_instance_create(const realm_wasm_module *module,
                                         const realm_wasm_options *options,

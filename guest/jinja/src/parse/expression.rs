@@ -208,7 +208,7 @@ impl Parser<'_> {
                 return Ok(());
             }
             other => {
-                return Err(err!("expected an expression, found '{}'", other.shown()));
+                return Err(err!("expected an expression, {}", other.found()));
             }
         };
         let constant = self.constant(value);
@@ -305,10 +305,7 @@ impl Parser<'_> {
                 self.op(Op::Item);
             }
             other => {
-                return Err(err!(
-                    "expected a name behind '.', found '{}'",
-                    other.shown()
-                ));
+                return Err(err!("expected a name behind '.', {}", other.found()));
             }
         }
         Ok(())
@@ -351,6 +348,7 @@ impl Parser<'_> {
 
     /// Arguments in brackets: how many there are, and the names of the last ones, where `*` and `**` are names too.
     fn arguments(&mut self) -> Res<(u16, Names)> {
+        let called = self.last;
         self.expect("(")?;
         let mut names = Vec::new();
         let mut count = 0;
@@ -373,11 +371,14 @@ impl Parser<'_> {
             if let Some(name) = name {
                 let star = name.starts_with('*');
                 self.advance()?;
+                let number = self.name(&name)?;
+                if !star && names.contains(&number) {
+                    return Err(err!("the argument '{name}' is there twice"));
+                }
                 if !star {
                     self.expect("=")?;
                 }
-                let name = self.name(&name)?;
-                names.push(name);
+                names.push(number);
             } else if !names.is_empty() {
                 return Err(err!("an argument without a name follows one with a name"));
             }
@@ -385,6 +386,8 @@ impl Parser<'_> {
             count += 1;
         }
         self.expect(")")?;
+        // What goes wrong in a call is said of its name.
+        self.last = called;
         Ok((fits(count)?, self.names(names)?))
     }
 

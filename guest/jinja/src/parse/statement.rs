@@ -1,6 +1,6 @@
 //! Statements.
 
-use super::{Block, Macro, Name, Op, Parser, Res, Token, Value, fits};
+use super::{Block, Macro, Name, Op, Parser, Place, Res, Token, Value, fits};
 use crate::text::Text;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -266,7 +266,7 @@ impl Parser<'_> {
     }
 
     /// Filters, whose code is to run later.
-    fn lifted_filters(&mut self) -> Res<(Vec<Op>, Vec<u16>)> {
+    fn lifted_filters(&mut self) -> Res<(Vec<Op>, Vec<Place>)> {
         let start = self.here();
         while self.accept("|")? {
             self.filter()?;
@@ -341,7 +341,7 @@ impl Parser<'_> {
         let takes = self.takes.pop().unwrap_or_default();
         self.expression(true)?;
         let call = self.code.ops.pop();
-        self.code.lines.pop();
+        self.code.places.pop();
         self.takes.push(takes);
         self.macro_body("caller", args, prologue, "endcall")?;
         let caller = self.name("caller")?;
@@ -380,8 +380,11 @@ impl Parser<'_> {
                     break;
                 }
             }
-            let arg = self.ident()?;
-            let arg = self.name(&arg)?;
+            let text = self.ident()?;
+            let arg = self.name(&text)?;
+            if args.iter().any(|(name, _)| *name == arg) {
+                return Err(err!("the parameter '{text}' is there twice"));
+            }
             let default = self.accept("=")?;
             if default {
                 let given = self.op(Op::Given(arg, 0));
@@ -400,7 +403,7 @@ impl Parser<'_> {
         &mut self,
         name: &str,
         args: Vec<(Name, bool)>,
-        prologue: (Vec<Op>, Vec<u16>),
+        prologue: (Vec<Op>, Vec<Place>),
         end: &str,
     ) -> Res<()> {
         let over = self.op(Op::Jump(0));

@@ -118,7 +118,7 @@ impl Vm<'_> {
             Value::Float(f) if &*name == "is_integer" => Value::Bool(arith::truncate(*f) == *f),
             _ => match access::attribute(&of, &name)? {
                 Value::Undefined(_) => {
-                    return Err(err!("a {} has no method '{name}'", of.type_name()));
+                    return Err(err!("{} has no method '{name}'", of.kind()));
                 }
                 callee => return self.invoke(callee, args),
             },

@@ -224,19 +224,13 @@ impl<'a> Converter<'a> {
     /// Adds the rules of a schema, and returns the name of its own.
     fn visit(&mut self, schema: Schema<'a>, name: &str) -> Result<String> {
         self.depth += 1;
-        self.visits += 1;
         if self.depth > MAX_DEPTH {
             return wrong(
                 schema.value,
                 format!("expected at most {MAX_DEPTH} schemas in one another"),
             );
         }
-        if self.visits > MAX_VISITS {
-            return wrong(
-                schema.value,
-                format!("the schema comes to more than {MAX_VISITS} schemas"),
-            );
-        }
+        self.visited(schema.value)?;
         let rule_name = match name {
             "" => String::from("root"),
             name if is_reserved(name) => format!("{name}-"),
@@ -248,6 +242,18 @@ impl<'a> Converter<'a> {
             .bounded()
             .or_else(|what| wrong(schema.value, what))?;
         Ok(added)
+    }
+
+    /// One more schema was visited.
+    fn visited(&mut self, value: &Value) -> Result<()> {
+        self.visits += 1;
+        match self.visits > MAX_VISITS {
+            true => wrong(
+                value,
+                format!("the schema comes to more than {MAX_VISITS} schemas"),
+            ),
+            false => Ok(()),
+        }
     }
 
     fn shaped(&mut self, schema: Schema<'a>, name: &str, rule_name: &str) -> Result<String> {
@@ -443,6 +449,7 @@ impl<'a> Converter<'a> {
         if depth > MAX_DEPTH {
             return wrong(schema.value, "expected a $ref that ends somewhere");
         }
+        self.visited(schema.value)?;
         match schema.shape()? {
             Shape::Ref(reference) => {
                 let (_, target) = self.target(reference)?;
@@ -450,6 +457,7 @@ impl<'a> Converter<'a> {
             }
             Shape::Object => {
                 for (name, property) in object::of(schema)? {
+                    self.visited(property.value)?;
                     parts.properties.push((name, property));
                     if required {
                         parts.required.insert(name);

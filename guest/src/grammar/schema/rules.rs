@@ -64,8 +64,8 @@ const SPACE: &str = r#"| " " | "\n"{1,2} [ \t]{0,20}"#;
 
 /// Most that the rules may come to, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// Most rules that want one name.
-const MAX_NAMESAKES: u32 = 1000;
+/// How often a name is found to be another rule's already, as it is some 200,000 times with 630 rules of one name.
+const MAX_NAMESAKES: u32 = 200_000;
 
 /// Whether a property of this name needs another one for its rule.
 pub fn is_reserved(name: &str) -> bool {
@@ -78,7 +78,7 @@ pub struct Rules {
     /// Names in the order in which they were added.
     added: Vec<String>,
     bytes: usize,
-    crowded: bool,
+    namesakes: u32,
 }
 
 impl Rules {
@@ -88,7 +88,7 @@ impl Rules {
             rules: BTreeMap::new(),
             added: Vec::new(),
             bytes: 0,
-            crowded: false,
+            namesakes: 0,
         };
         rules.add("space", SPACE.into());
         rules
@@ -120,9 +120,9 @@ impl Rules {
                 "the schema's grammar has more than {MAX_BYTES} bytes"
             ));
         }
-        if self.crowded {
-            return Err(format!(
-                "more than {MAX_NAMESAKES} different rules would have one name"
+        if self.namesakes >= MAX_NAMESAKES {
+            return Err(String::from(
+                "too many different rules would have one name: expected other names of properties",
             ));
         }
         Ok(())
@@ -138,10 +138,10 @@ impl Rules {
             if *known == rule {
                 return key;
             }
-            if number >= MAX_NAMESAKES {
-                self.crowded = true;
+            if self.namesakes >= MAX_NAMESAKES {
                 return key;
             }
+            self.namesakes += 1;
             key = format!("{name}{number}");
             number += 1;
         }

@@ -213,7 +213,8 @@ pub unsafe extern "C" fn realm_session_save_to(
 /// session that can do no more than any other.
 /// `out` receives the session. **Owns**: the caller, until `realm_session_close`.
 ///
-/// The model may have another id than when it was saved. Statistics begin anew.
+/// The model may have another id than when it was saved, and so may further models that were in use (adapters), which have to be among
+/// those of `options`. Statistics begin anew.
 ///
 /// **Threads**: any, at any time; the session may then be used by any one thread at a time.
 ///

@@ -33,6 +33,11 @@ trait Source {
         (ty.block_len(), ty.block_bytes())
     }
     fn read<I: Isa>(i: I, ty: GgmlType, src: &[u8], dst: &mut [f32]);
+    /// One weight, where a block is one and `lanes` has left some over.
+    #[inline(always)]
+    fn one<I: Isa>(_: I, _w: &[u8]) -> f32 {
+        0.0
+    }
     /// The lanes of the whole sixteens of a row at once, where the machine has a way.
     #[inline(always)]
     fn lanes<I: Isa>(_: I, _w: &[u8], _x: &[[u8; 64]]) -> Option<[f32; LANES]> {
@@ -47,6 +52,10 @@ impl Source for F32 {
         for (to, &w) in dst.iter_mut().zip(src.as_chunks::<4>().0) {
             *to = f32::from_le_bytes(w);
         }
+    }
+    #[inline(always)]
+    fn one<I: Isa>(_: I, w: &[u8]) -> f32 {
+        w.first_chunk().map_or(0.0, |&w| f32::from_le_bytes(w))
     }
     #[inline(always)]
     fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
@@ -72,6 +81,11 @@ impl Source for F16 {
                 *to = v;
             }
         }
+    }
+    #[inline(always)]
+    fn one<I: Isa>(i: I, w: &[u8]) -> f32 {
+        w.first_chunk()
+            .map_or(0.0, |&w| i.half(u16::from_le_bytes(w)))
     }
     #[inline(always)]
     fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
@@ -127,11 +141,18 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
             let piece = act.as_chunks().0.get(p * PIECE / LANES..);
             *x = piece.and_then(|x| x.get(..whole.len())).unwrap_or(&[]);
         }
-        for (c, w) in whole.iter().enumerate() {
-            let w = i.load(w);
-            for (acc, x) in acc.iter_mut().zip(&x) {
-                if let Some(x) = x.get(c) {
-                    *acc = i.fmas(w, native(i, x), *acc);
+        // A microcontroller, which does one token at a time, may have a way to do all of these at once.
+        let done = match (acc.as_mut_slice(), x.as_slice()) {
+            ([acc], [x]) if TILE == 1 => i.add_row(whole, x, acc),
+            _ => false,
+        };
+        if !done {
+            for (c, w) in whole.iter().enumerate() {
+                let w = i.load(w);
+                for (acc, x) in acc.iter_mut().zip(&x) {
+                    if let Some(x) = x.get(c) {
+                        *acc = i.fmas(w, native(i, x), *acc);
+                    }
                 }
             }
         }
@@ -159,17 +180,13 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
 #[inline(always)]
 fn dot<I: Isa, S: Source>(i: I, job: Job<'_>, w: &[u8], tok: usize) -> f32 {
     let (len, bytes) = S::block(job.ty());
-    let rest = job.k() % LANES;
-    let mut buffer = [0.0; LANES];
     if let Some(x) = job.act(ActKind::F32, tok).get(..4 * job.k())
-        && let Some(w_rest) = w.get((job.k() - rest) / len * bytes..)
-        && let Some(buffer) = buffer.get_mut(..rest)
+        && let Some(w_rest) = w.get(job.k() / LANES * LANES / len * bytes..)
         && let Some(mut lanes) = S::lanes(i, w, x.as_chunks().0)
     {
-        S::read(i, job.ty(), w_rest, buffer);
         let x_rest = x.as_chunks::<64>().1.as_chunks::<4>().0;
-        for ((lane, &w), &x) in lanes.iter_mut().zip(&*buffer).zip(x_rest) {
-            *lane = i.fma(w, f32::from_ne_bytes(x), *lane);
+        for ((lane, w), &x) in lanes.iter_mut().zip(w_rest.chunks(bytes)).zip(x_rest) {
+            *lane = i.fma(S::one(i, w), f32::from_ne_bytes(x), *lane);
         }
         return tree(&lanes);
     }
@@ -197,8 +214,8 @@ impl<I: Isa, S: Source> Tile for Rows<'_, I, S> {
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let &Self(i, job, _) = self;
         let mut y = [0.0; TILE];
-        if cfg!(target_os = "none") {
-            // A microcontroller has registers for one chain of sixteen, and better uses of its flash than three more copies.
+        if TILE == 1 {
+            // Whole rows at once, where registers are for one chain of sixteen.
             for (t, y) in y.iter_mut().enumerate().take(n) {
                 *y = dot::<I, S>(i, job, w, tok + t);
             }

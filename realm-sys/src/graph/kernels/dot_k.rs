@@ -327,8 +327,7 @@ impl<I: Isa, F: Format> Tile for Rows<'_, I, F> {
     #[inline(always)]
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let mut y = [0.0; TILE];
-        // Firmware has better uses of its flash than code for many at once.
-        if n == 1 || cfg!(target_os = "none") {
+        if n == 1 || TILE == 1 {
             for (t, y) in y.iter_mut().enumerate().take(n) {
                 [*y] = dots::<I, F, 1>(self.0, w, &[self.act(tok + t)], 1);
             }

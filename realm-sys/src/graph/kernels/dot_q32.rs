@@ -259,8 +259,7 @@ impl<I: Isa, F: Format> Tile for Rows<'_, I, F> {
     #[inline(always)]
     fn tile(&self, w: &[u8], tok: usize, n: usize) -> [f32; TILE] {
         let mut y = [0.0; TILE];
-        // Firmware has better uses of its flash than code for many at once.
-        if n == 1 || cfg!(target_os = "none") {
+        if n == 1 || TILE == 1 {
             for (t, y) in y.iter_mut().enumerate().take(n) {
                 let x = self.act(tok + t);
                 *y = F::row(self.0, w, &x).unwrap_or_else(|| {

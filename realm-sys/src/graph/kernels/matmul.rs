@@ -200,8 +200,9 @@ pub struct MulMat<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a>(&'a MulMat<'a>);
 
-/// Tokens whose activations are read for one unpacked piece of weights.
-pub(super) const TILE: usize = 16;
+/// Tokens whose activations are read for one unpacked piece of weights. A microcontroller has better uses of its flash than
+/// code for many at once, and what each row would spend on room for their outputs shows there.
+pub(super) const TILE: usize = if cfg!(target_os = "none") { 1 } else { 16 };
 /// Weight rows that stay in the nearest cache while tiles of tokens pass over them.
 const ROWS: usize = 32;
 

@@ -1,0 +1,98 @@
+//! Speculative decoding: what a turn shows, what it leaves and what comes after it is what it would be without, to the bit.
+
+use super::state_tests::{Demo, Shown, finish, saved};
+use super::{Event, InputKind, Session};
+use alloc::vec::Vec;
+
+const TEXT: &str = "The capital of France is Paris. The capital of Peru is Lima. The capital of France is Paris. The capital";
+
+/// Kinds of sampling, each of which sees the tokens before it in another way.
+const KINDS: [&[(&str, &str)]; 6] = [
+    &[],
+    &[("temp", "0.9"), ("seed", "5"), ("kv_type", "q8_0")],
+    &[
+        ("temp", "1.1"),
+        ("top_k", "0"),
+        ("repeat_penalty", "1.2"),
+        ("n_batch", "4"),
+    ],
+    &[("dry_multiplier", "0.5"), ("logit_bias", "300:1.5")],
+    &[("mirostat", "2"), ("temp", "1"), ("seed", "9")],
+    &[("grammar", r#"root ::= (" " [A-Z] [a-z]+ | [a-z .]+)*"#)],
+];
+
+fn open(demo: &Demo, params: &[(&str, &str)], drafts: bool) -> Session {
+    let mut s = demo.open(params);
+    for (key, value) in [("ignore_eos", "1"), ("logprobs", "1"), ("n_predict", "30")] {
+        s.set_param(key, Some(value)).unwrap();
+    }
+    if drafts {
+        s.set_param("draft_max", Some("6")).unwrap();
+        s.set_param("spec_ngram_size_n", Some("2")).unwrap();
+    }
+    s
+}
+
+/// Two turns, with the log probability of each token, and where they end.
+fn turns(s: &mut Session) -> (Vec<Option<u32>>, u32, Shown) {
+    let mut logprobs = Vec::new();
+    s.prompt(InputKind::Text, TEXT.as_bytes()).unwrap();
+    loop {
+        match s.poll(0).unwrap() {
+            Event::Done(_) => break,
+            _ => logprobs.push(s.logprob().map(f32::to_bits)),
+        }
+    }
+    let position = s.position();
+    s.prompt(InputKind::Text, b" and").unwrap();
+    (logprobs, position, finish(s))
+}
+
+#[test]
+fn drafts_leave_every_bit_as_it_was() {
+    let demo = Demo::new();
+    for params in KINDS {
+        let mut plain = open(&demo, params, false);
+        let mut drafted = open(&demo, params, true);
+        assert_eq!(turns(&mut plain), turns(&mut drafted), "{params:?}");
+    }
+}
+
+/// What is kept of a turn that is cut off, in the midst of a draft too, is what was there without.
+#[test]
+fn a_turn_with_drafts_can_be_cancelled_anywhere() {
+    let demo = Demo::new();
+    let mut plain = open(&demo, &[], false);
+    let (_, end, _) = turns(&mut plain);
+    for polls in [1, 2, 5, 6, 9] {
+        let mut cut = open(&demo, &[], true);
+        cut.prompt(InputKind::Text, TEXT.as_bytes()).unwrap();
+        for _ in 0..polls {
+            cut.poll(0).unwrap();
+        }
+        cut.cancel();
+        while !matches!(cut.poll(0).unwrap(), Event::Done(_)) {}
+        let kept = cut.position();
+        assert!(kept < end);
+        let mut other = open(&demo, &[], false);
+        turns(&mut other);
+        other.rewind(kept).unwrap();
+        for s in [&mut cut, &mut other] {
+            s.prompt(InputKind::Text, b" more").unwrap();
+        }
+        assert_eq!(finish(&mut cut), finish(&mut other), "{polls}");
+    }
+}
+
+#[test]
+fn forks_and_saved_sessions_go_on_with_drafts() {
+    let demo = Demo::new();
+    let mut s = open(&demo, &[("temp", "0.7"), ("seed", "2")], true);
+    s.prompt(InputKind::Text, TEXT.as_bytes()).unwrap();
+    finish(&mut s);
+    let mut fork = s.fork().unwrap();
+    let mut loaded = Session::load_bytes(demo.options(&[]), &saved(&s)).unwrap();
+    let want = turns(&mut s);
+    assert_eq!(turns(&mut fork), want);
+    assert_eq!(turns(&mut loaded), want);
+}

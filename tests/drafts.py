@@ -1,0 +1,52 @@
+"""Speculative decoding: drafts change nothing but how soon a text is there. For tests/e2e.py."""
+
+import re
+
+# A toy that knows one kind of sentence, asked so that it has said before what it will say.
+PROMPT = "The capital of France is Paris. The capital of Peru is Lima. The capital of France is Paris. The capital of"
+
+
+def said(tools, succeed, model, *options):
+    """Ids and text of an answer, its last logits' bytes and what the log says of drafts."""
+    asked = ["-m", model, "-p", PROMPT, "--raw", "--ignore-eos", *tools.options]
+    done = succeed(tools.run, *asked, "-v", *options)
+    ids = succeed(tools.run, *asked, "--ids-out", *options).stdout
+    found = re.search(r"of (\d+) drafted tokens (\d+) were accepted", done.stderr.decode(errors="replace"))
+    return (done.stdout, ids), tuple(map(int, found.groups())) if found else (0, 0)
+
+
+def same(tools, must, succeed, model):
+    accepted = 0
+    for options in [
+        [],
+        ["--temp", 0.8, "--seed", 3],
+        ["--temp", 1.2, "--seed", 4, "--top-k", 0],
+        ["--temp", 0.7, "--seed", 5, "--repeat-penalty", 1.1, "--frequency-penalty", 0.2],
+        ["--dry-multiplier", 0.8, "--temp", 0.9, "--seed", 6],
+        ["--mirostat", 2, "--temp", 1, "--seed", 7],
+        ["--grammar", 'root ::= (" " [A-Z] [a-z]+ | [a-z .])*'],
+        ["--param", "logprobs=1", "--param", "logit_bias=300:2"],
+        ["--stop", "Lima"],
+        ["--kv-type", "q8_0"],
+        ["-t", 3],
+    ]:
+        plain, none = said(tools, succeed, model, "-n", 40, *options)
+        must(none == (0, 0), f"{options}: drafts that nobody asked for")
+        for draft in [["--param", "draft_max=1"], ["--param", "draft_max=7"], ["--param", "draft_max=16", "--param", "spec_ngram_size_n=1"]]:
+            got, counts = said(tools, succeed, model, "-n", 40, *options, *draft)
+            must(got == plain, f"{options}, {draft}: {got} instead of {plain}")
+            accepted += counts[1]
+    must(accepted > 200, f"hardly a draft was accepted: {accepted} tokens")
+
+
+def ends(tools, must, succeed, model):
+    """Wherever a turn ends, and whatever the context's size."""
+    for options in [["-n", n] for n in range(1, 12)] + [["-c", c] for c in range(45, 60, 3)]:
+        plain, _ = said(tools, succeed, model, *options)
+        got, _ = said(tools, succeed, model, *options, "--param", "draft_max=5", "--param", "spec_ngram_size_n=2")
+        must(got == plain, f"{options}: {got} instead of {plain}")
+
+
+def run(tools, check, must, succeed, demo):
+    check("drafts change nothing", same, tools, must, succeed, demo)
+    check("drafts end where texts do", ends, tools, must, succeed, demo)
