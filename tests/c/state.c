@@ -1,4 +1,4 @@
-/* state.c - a session's state as a whole, from C: where it is and back, saved and loaded, forked. */
+/* state.c - a session's state as a whole, from C: where it is and back, saved and loaded, recorded, forked. */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
@@ -156,6 +156,60 @@ static void test_save_and_load(void) {
     free(f.bytes);
 }
 
+/* The tokens that follow a text. */
+static size_t follow(realm_session *session, const char *text, int32_t *tokens, size_t room) {
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    size_t count = 0;
+    CHECK_OK(realm_session_prompt(session, REALM_INPUT_TEXT, text, strlen(text), &error));
+    while (event.kind != REALM_EVENT_DONE) {
+        CHECK_OK(realm_session_poll(session, 0, &event, &error));
+        if (event.kind == REALM_EVENT_TOKEN && event.token >= 0) {
+            CHECK(count < room);
+            tokens[count++] = event.token;
+        }
+    }
+    return count;
+}
+
+static void test_record(void) {
+    static const realm_param params[] = {{"n_predict", "12"}, {"temp", "0.9"}, {"seed", "3"}};
+    static unsigned char bytes[1 << 20];
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_session *session = NULL, *replayed = NULL;
+    realm_guest *image = NULL, *none = NULL;
+    realm_error error = {0, ""};
+    int32_t wanted[64], tokens[64];
+    file f = {bytes, 0, 0, 100};
+    options.params = params;
+    options.param_count = 3;
+    CHECK_OK(realm_session_open(runtime, MODEL, &options, &session, &error));
+    CHECK(realm_session_record(session, NULL, NULL, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_record(session, write_file, &f, &error) == REALM_STATUS_IO);
+    f.size = 0;
+    f.capacity = sizeof bytes;
+    CHECK_OK(realm_session_record(session, write_file, &f, &error));
+    CHECK_OK(realm_guest_load(f.bytes, f.size, &image, &error));
+
+    options.guest = image;
+    CHECK(realm_session_open(runtime, MODEL, &options, &replayed, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(strstr(error.message, "temp") != NULL && replayed == NULL);
+    options.param_count = 0;
+    CHECK_OK(realm_session_open(runtime, MODEL, &options, &replayed, &error));
+    for (int turn = 0; turn < 2; turn++) {
+        const size_t count = follow(session, FRANCE, wanted, 64);
+        CHECK(count > 0 && follow(replayed, FRANCE, tokens, 64) == count);
+        CHECK(memcmp(wanted, tokens, count * sizeof *tokens) == 0);
+    }
+    CHECK(realm_session_record(session, write_file, &f, &error) == REALM_STATUS_STATE);
+    realm_session_close(replayed);
+    realm_session_close(session);
+    realm_guest_unload(image);
+
+    f.bytes[f.size / 2] ^= 1;
+    CHECK(realm_guest_load(f.bytes, f.size, &none, &error) == REALM_STATUS_FORMAT && none == NULL);
+}
+
 static void test_fork(void) {
     realm_session *session = open_session();
     realm_session *fork = NULL;
@@ -280,6 +334,7 @@ int main(void) {
     CHECK_OK(realm_runtime_create(&options, &runtime, &error));
     test_rewind();
     test_save_and_load();
+    test_record();
     test_fork();
     test_logprob();
     test_plan();
