@@ -23,7 +23,7 @@
 #define MODEL_ID 1u
 #define REPETITIONS_MAX 1000u
 
-static const char help[] =
+static const char *const help[] = {
     "-m MODEL.gguf [-p N,...] [-n N,...] [-d N,...] [-np N,...] [-t N,...] [-r N] [-o md|json]\n"
     "\n"
     "  -m, --model FILE      a GGUF file; FILE-00001-of-0000N.gguf stands for all N parts\n"
@@ -38,7 +38,7 @@ static const char help[] =
     "      --mmap, --no-mmap leave the file mapped as it is, or move it into huge pages first\n"
     "                        (default: where the system keeps it in small ones)\n"
     "  -o, --output FORMAT   md (default) or json\n"
-    "  -h, --help   --version\n";
+    "  -h, --help   --version\n", NULL};
 
 static const char *model_path, *backend, *isa, *output = "md";
 static tool_counts prompts = {{512}, 1}, gens = {{128}, 1}, threads = {{1}, 1},

@@ -28,7 +28,7 @@
 /* How often the progress bar moves while a long prompt is read. */
 #define BAR_BUDGET_US 100000u
 
-static const char help[] =
+static const char *const help[] = {
     "[-m MODEL.gguf] [-p TEXT | -f FILE | --ids \"1 2 3\"] [options]\n"
     "Without -m the built-in demo model is asked; it alone needs no prompt, and then answers\n"
     "\"What is the capital of France?\".\n"
@@ -48,7 +48,7 @@ static const char help[] =
     "                           may be repeated\n"
     "      --system TEXT        system message of the chat\n"
     "                           (what a chat template takes for the time is now, unless --param\n"
-    "                           chat_time=SECONDS says otherwise; not with --guest)\n"
+    "                           chat_time=SECONDS says otherwise; not with --guest)\n",
     "  -t, --threads N          threads to use (default 1)\n"
     "      --temp T             temperature (the built-in guest: 0, always the likeliest token)\n"
     "      --top-k K  --top-p P  --min-p P  --repeat-penalty R\n"
@@ -67,7 +67,7 @@ static const char help[] =
     "      --draft-max N        guess up to N tokens ahead, of what the text repeats; the same text, sooner\n"
     "                           (default 0: do not)\n"
     "      --spec-ngram-size-n N\n"
-    "                           tokens that must have come up before, for a guess (default 3)\n"
+    "                           tokens that must have come up before, for a guess (default 3)\n",
     "      --lora FILE          add a LoRA adapter (GGUF) to the model; may be repeated\n"
     "      --lora-scaled FILE:SCALE\n"
     "                           the same, so much of it; may be repeated\n"
@@ -92,7 +92,7 @@ static const char help[] =
     "      --ids-out            print the generated token ids instead of text\n"
     "  -v, --verbose            the guest's log on stderr, debug messages too\n"
     "      --stats json         measurements as the last line on stderr\n"
-    "  -h, --help   --version\n";
+    "  -h, --help   --version\n", NULL};
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *record_path, *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;

@@ -11,7 +11,7 @@
 
 #define MODEL_ID 1u
 
-static const char help[] =
+static const char *const help[] = {
     "-m MODEL.gguf (-p TEXT | -f FILE) [--ids] [--no-bos] [--no-special]\n"
     "\n"
     "  -m, --model FILE   a GGUF file; one with only a vocabulary will do\n"
@@ -22,7 +22,7 @@ static const char help[] =
     "                     <0xE2> is a byte that is no character by itself\n"
     "      --no-bos       add no begin or end token, whatever the vocabulary says\n"
     "      --no-special   read special tokens in the text, like <|im_end|>, as plain text\n"
-    "  -h, --help   --version\n";
+    "  -h, --help   --version\n", NULL};
 
 static const char *model_path, *text_arg, *file_arg;
 static int ids_only, no_bos, no_special;

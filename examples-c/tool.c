@@ -265,7 +265,7 @@ static const tool_option *find_attached(const char *arg, const tool_option *opti
     return found;
 }
 
-void tool_parse(int argc, char **argv, const char *name, const char *help,
+void tool_parse(int argc, char **argv, const char *name, const char *const *help,
                 const tool_option *options, size_t option_count) {
     tool_name = name;
     for (int i = 1; i < argc; i++) {
@@ -274,7 +274,8 @@ void tool_parse(int argc, char **argv, const char *name, const char *help,
         const size_t name_bytes = equals != NULL ? (size_t)(equals - arg) : strlen(arg);
         const tool_option *o;
         if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
-            printf("usage: %s %s", name, help);
+            printf("usage: %s ", name);
+            for (; *help != NULL; help++) fputs(*help, stdout);
             exit(0);
         }
         if (strcmp(arg, "--version") == 0) {

@@ -73,9 +73,9 @@ extern realm_param tool_params[64];
 extern size_t tool_param_count;
 void tool_param_set(const char *key, const char *value);
 
-/* Reads the arguments. --help and --version print and end the program; `help` follows the line
- * "usage: NAME". The last of several equal options counts. Values may be attached: --top-k=5, -n5. */
-void tool_parse(int argc, char **argv, const char *name, const char *help,
+/* Reads the arguments. --help and --version print and end the program; the parts of `help`, up to a
+ * NULL, follow "usage: NAME ". The last of several equal options counts. Values may be attached: --top-k=5, -n5. */
+void tool_parse(int argc, char **argv, const char *name, const char *const *help,
                 const tool_option *options, size_t option_count);
 
 /* ---- files and models ---- */
