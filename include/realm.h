@@ -1124,9 +1124,9 @@ void realm_session_close(realm_session *session);
  * `value`: NUL-terminated UTF-8 of at most 1 MiB, copied. NULL takes the parameter away.
  *
  * Between turns the guest is asked in the call whether it will do, and what it refuses leaves the parameter as it was. While a turn
- * is running the guest cannot be asked: it says so when the next turn begins. (The running one takes it too, if it has not been
- * polled yet.) A parameter that it would refuse then has to be
- * repaired or taken away first: until it is, others are taken as during a turn.
+ * is running, from `realm_session_prompt` on, the guest cannot be asked. It reads the parameters in a turn's first poll: what is set
+ * before that counts for this turn, what is set later for the next, and that turn fails with what the guest says of it. A parameter
+ * that it would refuse then has to be repaired or taken away first: until it is, others are taken as during a turn.
  *
  * Threads: one at a time for a session.
  *

@@ -529,7 +529,7 @@ fn template(value: &str) -> Result<Option<String>> {
     if value.is_empty() || value == "auto" {
         return Ok(None);
     }
-    if !value.contains("{{") && !value.contains("{%") {
+    if !["{{", "{%", "{#"].iter().any(|tag| value.contains(tag)) {
         return match chat::named::known(value) {
             true => Ok(Some(String::from(value))),
             false => Err(refused(
@@ -548,7 +548,8 @@ fn template(value: &str) -> Result<Option<String>> {
 /// JSON that begins with this sign; nothing is nothing.
 fn json(key: &str, value: &str, sign: &str) -> Result<String> {
     let text = value.trim();
-    if !text.is_empty() && !text.starts_with(sign) {
+    // With a byte order mark it is no JSON, and the reader says why.
+    if !text.is_empty() && !text.starts_with(sign) && !text.starts_with('\u{feff}') {
         let expected = if sign == "[" {
             "a JSON array"
         } else {
@@ -833,6 +834,15 @@ mod tests {
             "{said}"
         );
         assert!(message("stop", "\n").ends_with("is written \\n"));
+        assert_eq!(
+            message("chat_template", "a {# b"),
+            "parameter chat_template, line 1, column 3: expected '#}' to end this comment"
+        );
+        assert_eq!(
+            message("tools", "[\n{\"a\" 1}]"),
+            "parameter tools, line 2, column 6: JSON: expected ':', found '1'"
+        );
+        assert!(message("tools", "\u{feff}[]").contains("byte order mark"));
         assert!(message("logit_bias", "1:inf").contains("or -inf"));
         // Nothing is near to what is far from everything.
         assert!(

@@ -262,7 +262,25 @@ impl Isa for Native {
         arm::fma(a, b, c)
     }
 
-    #[cfg(not(any(target_arch = "aarch64", arm_fma)))]
+    #[cfg(target_arch = "s390x")]
+    #[inline(always)]
+    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
+        let mut sum = c;
+        // SAFETY: arithmetic on registers, which every such processor has. It says nothing but its result. (QEMU 7.2 gets
+        // the portable way wrong, whose products of two floats as doubles are an instruction of their own there.)
+        unsafe {
+            core::arch::asm!(
+                "maebr {sum}, {a}, {b}",
+                sum = inout(freg) sum,
+                a = in(freg) a,
+                b = in(freg) b,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        sum
+    }
+
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "s390x", arm_fma)))]
     #[inline(always)]
     fn fma(self, a: f32, b: f32, c: f32) -> f32 {
         super::fma(a, b, c)

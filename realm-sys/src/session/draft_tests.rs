@@ -23,7 +23,7 @@ const KINDS: [&[(&str, &str)]; 6] = [
 
 fn open(demo: &Demo, params: &[(&str, &str)], drafts: bool) -> Session {
     let mut s = demo.open(params);
-    for (key, value) in [("ignore_eos", "1"), ("logprobs", "1"), ("n_predict", "30")] {
+    for (key, value) in [("ignore_eos", "1"), ("logprobs", "1"), ("n_predict", "14")] {
         s.set_param(key, Some(value)).unwrap();
     }
     if drafts {
