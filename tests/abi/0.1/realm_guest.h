@@ -80,7 +80,8 @@ enum {
     REALM_GUEST_EVENT_STEP = 3,   /* a: 0, or the status that the step failed with. Read results, emit, go on. */
     REALM_GUEST_EVENT_CANCEL = 4, /* Forget the turn; the positions of the steps that completed stay. */
     REALM_GUEST_EVENT_REWIND = 5, /* a: tokens that the context keeps. Forget the others. Since 0.2. */
-    REALM_GUEST_EVENT_PARAMS = 6  /* Between turns: refuse parameters that the next turn would; change nothing. Since 0.2. */
+    REALM_GUEST_EVENT_PARAMS = 6, /* Between turns: refuse parameters that the next turn would; change nothing. Since 0.2. */
+    REALM_GUEST_EVENT_RECORD = 7  /* Before the first turn: publish a recipe, or refuse. Since 0.2. */
 };
 
 /* Kinds of input: a of REALM_GUEST_EVENT_PROMPT. */
