@@ -488,7 +488,6 @@ int32_t realm_logprob(uint32_t bits);
 /* Lets the host read a session buffer. The last call counts.
  * `what`: 1: logits of the last evaluated position; 2 (since 0.2): an embedding of the last turn's input; 3 (since 0.2): a recipe (ABI.md).
  * `buffer`: its handle; f32, one row; of a recipe i32.
- * `buffer`: its handle; f32, one row.
  *
  * Returns 0; REALM_GUEST_UNSUPPORTED for another `what`. */
 REALM_GUEST_IMPORT(realm_publish)
