@@ -119,12 +119,14 @@ const KINDS: [&[(&str, &str)]; 7] = [
         ("top_p", "0.7"),
         ("min_p", "0.02"),
         ("samplers", "top_p;temperature;min_p;top_k"),
+        ("n_predict", "30"),
     ],
     &[
         ("temp", "0.7"),
         ("top_k", "7"),
         ("stop", "ing\nthe"),
         ("n_batch", "5"),
+        ("n_predict", "30"),
     ],
     &[("stop", " a\n."), ("n_predict", "40")],
 ];

@@ -80,7 +80,8 @@ enum {
     REALM_GUEST_EVENT_STEP = 3,   /* a: 0, or the status that the step failed with. Read results, emit, go on. */
     REALM_GUEST_EVENT_CANCEL = 4, /* Forget the turn; the positions of the steps that completed stay. */
     REALM_GUEST_EVENT_REWIND = 5, /* a: tokens that the context keeps. Forget the others. Since 0.2. */
-    REALM_GUEST_EVENT_PARAMS = 6  /* Between turns: refuse parameters that the next turn would; change nothing. Since 0.2. */
+    REALM_GUEST_EVENT_PARAMS = 6, /* Between turns: refuse parameters that the next turn would; change nothing. Since 0.2. */
+    REALM_GUEST_EVENT_RECORD = 7  /* Before the first turn: publish a recipe, or refuse. Since 0.2. */
 };
 
 /* Kinds of input: a of REALM_GUEST_EVENT_PROMPT. */
@@ -485,9 +486,8 @@ REALM_GUEST_IMPORT(realm_logprob)
 int32_t realm_logprob(uint32_t bits);
 
 /* Lets the host read a session buffer. The last call counts.
- *
- * `what`: 1: logits of the last evaluated position; 2 (since 0.2): an embedding of the last turn's input.
- * `buffer`: its handle; f32, one row.
+ * `what`: 1: logits of the last evaluated position; 2 (since 0.2): an embedding of the last turn's input; 3 (since 0.2): a recipe (ABI.md).
+ * `buffer`: its handle; f32, one row; of a recipe i32.
  *
  * Returns 0; REALM_GUEST_UNSUPPORTED for another `what`. */
 REALM_GUEST_IMPORT(realm_publish)
