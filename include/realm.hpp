@@ -95,7 +95,7 @@ public:
     // Why there is no value.
     const realm::error &error() const noexcept { return error_; }
 
-    // The value; it is moved out of a result that ends, as in `*std::move(result)`.
+    // The value; out of a result that is moved from, it is moved.
     T &operator*() & noexcept { return value_; }
     const T &operator*() const & noexcept { return value_; }
     T &&operator*() && noexcept { return std::move(value_); }
