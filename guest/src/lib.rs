@@ -43,6 +43,7 @@ pub mod slim;
 pub mod stop;
 #[cfg(test)]
 mod testdata;
+pub mod unsay;
 
 use arch::Architecture;
 use core::cell::UnsafeCell;

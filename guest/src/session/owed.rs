@@ -1,7 +1,8 @@
 //! What was shown and what the context holds: where the two differ when a turn ends, and how a stop string makes them agree.
 
 use super::Session;
-use crate::abi::{self, Result, try_vec};
+use crate::abi::{self, Fail, Result, try_vec};
+use crate::unsay::{Vocabulary, kept};
 use alloc::vec::Vec;
 
 /// How what a turn has shown differs from what the context holds at its end.
@@ -23,6 +24,25 @@ impl Owed {
     }
 }
 
+/// The session's vocabulary, by the id of its model.
+struct Words(u32);
+
+impl Vocabulary for Words {
+    type Fail = Fail;
+
+    fn piece(&self, token: u32, out: &mut Vec<u8>) -> Result<()> {
+        abi::piece(self.0, token, out)
+    }
+
+    fn tokenize(&self, before: &str, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        abi::tokenize(self.0, &[before, text].concat(), 0, out)
+    }
+
+    fn list(&self, room: usize) -> Result<Vec<usize>> {
+        try_vec(room)
+    }
+}
+
 impl Session {
     /// A stop string was said, up to and with `token`: the context goes back to what was shown of the turn, so that whoever
     /// goes on, or asks what was said, finds what was seen. Where that ends inside a token, its rest is owed.
@@ -35,22 +55,10 @@ impl Session {
         let begin = turn.begin + turn.fed as u32;
         let said = self.sampler.context().get(begin as usize..);
         let said = said.unwrap_or_default();
-        let mut bytes = Vec::new();
-        let mut ends = try_vec(said.len() + 1)?;
-        for token in said.iter().chain([&token]) {
-            abi::piece(self.model, *token, &mut bytes)?;
-            ends.push(bytes.len());
-        }
-        let shown = self.stops.shown();
-        let same = bytes.iter().zip(shown).take_while(|(a, b)| a == b).count();
-        // Not inside a character: there is none of its bytes in what is left, which is text.
-        let starts = |at: usize| shown.get(at).is_none_or(|byte| byte & 0xC0 != 0x80);
-        let last = ends.iter().rposition(|end| *end <= same && starts(*end));
-        let end = last.and_then(|last| ends.get(last)).copied().unwrap_or(0);
-        let rest = core::str::from_utf8(shown.get(end..).unwrap_or_default());
-        let position = begin + last.map_or(0, |last| last as u32 + 1);
+        let (count, tokens) = kept(&Words(self.model), said, token, self.stops.shown())?;
+        let position = begin + count;
         self.owed = Owed {
-            tokens: self.exactly(rest.unwrap_or_default())?,
+            tokens,
             unseen: self.committed - position,
         };
         if self.owed.unseen > 0 && !self.kept.any() {
@@ -60,30 +68,5 @@ impl Session {
             self.owed.unseen = 0;
         }
         Ok(())
-    }
-
-    /// Tokens that stand for this text and nothing else, if there are such. Many vocabularies begin a text with a space of their
-    /// own; behind a line end they add none.
-    fn exactly(&self, text: &str) -> Result<Vec<u32>> {
-        let mut tokens = Vec::new();
-        if text.is_empty() {
-            return Ok(tokens);
-        }
-        for before in ["\n", ""] {
-            tokens.clear();
-            abi::tokenize(self.model, &[before, text].concat(), 0, &mut tokens)?;
-            let (mut bytes, mut starts) = (Vec::new(), try_vec(tokens.len())?);
-            for token in &tokens {
-                starts.push(bytes.len());
-                abi::piece(self.model, *token, &mut bytes)?;
-            }
-            let start = bytes.len().wrapping_sub(text.len());
-            if let Ok(first) = starts.binary_search(&start)
-                && bytes.ends_with(text.as_bytes())
-            {
-                return Ok(tokens.split_off(first));
-            }
-        }
-        Ok(tokens)
     }
 }

@@ -1,4 +1,4 @@
-//! Picks tokens as the guest does, by the guest's own source: the same candidates, random numbers and bits.
+//! Picks tokens as the guest does, by the guest's own source: the same candidates, random numbers and bits, and the same ends.
 
 use super::recipe::{Sampling, Step};
 use crate::err;
@@ -20,6 +20,7 @@ guest! {
     num = "../../../guest/src/num.rs";
     rng = "../../../guest/src/rng.rs";
     stop = "../../../guest/src/stop.rs";
+    unsay = "../../../guest/src/unsay.rs";
     candidates = "../../../guest/src/sample/candidates.rs";
     dist = "../../../guest/src/sample/dist.rs";
     min_p = "../../../guest/src/sample/min_p.rs";
