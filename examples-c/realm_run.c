@@ -146,7 +146,7 @@ static const tool_option options[] = {
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
     {"--draft-max", "--draft", TOOL_WHOLE_PARAM, "draft_max", 0, 64},
-    {"--spec-ngram-size-n", NULL, TOOL_WHOLE_PARAM, "spec_ngram_size_n", 1, 1024},
+    {"--spec-ngram-size-n", NULL, TOOL_WHOLE_PARAM, "spec_ngram_size_n", 1, 32},
     {"--lora", NULL, TOOL_NAMES, &loras, 0, 0},
     {"--lora-scaled", NULL, TOOL_NAMES, &scaled_loras, 0, 0},
     {"--kv-type", NULL, TOOL_NAME, &kv_type, 0, 0},

@@ -157,16 +157,17 @@ impl Embedder {
 /// What a vector is multiplied with, as llama.cpp's `--embd-normalize` has it: -1: 1; 0: so that the largest element is 32760; p: so
 /// that its p-norm is 1 (2: its length).
 fn scale(x: &[f64], normalize: i32) -> f64 {
+    let most = x.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let size = match normalize {
         ..=-1 => return 1.0,
-        0 => x.iter().fold(0.0, |most: f64, x| most.max(x.abs())) / 32760.0,
+        0 => most / 32760.0,
+        _ if most == 0.0 => 0.0,
         2 => num::sqrt(x.iter().map(|x| x * x).sum()),
         p => {
-            let power = |x: &f64| (1..p).fold(x.abs(), |y, _| y * x.abs());
-            match x.iter().map(power).sum::<f64>() {
-                0.0 => 0.0,
-                sum => num::exp(num::ln(sum) / f64::from(p)),
-            }
+            // Of the largest, which a power neither makes nothing nor infinite.
+            let power = |x: &f64| (1..p).fold(x.abs() / most, |y, _| y * x.abs() / most);
+            let sum: f64 = x.iter().map(power).sum();
+            most * num::exp(num::ln(sum) / f64::from(p))
         }
     };
     if size > 0.0 { 1.0 / size } else { 0.0 }

@@ -142,8 +142,13 @@ impl Lora {
                 continue;
             }
             let operand = |t: &Tensor| Operand::weight_of(1 + index as u32, t.handle);
-            let mut room = try_vec(1)?;
-            room.push(Pair {
+            if self.pairs.try_reserve(1).is_err() {
+                return Err(fail!(
+                    NO_MEMORY,
+                    "the guest's memory limit (max_guest_memory_bytes) is too small for the tensors of adapter {id}"
+                ));
+            }
+            self.pairs.push(Pair {
                 weight: Operand::weight(weight.handle),
                 a: operand(&a),
                 b: operand(&b),
@@ -155,7 +160,6 @@ impl Lora {
                 table,
                 adapter: id,
             });
-            self.pairs.append(&mut room);
         }
         match found {
             0 => Err(fail!(FORMAT, "adapter {id} has no tensors NAME.lora_a")),

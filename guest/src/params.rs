@@ -320,6 +320,9 @@ impl Params {
         if self.n_batch != open.n_batch {
             return fixed("n_batch", &n_batch);
         }
+        if self.draft_max > open.draft_max {
+            return fixed("draft_max", &format_args!("at most {}", open.draft_max));
+        }
         if self.pooling != open.pooling {
             let same = |(_, pooling): &&(_, Option<Pooling>)| *pooling == open.pooling;
             return fixed(
@@ -415,7 +418,7 @@ impl Params {
             },
             "embd_normalize" if FAMILIES => self.embd_normalize = int(-1, 64)? as i32,
             "draft_max" if DRAFT => self.draft_max = int(0, MAX_DRAFT)? as u32,
-            "spec_ngram_size_n" if DRAFT => self.spec_ngram_size_n = int(1, 1024)? as u32,
+            "spec_ngram_size_n" if DRAFT => self.spec_ngram_size_n = int(1, 32)? as u32,
             "lora" if LORA => self.lora = adapters(value)?,
             "logprobs" => self.logprobs = switch(key, value)?,
             _ => return Err(unknown(key)),

@@ -95,6 +95,8 @@ pub struct Session {
     turn: Option<Turn>,
     /// What was shown but has not entered the context.
     owed: Owed,
+    /// The buffer of the last recipe, and its words.
+    recipe: Option<(u32, usize)>,
     /// The chat that the context holds.
     talk: Talk,
     /// Turns begun, for seeding.
@@ -289,6 +291,7 @@ impl Session {
             committed: 0,
             turn: None,
             owed: Owed::default(),
+            recipe: None,
             talk: Talk::default(),
             turns: 0,
             params,
@@ -296,6 +299,7 @@ impl Session {
         // Recorded now, so that a model this host cannot run is refused at OPEN.
         let params = session.params.clone();
         session.check_grammar(&params)?;
+        session.room_for_drafts()?;
         session.ready()?;
         Ok(session)
     }
@@ -338,7 +342,7 @@ impl Session {
         }
         let handle = self.record()?;
         self.program = Some((key, logprobs, handle));
-        Ok(())
+        self.record_drafts()
     }
 
     fn record(&mut self) -> Result<u32> {
@@ -553,6 +557,8 @@ impl Session {
             self.sampler.retract(1);
             abi::kv_truncate(self.committed)?;
             feed.push(last);
+            // Until it is in again.
+            self.owed.tokens.push(last);
         } else {
             return Err(fail!(INVALID_ARGUMENT, "the prompt is empty"));
         }
@@ -806,9 +812,17 @@ impl Session {
     fn abandon(&mut self) {
         self.stops.clear();
         self.constrained.stop();
-        self.drafted.stop();
-        let Some(turn) = self.turn.take() else { return };
+        let Some(turn) = self.turn.take() else {
+            self.drafted.stop();
+            return;
+        };
         self.sampler.retract(turn.in_flight);
+        if self.drafted.picks() {
+            // The token that was shown last would be in flight now, had it not been guessed.
+            self.sampler.retract(1);
+            self.committed -= 1;
+        }
+        self.drafted.stop();
         let happened = self.committed != turn.begin;
         // What nobody answered was not said.
         match (turn.chat && !turn.decoding, happened) {

@@ -25,7 +25,7 @@ enum Phase {
     Picking,
 }
 
-/// The draft of a session, and what it needs, made when it is needed first.
+/// The draft of a session, and what it needs, which is made when the session opens.
 #[derive(Default)]
 pub struct Drafted {
     phase: Phase,
@@ -124,24 +124,8 @@ impl Session {
 
     /// Books the step of a token and the draft behind it.
     fn evaluate(&mut self, token: u32) -> Result<()> {
-        let rows = self.params.draft_max + 1;
-        let buffer = match self.drafted.rows {
-            Some((buffer, has)) if has >= rows => buffer,
-            _ => {
-                let n_vocab = self.family.facts().n_vocab;
-                let buffer = abi::buffer(kind::F32, n_vocab, rows)?;
-                self.drafted.rows = Some((buffer, rows));
-                self.drafted.forget_programs();
-                buffer
-            }
-        };
-        let [program, _] = match self.drafted.programs {
-            Some(programs) => programs,
-            None => {
-                let programs = [self.record_rows(buffer)?, self.record_pick(buffer)?];
-                self.drafted.programs = Some(programs);
-                programs
-            }
+        let Some([program, _]) = self.drafted.programs else {
+            return Err(fail!(STATE, "no program to evaluate drafts with"));
         };
         abi::buffer_write(self.tokens, 0, &[token])?;
         abi::buffer_write(self.tokens, 1, &self.drafted.tokens)?;
@@ -162,18 +146,41 @@ impl Session {
         abi::step_submit(program, &[row, n_bias, n_penalties, n_dry])
     }
 
+    /// Makes the rows, if there are to be drafts: with the session, so that a plan has them.
+    pub(super) fn room_for_drafts(&mut self) -> Result<()> {
+        if DRAFT && self.params.draft_max > 0 && self.embedder.is_none() && !self.kept.any() {
+            let (n_vocab, rows) = (self.family.facts().n_vocab, self.params.draft_max + 1);
+            self.drafted.rows = Some((abi::buffer(kind::F32, n_vocab, rows)?, rows));
+        }
+        Ok(())
+    }
+
+    /// Records the programs of drafts, beside the session's own.
+    pub(super) fn record_drafts(&mut self) -> Result<()> {
+        let Some((buffer, rows)) = self.drafted.rows.filter(|_| DRAFT) else {
+            return Ok(());
+        };
+        let evaluate = self.record_rows(buffer, rows)?;
+        match self.record_pick(buffer, rows) {
+            Ok(pick) => self.drafted.programs = Some([evaluate, pick]),
+            Err(fail) => {
+                abi::program_destroy(evaluate);
+                return Err(fail);
+            }
+        }
+        Ok(())
+    }
+
     /// The model's program, with as many rows of logits as it has tokens.
-    fn record_rows(&mut self, buffer: u32) -> Result<u32> {
-        let rows = self.drafted.rows.map_or(1, |(_, rows)| rows);
+    fn record_rows(&mut self, buffer: u32, rows: u32) -> Result<u32> {
         let (mut r, logits, n_out, _) = self.record_model(rows, 1)?;
         r.copy(Operand::buffer(buffer), Dim(0), logits, Dim(0), n_out);
         abi::program_create(&r.finish())
     }
 
     /// The program that samples from one row.
-    fn record_pick(&self, buffer: u32) -> Result<u32> {
+    fn record_pick(&self, buffer: u32, rows: u32) -> Result<u32> {
         let (n_vocab, one) = (self.family.facts().n_vocab, Dim(1));
-        let rows = self.drafted.rows.map_or(1, |(_, rows)| rows);
         let mut r = Recorder::new(self.model, Sampler::OPS + 4)?;
         let row = r.reg(0, rows - 1);
         let regs = self.sampler.declare(&mut r);

@@ -29,7 +29,11 @@ impl Session {
             return Err(fail!(UNSUPPORTED, "images do not know {what}"));
         }
         let words = self.recipe()?;
-        let buffer = abi::buffer(abi::kind::I32, words.len() as u32, 1)?;
+        let buffer = match self.recipe {
+            Some((buffer, count)) if count == words.len() => buffer,
+            _ => abi::buffer(abi::kind::I32, words.len() as u32, 1)?,
+        };
+        self.recipe = Some((buffer, words.len()));
         abi::buffer_write(buffer, 0, words.as_slice())?;
         abi::publish_recipe(buffer)?;
         Ok(Outcome::Continue)
