@@ -4,7 +4,7 @@
 //! An adapter is a model of its own in the host's store, which the host lets the session use; the parameter `lora` says which
 //! and how much. Its tensors are named after those they adapt: `NAME.lora_a` and `NAME.lora_b`.
 
-use crate::abi::{self, Fail, Line, Result, Tensor, try_vec};
+use crate::abi::{self, Fail, Line, Result, Tensor};
 use crate::program::Operand;
 use crate::slim;
 use alloc::string::String;
