@@ -616,7 +616,9 @@ fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool, later: boo
         println!("  modules of proposals that are not run, and what is asked of them: {beyond}");
     }
     if behind > 0 {
-        println!("  NOT AS EXPECTED, and left out since they are behind what was refused: {behind}");
+        println!(
+            "  NOT AS EXPECTED, and left out since they are behind what was refused: {behind}"
+        );
     }
     let some = counts.get("assert_return").is_some_and(|c| c.0 > 0);
     some && counts.values().all(|c| c.1 == 0)
