@@ -532,17 +532,17 @@ private:
 class guest : public detail::handle<realm_guest, realm_guest_unload> {
 public:
     using handle::handle;
-    // Validates and translates a WebAssembly module, whose bytes are not needed afterwards.
-    static result<guest> load(const void *wasm, std::size_t bytes) noexcept {
+    // Loads a module or an image, whose bytes are not needed afterwards.
+    static result<guest> load(const void *data, std::size_t bytes) noexcept {
         realm::error error;
         realm_guest *c = nullptr;
-        if (realm_guest_load(wasm, bytes, &c, error.c()) != REALM_STATUS_OK) {
+        if (realm_guest_load(data, bytes, &c, error.c()) != REALM_STATUS_OK) {
             return error;
         }
         return guest(c);
     }
 #if defined(__cpp_lib_span)
-    static result<guest> load(std::span<const std::byte> wasm) noexcept { return load(wasm.data(), wasm.size()); }
+    static result<guest> load(std::span<const std::byte> data) noexcept { return load(data.data(), data.size()); }
 #endif
 };
 

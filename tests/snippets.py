@@ -15,6 +15,8 @@ LIBRARY_DIR holds librealm.so. The documents are the Markdown files that git kno
 - A block that is fenced as ```rust is a guest as well: the src/lib.rs of a crate like guest/examples/llama.
 - C under another name ("C", "h", or none) is an error, so that nothing gets past this.
 
+Sizes of the two guests in the documents (SIZES) must be those of the files.
+
 Says "skipped" where there is no compiler for WebAssembly. The last line counts.
 """
 
@@ -29,6 +31,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WARNINGS = "-O1 -Wall -Wextra -Wpedantic -Werror -Iinclude".split()
 DIALECTS = {"c": ["-std=c99"], "cpp": ["-std=c++17", "-fno-exceptions", "-fno-rtti"]}
+# KB of the slim guest instead of the whole one's, and of the whole one alone.
+SIZES = re.compile(r"(?P<slim>\d+) KB instead of (?P<whole>\d+)\b|the guest, whose (?P<alone>\d+) KB")
 COMMENT = re.compile(r"<!--\s*(?:asked:\s*(?P<asked>[^\n]*?)\s+)?prints:\s*(?P<prints>[^\n]*?)\s*-->\s*$")
 
 
@@ -57,6 +61,17 @@ def snippets(path):
             yield Snippet(where, found[1], found[2], text[: found.start()])
         elif "#include" in found[2] or re.match(r"(?i)(c|h|cc|cxx|hpp|c\+\+)\b", found[1]):
             sys.exit(f"{where}: C that is not fenced as ```c or ```cpp")
+
+
+def sizes():
+    """The sizes of guests in the documents: where, and whether it is right within a twentieth (a new guest need not be written down)."""
+    files = {"slim": "realm_guest_slim.wasm", "whole": "realm_guest.wasm", "alone": "realm_guest.wasm"}
+    for path in documents():
+        text = path.read_text()
+        for found in SIZES.finditer(text):
+            said = {files[which]: int(kb) for which, kb in found.groupdict().items() if kb}
+            where = f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}: {found[0]}"
+            yield where, all(abs((ROOT / "guest" / name).stat().st_size / 1000 / kb - 1) < 0.05 for name, kb in said.items())
 
 
 def done(*command, **options):
@@ -131,6 +146,9 @@ def test_native(snippet, scratch, library, pair):
 def main():
     library, realm_run, pairs = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), sys.argv[3:]
     counts = {True: 0, False: 0, None: 0}
+    wrong = [where for where, is_right in sizes() if not is_right]
+    for where in wrong:
+        print(f"FAILED {where}: the file has another size")
     with tempfile.TemporaryDirectory() as scratch:
         for path in documents():
             for snippet in snippets(path):
@@ -144,7 +162,7 @@ def main():
                     counts[result] += 1
                     print(f"{ {True: 'passed', False: 'FAILED', None: 'skipped, no compiler for WebAssembly:'}[result]} {snippet.where} {how}", flush=True)
     print(f"{counts[True]} passed, {counts[False]} failed, {counts[None]} skipped")
-    return 1 if counts[False] or not counts[True] else 77 if counts[None] else 0
+    return 1 if counts[False] or wrong or not counts[True] else 77 if counts[None] else 0
 
 
 if __name__ == "__main__":

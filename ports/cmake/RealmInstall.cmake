@@ -112,11 +112,11 @@ install(FILES ${realm_root}LICENSE-MIT ${realm_root}LICENSE-APACHE ${realm_root}
     ${realm_root}README.md ${realm_root}CHANGELOG.md
   DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm COMPONENT doc)
 # The documents and what they show, where their links find each other.
-foreach(folder IN ITEMS guest ports ports/arena ports/baremetal ports/freertos ports/template examples-c realm-sys tests/bench)
+foreach(folder IN ITEMS guest ports ports/arena ports/atomics ports/baremetal ports/freertos ports/template examples-c realm-sys tests/bench)
   install(DIRECTORY ${realm_root}${folder}/ DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/realm/${folder} COMPONENT doc
     FILES_MATCHING
       PATTERN "*.md"
-      REGEX "/(examples-c|ports/arena|ports/baremetal|ports/freertos|ports/template)/.*\\.([chS]|cpp|gguf|wasm|ld|machine)$"
+      REGEX "/(examples-c|ports/arena|ports/atomics|ports/baremetal|ports/freertos|ports/template)/.*\\.([chS]|cpp|gguf|wasm|ld|machine)$"
       REGEX "/ports/baremetal/build$"
       REGEX "/(src|target|cpu|posix|cmake|cargo|realm_run\\.c|realm_bench\\.c|realm_tokenize\\.c|(tool|chat)\\.[ch]|demo_model\\.c)$" EXCLUDE)
 endforeach()

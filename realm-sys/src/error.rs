@@ -1,7 +1,8 @@
 //! Statuses and messages: every fallible function of the library returns [`Result`].
 //!
 //! A message lives in a fixed array, so that reporting an error allocates nothing and works when
-//! memory is what ran out; in terse builds it is the sentence in the source, without its values. The numbers are part of the C ABI and are never reused.
+//! memory is what ran out; in terse builds it is the sentence in the source, without its values.
+//! The numbers are part of the C ABI and are never reused.
 
 use alloc::vec::Vec;
 use core::ffi::CStr;

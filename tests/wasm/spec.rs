@@ -20,7 +20,9 @@
 //! REALM_WASM_SCRIPTS=DIR cargo test --package realm-sys --test wasm_spec
 //! ```
 //!
-//! Modules of proposals that are not run must be refused as `FORMAT`. They are listed, and what is asked of them is left out.
+//! Modules of proposals that are not run must be refused as `FORMAT`. They are listed, and what is asked of them is left out. So is
+//! what fails behind a call that C has no values for, up to the next module, because that call might have changed what is asked for: each
+//! is printed with what came of it, and they are counted apart.
 
 use realm_sys::capi::error::*;
 use realm_sys::capi::wasm::state::*;
@@ -533,7 +535,7 @@ fn is_beyond(script: &mut Script, folder: &Path, name: &str, command: &Value) ->
 /// Runs all scripts; true if everything is as expected. `later`: they may use proposals that are not run.
 fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool, later: bool) -> bool {
     let mut counts: BTreeMap<String, (u32, u32)> = BTreeMap::new();
-    let (mut shown, mut left_out, mut beyond) = (0, 0, 0);
+    let (mut shown, mut left_out, mut beyond, mut behind) = (0, 0, 0, 0);
     for path in scripts {
         let json: Value = serde_json::from_slice(&fs::read(path).expect("script")).expect("JSON");
         let folder = path.parent().expect("folder");
@@ -564,13 +566,13 @@ fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool, later: boo
                         .any(|n| what.contains(&format!("imports '{n}."))))
             {
                 println!(
-                    "  left out: {name}.wast:{}: {kind}: behind what was refused",
+                    "  left out: {name}.wast:{}: {kind}: behind what was refused: {what}",
                     command["line"]
                 );
                 if kind == "module" {
                     script.current = ptr::null_mut();
                 }
-                beyond += 1;
+                behind += 1;
                 continue;
             }
             let overtaken = OVERTAKEN.iter().find(|(script, line, since_later, _)| {
@@ -612,6 +614,11 @@ fn pass(title: &str, scripts: &[PathBuf], flags: u32, refusals: bool, later: boo
     }
     if beyond > 0 {
         println!("  modules of proposals that are not run, and what is asked of them: {beyond}");
+    }
+    if behind > 0 {
+        println!(
+            "  NOT AS EXPECTED, and left out since they are behind what was refused: {behind}"
+        );
     }
     let some = counts.get("assert_return").is_some_and(|c| c.0 > 0);
     some && counts.values().all(|c| c.1 == 0)
@@ -677,12 +684,18 @@ fn main() -> ExitCode {
     let all = "all proposals that the library has";
     let second = pass(all, &scripts, REALM_WASM_TABLE_GROW, false, false);
     let _ = fs::remove_dir_all(&scratch);
-    let third = std::env::var_os("REALM_WASM_SCRIPTS").is_none_or(|folder| {
+    let later = std::env::var_os("REALM_WASM_SCRIPTS");
+    let third = later.as_ref().is_none_or(|folder| {
         let scripts = scripts_in(PathBuf::from(folder));
         let title = "$REALM_WASM_SCRIPTS";
         pass(title, &scripts, REALM_WASM_TABLE_GROW, true, true)
     });
     println!("proposals that are not run: {OFF}");
+    if later.is_none() {
+        println!(
+            "skipped: LATER VERSIONS OF THE WEBASSEMBLY SPECIFICATION ARE NOT TESTED, only 1.1: $REALM_WASM_SCRIPTS is not set"
+        );
+    }
     if first && second && third {
         ExitCode::SUCCESS
     } else {

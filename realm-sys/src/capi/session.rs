@@ -109,7 +109,7 @@ pub struct realm_session_options {
     /// (optional) Told while a prompt is evaluated how many of its tokens are in, after each of the guest's steps. Called on the
     /// thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
     pub progress: realm_progress_fn,
-    /// (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, a draft model. What for, a
+    /// (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, for instance. What for, a
     /// parameter says. `realm_session_set_models` replaces them later. The ids are not needed afterwards.
     pub models: *const u32,
     /// How many there are, at most 64.

@@ -68,7 +68,7 @@ pub struct Models {
     pub store: StoreRef,
     /// The session's id and model; kept even if it is removed from the store meanwhile.
     pub own: (u32, Arc<Model>),
-    /// Further ones that the host lets it use: adapters, drafts.
+    /// Further ones that the host lets it use: adapters.
     pub granted: Vec<(u32, Arc<Model>)>,
     /// What this guest registered: id, model, bytes counted against the quota.
     registered: Vec<(u32, Arc<Model>, u64)>,

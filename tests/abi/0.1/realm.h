@@ -949,7 +949,7 @@ typedef struct realm_session_options {
      * thread that polls the session, which it may not use. Giving up ends the turn as `realm_session_cancel` does.
      */
     realm_progress_fn progress;
-    /* (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, a draft model. What for, a
+    /* (optional) Further models of the runtime's store that the guest may use, by their ids: adapters, for instance. What for, a
      * parameter says. `realm_session_set_models` replaces them later. The ids are not needed afterwards.
      */
     const uint32_t *models;
@@ -1334,7 +1334,7 @@ realm_status realm_plan(realm_runtime *runtime,
  * version and a SHA-256 are in it. The model's digest is computed if it is not known, which reads the whole model.
  *
  * What images know: text and token ids as input, greedy picking, temperature, top-k, top-p, min-p, biases, stop strings, end tokens. Not:
- * chat formats, penalties of repetitions, other samplers, grammars, log-probabilities, embeddings and recurrent models.
+ * chat formats, penalties of repetitions, other samplers, grammars, log-probabilities, adapters, embeddings and recurrent models.
  *
  * `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
  *

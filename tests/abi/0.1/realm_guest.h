@@ -21,9 +21,10 @@
  * return the full size: call again with more room. All integers in structures are little-endian, as in
  * WebAssembly itself.
  *
- * `id` is the session's model, which REALM_GUEST_EVENT_OPEN names, one that the host has granted the session (a parameter
- * says which), or one that the guest has registered itself. Handles (of tensors, buffers, cache layers, programs) are small numbers from 0 on, per kind
- * and per session; they stay until the session ends, but for programs that are destroyed.
+ * `id` is the session's model, which REALM_GUEST_EVENT_OPEN names, one that the host has granted the
+ * session (a parameter says which), or one that the guest has registered itself. Handles (of tensors,
+ * buffers, cache layers, programs) are small numbers from 0 on, per kind and per session; they stay
+ * until the session ends, but for programs that are destroyed.
  *
  * A guest has one thread: its functions may be called whenever one of its events is being handled, and
  * at no other time. Each call costs fuel, and so do the bytes it moves.
@@ -486,7 +487,9 @@ REALM_GUEST_IMPORT(realm_logprob)
 int32_t realm_logprob(uint32_t bits);
 
 /* Lets the host read a session buffer. The last call counts.
- * `what`: 1: logits of the last evaluated position; 2 (since 0.2): an embedding of the last turn's input; 3 (since 0.2): a recipe (ABI.md).
+ *
+ * `what`: 1: logits of the last evaluated position; 2 (since 0.2): an embedding of the last turn's input; 3 (since 0.2): a recipe
+ * (ABI.md).
  * `buffer`: its handle; f32, one row; of a recipe i32.
  *
  * Returns 0; REALM_GUEST_UNSUPPORTED for another `what`. */

@@ -17,7 +17,7 @@ use core::ffi::c_void;
 /// version and a SHA-256 are in it. The model's digest is computed if it is not known, which reads the whole model.
 ///
 /// What images know: text and token ids as input, greedy picking, temperature, top-k, top-p, min-p, biases, stop strings, end tokens. Not:
-/// chat formats, penalties of repetitions, other samplers, grammars, log-probabilities, embeddings and recurrent models.
+/// chat formats, penalties of repetitions, other samplers, grammars, log-probabilities, adapters, embeddings and recurrent models.
 ///
 /// `write`, `ctx`: takes the bytes, in order; `ctx` is its first argument.
 ///
