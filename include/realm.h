@@ -1233,7 +1233,7 @@ realm_status realm_session_embedding(realm_session *session,
  *
  * Threads: one at a time for a session. `realm_session_cancel` ends it.
  *
- * Returns `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+ * Returns `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
  * `realm_session_poll` do.
  */
 realm_status realm_session_embed(realm_session *session,

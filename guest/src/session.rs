@@ -154,6 +154,7 @@ fn rare(
         (REWIND, Some(session)) => session.rewind(a as u32),
         (PARAMS, Some(session)) => session.read_params().map(|_| Outcome::Continue),
         (RECORD, Some(session)) if slim::RECORD => session.publish_recipe(),
+        (RECORD, Some(_)) => Err(fail!(UNSUPPORTED, "this slim guest makes no images")),
         _ => Err(fail!(STATE, "event {kind} is not expected now")),
     }
 }

@@ -811,7 +811,7 @@ pub unsafe extern "C" fn realm_session_embedding(
 ///
 /// **Threads**: one at a time for a session. `realm_session_cancel` ends it.
 ///
-/// **Returns** `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
+/// **Returns** `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
 /// `realm_session_poll` do.
 ///
 /// # Safety
@@ -830,6 +830,12 @@ pub unsafe extern "C" fn realm_session_embed(
 ) -> realm_status {
     let body = |session: &mut Session| {
         session.check()?;
+        if kind != REALM_INPUT_TEXT && kind != REALM_INPUT_IDS {
+            bail!(
+                InvalidArgument,
+                "embeddings are made of REALM_INPUT_TEXT (0) or _IDS (1), not of kind {kind}"
+            );
+        }
         let n = session.embedding_len()?;
         // SAFETY: the caller's promise.
         let values = unsafe { floats(values, capacity, count, n, "elements") }?;

@@ -38,7 +38,10 @@ impl Session {
         let host = self.instance.host();
         let (compute, own) = (&host.compute, &host.models.own);
         let (Some(recipe), Some(logits)) = (compute.recipe, compute.published) else {
-            bail!(Guest, "the guest has published no recipe, or no logits");
+            bail!(
+                Unsupported,
+                "the guest makes no images: it has published no recipe, or no logits"
+            );
         };
         let buffer = compute.memory.buffer(recipe)?;
         let mut words: Vec<u8> = try_vec(buffer.bytes() as usize, "bytes of a recipe")?;
