@@ -8,7 +8,7 @@ pub const FLAG_IGNORE_EOS: u32 = 1;
 /// The model has a vocabulary.
 pub const FLAG_VOCABULARY: u32 = 2;
 
-/// A register's value: a constant, which follows.
+/// What a register is given: always the constant that follows.
 pub const REGISTER_CONSTANT: u32 = 0;
 /// Tokens in the step.
 pub const REGISTER_TOKENS: u32 = 1;
@@ -19,13 +19,13 @@ pub const REGISTER_LAST_ROW: u32 = 3;
 /// 1 if a token is picked after the step, else 0.
 pub const REGISTER_OUTPUTS: u32 = 4;
 
-/// A sampler, and behind it how many candidates it keeps.
+/// Keeps so many candidates.
 pub const SAMPLER_TOP_K: u32 = 1;
-/// The rest are followed by the bits of an f32.
+/// Keeps the most probable up to this sum, as the bits of an f32; so are the settings of the rest.
 pub const SAMPLER_TOP_P: u32 = 2;
-/// Relative to the most probable.
+/// Keeps those at least this probable relative to the best.
 pub const SAMPLER_MIN_P: u32 = 3;
-/// Divides logits.
+/// Divides logits by this.
 pub const SAMPLER_TEMPERATURE: u32 = 4;
 
 /// Most samplers in a chain.

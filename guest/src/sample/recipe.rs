@@ -33,7 +33,9 @@ impl Sampler {
                 Step::TopK => [SAMPLER_TOP_K, s.top_k],
                 Step::TopP => [SAMPLER_TOP_P, s.top_p.to_bits()],
                 Step::MinP => [SAMPLER_MIN_P, s.min_p.to_bits()],
-                Step::Temperature if s.dynatemp_range <= 0.0 => [SAMPLER_TEMPERATURE, s.temp.to_bits()],
+                Step::Temperature if s.dynatemp_range <= 0.0 => {
+                    [SAMPLER_TEMPERATURE, s.temp.to_bits()]
+                }
                 Step::Temperature => return Err(unknown("dynatemp")),
                 Step::TopNSigma => return Err(unknown("top_n_sigma")),
                 Step::Typical => return Err(unknown("typical_p")),

@@ -5,7 +5,7 @@ use crate::abi::{self, Result, try_vec};
 use crate::recipe as codes;
 use alloc::vec::Vec;
 
-/// What the registers are given that depend on the step, in the order of [`crate::program`]'s.
+/// What the registers are given that depend on the step, in the order in which `record_model` makes them.
 const BY_STEP: [[u32; 2]; 4] = [
     [codes::REGISTER_TOKENS, 0],
     [codes::REGISTER_POSITION, 0],
