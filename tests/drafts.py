@@ -16,7 +16,6 @@ def said(tools, succeed, model, *options):
 
 
 def same(tools, must, succeed, model):
-    accepted = 0
     for options in [
         [],
         ["--temp", 0.8, "--seed", 3],
@@ -32,18 +31,18 @@ def same(tools, must, succeed, model):
     ]:
         plain, none = said(tools, succeed, model, "-n", 40, *options)
         must(none == (0, 0), f"{options}: drafts that nobody asked for")
-        for draft in [["--param", "draft_max=1"], ["--param", "draft_max=7"], ["--param", "draft_max=16", "--param", "spec_ngram_size_n=1"]]:
+        for draft in [["--draft-max", 1], ["--draft", 7], ["--draft-max", 16, "--spec-ngram-size-n", 1]]:
             got, counts = said(tools, succeed, model, "-n", 40, *options, *draft)
             must(got == plain, f"{options}, {draft}: {got} instead of {plain}")
-            accepted += counts[1]
-    must(accepted > 200, f"hardly a draft was accepted: {accepted} tokens")
+            # A turn that stops at the third word has hardly begun to repeat what was said.
+            must(counts[1] > 0 or "--stop" in options, f"{options}, {draft}: no draft was accepted, of {counts[0]} tokens")
 
 
 def ends(tools, must, succeed, model):
     """Wherever a turn ends, and whatever the context's size."""
     for options in [["-n", n] for n in range(1, 12)] + [["-c", c] for c in range(45, 60, 3)]:
         plain, _ = said(tools, succeed, model, *options)
-        got, _ = said(tools, succeed, model, *options, "--param", "draft_max=5", "--param", "spec_ngram_size_n=2")
+        got, _ = said(tools, succeed, model, *options, "--draft-max", 5, "--spec-ngram-size-n", 2)
         must(got == plain, f"{options}: {got} instead of {plain}")
 
 

@@ -431,9 +431,9 @@ def bad_grammars(tools):
 
 
 def large_grammars(tools, model):
-    """What is large costs no session: it works, or is refused in a sentence, when it is set or when the turn is at it."""
+    """What is large costs no session: it works, or is refused in a sentence."""
     file = tools.scratch / "large"
-    asked = ["-m", model, "-p", "Once", "--raw", "--ignore-eos", "--temp", 1, "-n", 8]
+    asked = ["-m", model, "-p", "Once", "--raw", "--ignore-eos", "--temp", 1, "--seed", 1, "-n", 8]
 
     def words(count):
         return [f"{i * 7919 % 99991:05}" for i in range(count)]
@@ -452,8 +452,7 @@ def large_grammars(tools, model):
         done = run(tools.run, *asked, f"--{option}-file", file)
         said = done.stderr.decode(errors="replace").strip()
         must("fuel" not in said, f"{text[:40]}: {said}")
-        enough = "takes too long: it is too ambiguous" in said
-        must(want in said if want else done.returncode == 0 or enough, f"{text[:40]}: {said}")
+        must(want in said if want else done.returncode == 0, f"{text[:40]}: {said}")
 
 
 def refused(tools, code, *args):

@@ -35,6 +35,7 @@ pub mod lora;
 pub mod num;
 pub mod params;
 pub mod program;
+pub mod recipe;
 pub mod recur;
 pub mod rng;
 pub mod sample;

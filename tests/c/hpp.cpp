@@ -579,8 +579,38 @@ void test_states(realm::runtime &runtime, const realm::model &model) {
     const auto full = [](const void *, std::size_t) -> std::int32_t { return REALM_STATUS_LIMIT; };
     CHECK(fourth.save_to(full).status() == REALM_STATUS_LIMIT);
 
+    // An image does what the session would.
+    realm::session fresh = TAKE(runtime.open(model));
+    CHECK(fresh.record(full).status() == REALM_STATUS_LIMIT);
+    std::vector<unsigned char> image;
+    CHECK(fresh.record([&](const void *data, std::size_t bytes) -> std::int32_t {
+        const auto *from = static_cast<const unsigned char *>(data);
+        image.insert(image.end(), from, from + bytes);
+        return 0;
+    }));
+    const realm::guest replayed = TAKE(realm::guest::load(image.data(), image.size()));
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    options.guest = replayed.c();
+    realm::session replay = TAKE(runtime.open(model, options));
+    realm::turn begun = fresh.complete("The capital of"), begun_again = replay.complete("The capital of");
+    const std::string text = all(begun);
+    CHECK(!text.empty() && all(begun_again) == text);
+
     state[state.size() / 2] ^= 1;
     CHECK(runtime.load(model, state.data(), state.size()).status() == REALM_STATUS_FORMAT);
+}
+
+// Vectors grow to what is there.
+void test_embeddings(realm::runtime &runtime, const realm::model &makes_text) {
+    const realm::model model = TAKE(realm::posix::add_model(TAKE(realm::posix::file::map(EMBEDDING_MODEL))));
+    realm::session session = TAKE(runtime.open(model));
+    std::vector<float> at_once, of_turn(100);
+    CHECK(session.embed("30", at_once) && at_once.size() == 16);
+    realm::turn turn = session.complete("30");
+    CHECK(all(turn).empty() && session.embedding(of_turn) && of_turn == at_once);
+    CHECK(session.logits(of_turn).status() == REALM_STATUS_NOT_FOUND);
+    realm::session other = TAKE(runtime.open(makes_text));
+    CHECK(other.embed("30", at_once).status() == REALM_STATUS_NOT_FOUND);
 }
 
 } // namespace
@@ -605,6 +635,7 @@ int main() {
     test_callbacks(runtime, model);
     test_many(runtime, model);
     test_states(runtime, model);
+    test_embeddings(runtime, model);
 #if defined(__cpp_lib_span)
     test_spans(runtime, model);
 #endif

@@ -4,6 +4,7 @@
 #endif
 
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "realm_posix.h"
 
 #define MODEL 1u
+#define FURTHER 2u
 #define FRANCE "What is the capital of France?"
 #define ANSWER "The capital of France is Paris."
 
@@ -181,6 +183,105 @@ static void test_limits_and_refusals(void) {
     CHECK(session == NULL && guest == NULL);
 }
 
+/* Whether the guest may use the model FURTHER: it looks into it when it is to be an adapter, which it is not. */
+static int may_use_further(realm_session *session) {
+    realm_error error = {0, ""};
+    CHECK(realm_session_set_param(session, "lora", "2", &error) < 0);
+    const int may = strstr(error.message, "model 2 is no LoRA adapter") != NULL;
+    CHECK(may || strstr(error.message, "the guest may not use model 2") != NULL);
+    return may;
+}
+
+/* Further models: at most 64, of the store, between turns; what is refused leaves those that were granted. */
+static void test_further_models(void) {
+    uint32_t ids[65];
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_session *session = NULL;
+    realm_event event = REALM_EVENT_INIT;
+    realm_error error = {0, ""};
+    (void)add_demo_model(FURTHER);
+    for (unsigned i = 0; i < 65; i++) {
+        ids[i] = FURTHER;
+    }
+    options.models = ids;
+    options.model_count = 65;
+    CHECK(realm_session_open(runtime, MODEL, &options, &session, &error) == REALM_STATUS_LIMIT);
+    ids[63] = 777;
+    options.model_count = 64;
+    CHECK(realm_session_open(runtime, MODEL, &options, &session, &error) == REALM_STATUS_NOT_FOUND);
+    options.models = NULL;
+    CHECK(realm_session_open(runtime, MODEL, &options, &session, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(session == NULL);
+    ids[63] = FURTHER;
+    options.models = ids;
+    session = open_session(&options);
+    CHECK(realm_session_set_models(NULL, ids, 1, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_set_models(session, NULL, 1, &error) == REALM_STATUS_INVALID_ARGUMENT);
+
+    CHECK(may_use_further(session));
+    CHECK_OK(realm_session_set_models(session, NULL, 0, &error));
+    CHECK(!may_use_further(session));
+    CHECK_OK(realm_session_set_models(session, ids, 64, &error));
+    CHECK(may_use_further(session));
+    CHECK(realm_session_set_models(session, ids, 65, &error) == REALM_STATUS_LIMIT);
+    ids[1] = 777;
+    CHECK(realm_session_set_models(session, ids, 2, &error) == REALM_STATUS_NOT_FOUND);
+    CHECK_OK(realm_session_prompt(session, REALM_INPUT_CHAT, FRANCE, strlen(FRANCE), &error));
+    CHECK(realm_session_set_models(session, NULL, 0, &error) == REALM_STATUS_STATE);
+    CHECK_OK(realm_session_poll(session, 0, &event, &error));
+    CHECK(event.kind == REALM_EVENT_TOKEN);
+    CHECK(realm_session_set_models(session, NULL, 0, &error) == REALM_STATUS_STATE);
+    realm_session_cancel(session);
+    do {
+        CHECK_OK(realm_session_poll(session, 0, &event, &error));
+    } while (event.kind != REALM_EVENT_DONE);
+    CHECK(may_use_further(session));
+    realm_session_close(session);
+    CHECK_OK(realm_model_remove(NULL, FURTHER, &error));
+}
+
+static void count_line(void *counts, int32_t level, const char *text, size_t bytes) {
+    (void)level, (void)text, (void)bytes;
+    ((unsigned *)counts)[0]++;
+}
+
+static int32_t count_step(void *counts, uint64_t done, uint64_t total) {
+    CHECK(done <= total);
+    ((unsigned *)counts)[1]++;
+    return 0;
+}
+
+/* Options of programs that were compiled when the struct ended earlier: what lies behind is not theirs, and not read. */
+static void test_older_options(void) {
+    static const size_t ends[] = {
+        offsetof(realm_session_options, progress), /* the last is log, the first that ever was */
+        offsetof(realm_session_options, models),   /* ... progress */
+        sizeof(realm_session_options),
+    };
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned counts[2] = {0, 0};
+        uint32_t again = 0;
+        char text[4096];
+        realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+        options.ctx = counts;
+        options.log = count_line;
+        options.progress = count_step;
+        options.struct_size = (uint32_t)ends[i];
+        memset((char *)&options + ends[i], 0xa5, sizeof options - ends[i]);
+        realm_session *session = open_session(&options);
+        CHECK(ask(session, FRANCE, 0, text, sizeof text, &again) == REALM_DONE_EOS);
+        CHECK(strcmp(text, ANSWER) == 0);
+        CHECK(counts[0] > 0 && (counts[1] > 0) == (i > 0));
+        realm_session_close(session);
+    }
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_session *session = NULL;
+    realm_error error = {0, ""};
+    options.struct_size = (uint32_t)offsetof(realm_session_options, log);
+    CHECK(realm_session_open(runtime, MODEL, &options, &session, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(session == NULL && strstr(error.message, "realm_session_options") != NULL);
+}
+
 /* Objects may be ended in any order: the session keeps runtime and model. */
 static void test_order(void) {
     realm_error error = {0, ""};
@@ -251,6 +352,8 @@ int main(void) {
     test_cancel();
     test_limits_and_refusals();
     test_texts();
+    test_further_models();
+    test_older_options();
     test_order();
     realm_posix_pool_destroy(pool);
     return 0;

@@ -3,13 +3,8 @@
 use super::Sampler;
 use crate::abi::Result;
 use crate::params::Step;
+use crate::recipe::{SAMPLER_MIN_P, SAMPLER_TEMPERATURE, SAMPLER_TOP_K, SAMPLER_TOP_P};
 use alloc::vec::Vec;
-
-/// Which samplers recipes know, by their codes.
-const TOP_K: u32 = 1;
-const TOP_P: u32 = 2;
-const MIN_P: u32 = 3;
-const TEMPERATURE: u32 = 4;
 
 impl Sampler {
     /// Count of candidates (0: greedy), their buffers, and the temperature that the sums were made with.
@@ -35,10 +30,12 @@ impl Sampler {
         let mut words = Vec::new();
         for step in s.samplers.iter().filter(|_| !greedy) {
             words.extend(match step {
-                Step::TopK => [TOP_K, s.top_k],
-                Step::TopP => [TOP_P, s.top_p.to_bits()],
-                Step::MinP => [MIN_P, s.min_p.to_bits()],
-                Step::Temperature if s.dynatemp_range <= 0.0 => [TEMPERATURE, s.temp.to_bits()],
+                Step::TopK => [SAMPLER_TOP_K, s.top_k],
+                Step::TopP => [SAMPLER_TOP_P, s.top_p.to_bits()],
+                Step::MinP => [SAMPLER_MIN_P, s.min_p.to_bits()],
+                Step::Temperature if s.dynatemp_range <= 0.0 => {
+                    [SAMPLER_TEMPERATURE, s.temp.to_bits()]
+                }
                 Step::Temperature => return Err(unknown("dynatemp")),
                 Step::TopNSigma => return Err(unknown("top_n_sigma")),
                 Step::Typical => return Err(unknown("typical_p")),

@@ -2,16 +2,16 @@
 
 use super::{Outcome, Session};
 use crate::abi::{self, Result, try_vec};
+use crate::recipe as codes;
 use alloc::vec::Vec;
 
-/// The version of recipes that is written.
-const VERSION: u32 = 1;
-const IGNORE_EOS: u32 = 1;
-const VOCABULARY: u32 = 2;
-
-/// What registers are given: a constant, or what depends on the step.
-const CONSTANT: u32 = 0;
-const BY_STEP: [[u32; 2]; 4] = [[1, 0], [2, 0], [3, 0], [4, 0]];
+/// What the registers are given that depend on the step, in the order in which `record_model` makes them.
+const BY_STEP: [[u32; 2]; 4] = [
+    [codes::REGISTER_TOKENS, 0],
+    [codes::REGISTER_POSITION, 0],
+    [codes::REGISTER_LAST_ROW, 0],
+    [codes::REGISTER_OUTPUTS, 0],
+];
 
 impl Session {
     /// Publishes the recipe of the session as its parameters are now.
@@ -49,13 +49,14 @@ impl Session {
         let stops = self.params.stop.iter().filter(|stop| !stop.is_empty());
         let mut words = try_vec(64)?;
         words.extend([
-            VERSION,
+            codes::VERSION,
             program,
             self.tokens,
             self.n_batch,
             self.ctx,
             self.family.facts().n_vocab,
-            flag(self.params.ignore_eos, IGNORE_EOS) | flag(self.vocab.n_tokens > 0, VOCABULARY),
+            flag(self.params.ignore_eos, codes::FLAG_IGNORE_EOS)
+                | flag(self.vocab.n_tokens > 0, codes::FLAG_VOCABULARY),
             self.params.n_predict as u32,
             self.params.seed,
         ]);
@@ -68,7 +69,7 @@ impl Session {
         ]);
         words.extend(BY_STEP.as_flattened());
         for value in constants {
-            words.extend([CONSTANT, value]);
+            words.extend([codes::REGISTER_CONSTANT, value]);
         }
         words.extend(chain);
         for stop in stops {

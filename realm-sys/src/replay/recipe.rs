@@ -1,5 +1,6 @@
 //! A recipe: how steps are made and tokens picked, in words of 32 bits (`guest/ABI.md`, "Recipes").
 
+use super::sample::recipe as codes;
 use crate::backend::table::{realm_buffer, realm_register};
 use crate::error::{Error, Result, try_vec};
 use crate::graph::op::{TYPE_F32, TYPE_I32};
@@ -7,16 +8,6 @@ use crate::graph::program::{MAX_EXTENT, MAX_REGISTERS};
 use crate::{bail, err};
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// The version of recipes that this library knows.
-const VERSION: u32 = 1;
-/// Most samplers in a chain, stop strings, and bytes of one.
-const MAX_SAMPLERS: u32 = 16;
-const MAX_STOPS: u32 = 64;
-const MAX_STOP_BYTES: u32 = 4096;
-
-const FLAG_IGNORE_EOS: u32 = 1;
-const FLAG_VOCABULARY: u32 = 2;
 
 /// What a register is given for a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +104,11 @@ impl Words<'_> {
 
     fn register(&mut self) -> Result<Register> {
         Ok(match (self.next()?, self.next()?) {
-            (0, value) => Register::Constant(value),
-            (1, 0) => Register::Tokens,
-            (2, 0) => Register::Position,
-            (3, 0) => Register::LastRow,
-            (4, 0) => Register::Outputs,
+            (codes::REGISTER_CONSTANT, value) => Register::Constant(value),
+            (codes::REGISTER_TOKENS, 0) => Register::Tokens,
+            (codes::REGISTER_POSITION, 0) => Register::Position,
+            (codes::REGISTER_LAST_ROW, 0) => Register::LastRow,
+            (codes::REGISTER_OUTPUTS, 0) => Register::Outputs,
             (kind, value) => bail!(Unsupported, "recipe: a register of kind {kind}, {value}"),
         })
     }
@@ -126,10 +117,10 @@ impl Words<'_> {
         let (code, bits) = (self.next()?, self.next()?);
         let number = f32::from_bits(bits);
         let step = match code {
-            1 => return Ok(Step::TopK(bits)),
-            2 => Step::TopP(number),
-            3 => Step::MinP(number),
-            4 => Step::Temperature(number),
+            codes::SAMPLER_TOP_K => return Ok(Step::TopK(bits)),
+            codes::SAMPLER_TOP_P => Step::TopP(number),
+            codes::SAMPLER_MIN_P => Step::MinP(number),
+            codes::SAMPLER_TEMPERATURE => Step::Temperature(number),
             _ => bail!(Unsupported, "recipe: sampler {code} is unknown"),
         };
         if !number.is_finite() || number < 0.0 {
@@ -139,7 +130,7 @@ impl Words<'_> {
     }
 
     fn text(&mut self) -> Result<String> {
-        let bytes = self.count("bytes of a stop string", MAX_STOP_BYTES)? as usize;
+        let bytes = self.count("bytes of a stop string", codes::MAX_STOP_BYTES)? as usize;
         let padded = bytes.next_multiple_of(4);
         let Some((text, rest)) = self.0.split_at_checked(padded) else {
             bail!(Format, "recipe: it is cut short");
@@ -169,10 +160,11 @@ impl Recipe {
     pub fn parse(bytes: &[u8], buffers: &[realm_buffer]) -> Result<Self> {
         let mut w = Words(bytes);
         let version = w.next()?;
-        if version != VERSION {
+        if version != codes::VERSION {
             bail!(
                 Unsupported,
-                "recipe: version {version}, this library knows {VERSION}"
+                "recipe: version {version}, this library knows {}",
+                codes::VERSION
             );
         }
         let program = w.next()?;
@@ -183,9 +175,9 @@ impl Recipe {
         let (ids, values, sums) = (w.next()?, w.next()?, w.next()?.checked_sub(1));
         let temp = f32::from_bits(w.next()?);
         let registers = w.count("registers", MAX_REGISTERS)?;
-        let steps = w.count("samplers", MAX_SAMPLERS)?;
-        let stops = w.count("stop strings", MAX_STOPS)?;
-        if w.next()? != 0 || flags & !(FLAG_IGNORE_EOS | FLAG_VOCABULARY) != 0 {
+        let steps = w.count("samplers", codes::MAX_SAMPLERS)?;
+        let stops = w.count("stop strings", codes::MAX_STOPS)?;
+        if w.next()? != 0 || flags & !(codes::FLAG_IGNORE_EOS | codes::FLAG_VOCABULARY) != 0 {
             bail!(Unsupported, "recipe: flags that this library does not know");
         }
         let registers = list(registers, || w.register())?;
@@ -200,8 +192,8 @@ impl Recipe {
             n_batch,
             ctx,
             n_vocab,
-            ignore_eos: flags & FLAG_IGNORE_EOS != 0,
-            vocabulary: flags & FLAG_VOCABULARY != 0,
+            ignore_eos: flags & codes::FLAG_IGNORE_EOS != 0,
+            vocabulary: flags & codes::FLAG_VOCABULARY != 0,
             n_predict,
             seed,
             sampling: (count > 0).then_some(Sampling {

@@ -18,6 +18,7 @@ macro_rules! guest {
 
 guest! {
     num = "../../../guest/src/num.rs";
+    recipe = "../../../guest/src/recipe.rs";
     rng = "../../../guest/src/rng.rs";
     stop = "../../../guest/src/stop.rs";
     unsay = "../../../guest/src/unsay.rs";

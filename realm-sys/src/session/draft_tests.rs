@@ -1,8 +1,11 @@
 //! Speculative decoding: what a turn shows, what it leaves and what comes after it is what it would be without, to the bit.
 
 use super::state_tests::{Demo, Shown, finish, saved};
-use super::{Event, InputKind, Session};
+use super::{Event, InputKind, Options, Session};
+use crate::guest::host::LogSink;
 use alloc::vec::Vec;
+use core::cell::Cell;
+use core::ffi::{c_char, c_void};
 
 const TEXT: &str = "The capital of France is Paris. The capital of Peru is Lima. The capital of France is Paris. The capital";
 
@@ -21,8 +24,34 @@ const KINDS: [&[(&str, &str)]; 6] = [
     &[("grammar", r#"root ::= (" " [A-Z] [a-z]+ | [a-z .]+)*"#)],
 ];
 
+std::thread_local! {
+    /// Drafted tokens that this thread's sessions have accepted.
+    static ACCEPTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The guest's log says at the end of a turn what became of its drafts.
+unsafe extern "C" fn note(_: *mut c_void, _: i32, text: *const c_char, bytes: usize) {
+    // SAFETY: a line of the log.
+    let line = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), bytes) };
+    let line = core::str::from_utf8(line).unwrap();
+    if let Some((_, rest)) = line.split_once(" drafted tokens ") {
+        let count: usize = rest.split_once(' ').unwrap().0.parse().unwrap();
+        ACCEPTED.set(ACCEPTED.get() + count);
+    }
+}
+
+fn options(demo: &Demo, params: &[(&str, &str)]) -> Options {
+    Options {
+        log: Some(LogSink {
+            call: note,
+            ctx: core::ptr::null_mut(),
+        }),
+        ..demo.options(params)
+    }
+}
+
 fn open(demo: &Demo, params: &[(&str, &str)], drafts: bool) -> Session {
-    let mut s = demo.open(params);
+    let mut s = Session::open(options(demo, params)).unwrap();
     for (key, value) in [("ignore_eos", "1"), ("logprobs", "1"), ("n_predict", "14")] {
         s.set_param(key, Some(value)).unwrap();
     }
@@ -54,7 +83,10 @@ fn drafts_leave_every_bit_as_it_was() {
     for params in KINDS {
         let mut plain = open(&demo, params, false);
         let mut drafted = open(&demo, params, true);
-        assert_eq!(turns(&mut plain), turns(&mut drafted), "{params:?}");
+        let want = turns(&mut plain);
+        assert_eq!(ACCEPTED.take(), 0);
+        assert_eq!(turns(&mut drafted), want, "{params:?}");
+        assert!(ACCEPTED.take() > 0, "{params:?}: no draft was accepted");
     }
 }
 
@@ -72,6 +104,8 @@ fn a_turn_with_drafts_can_be_cancelled_anywhere() {
         }
         cut.cancel();
         while !matches!(cut.poll(0).unwrap(), Event::Done(_)) {}
+        // Before the second token nothing repeats what was said.
+        assert_eq!(ACCEPTED.take() > 0, polls > 2, "{polls}");
         let kept = cut.position();
         assert!(kept < end);
         let mut other = open(&demo, &[], false);
@@ -90,9 +124,14 @@ fn forks_and_saved_sessions_go_on_with_drafts() {
     let mut s = open(&demo, &[("temp", "0.7"), ("seed", "2")], true);
     s.prompt(InputKind::Text, TEXT.as_bytes()).unwrap();
     finish(&mut s);
+    assert!(ACCEPTED.take() > 0);
     let mut fork = s.fork().unwrap();
-    let mut loaded = Session::load_bytes(demo.options(&[]), &saved(&s)).unwrap();
+    let mut loaded = Session::load_bytes(options(&demo, &[]), &saved(&s)).unwrap();
     let want = turns(&mut s);
-    assert_eq!(turns(&mut fork), want);
-    assert_eq!(turns(&mut loaded), want);
+    let accepted = ACCEPTED.take();
+    assert!(accepted > 0);
+    for other in [&mut fork, &mut loaded] {
+        assert_eq!(turns(other), want);
+        assert_eq!(ACCEPTED.take(), accepted);
+    }
 }

@@ -11,7 +11,7 @@ const WIDTH: u64 = 192;
 const RANK: u64 = 2;
 
 /// Adapters are told apart by what is in them.
-fn adapter(weight: f32) -> Vec<u8> {
+pub fn adapter(weight: f32) -> Vec<u8> {
     let floats = |n: u64, step: f32| -> Vec<u8> {
         let value = |i: u64| ((i % 7) as f32 - 3.0) * step;
         (0..n).flat_map(|i| value(i).to_le_bytes()).collect()

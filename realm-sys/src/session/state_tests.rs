@@ -67,6 +67,11 @@ impl Demo {
 pub type Shown = (Vec<i32>, String, Vec<u32>);
 
 pub fn finish(s: &mut Session) -> Shown {
+    ended(s).0
+}
+
+/// The rest of a turn, and how it ended.
+pub fn ended(s: &mut Session) -> (Shown, DoneReason) {
     let (mut tokens, mut text) = (vec![], String::new());
     loop {
         match s.poll(0).unwrap() {
@@ -76,7 +81,7 @@ pub fn finish(s: &mut Session) -> Shown {
             }
             Event::Done(reason) => {
                 assert_ne!(reason, DoneReason::Cancelled);
-                return (tokens, text, logits(s));
+                return ((tokens, text, logits(s)), reason);
             }
             Event::Again => {}
         }

@@ -207,6 +207,7 @@ impl World {
                 TOY
             }
             2 => DAMAGED,
+            _ if b & 0x20 == 0 => EMBEDDING,
             _ => 12345,
         };
         if model != TOY {
@@ -349,7 +350,7 @@ impl World {
         let budget = [0, 1, 100, 5000][usize::from(a & 3)];
         // SAFETY: sessions are live, pointers valid, arrays as long as said.
         unsafe {
-            match op % 26 {
+            match op % 28 {
                 0 | 1 => self.open(slot, a, b),
                 2 => faults::fail(u32::from(a), 0),
                 3 => faults::fail(0, u32::from(a)),
@@ -469,8 +470,42 @@ impl World {
                     let value = if a & 1 == 0 { null() } else { c"3".as_ptr() };
                     checked(|e| realm_session_set_param(s, c"seed".as_ptr(), value, e));
                 }
-                _ => self.settle(slot, budget),
+                25 => self.settle(slot, budget),
+                26 => Self::embed(s, a, b),
+                _ => {
+                    let ids: Vec<u32> = (0..a % 66)
+                        .map(|i| [DEMO, TOY, EMBEDDING, DAMAGED, 12345][usize::from(i ^ b) % 5])
+                        .collect();
+                    checked(|e| realm_session_set_models(s, ids.as_ptr(), ids.len(), e));
+                }
             }
+        }
+    }
+
+    /// An embedding of words or ids, of a model that makes text too, with room for some elements.
+    ///
+    /// # Safety
+    /// The session is live.
+    unsafe fn embed(s: *mut realm_session, a: u8, b: u8) {
+        let bytes: Vec<u8> = (0..b % 64)
+            .map(|i| {
+                if i & 3 == 0 {
+                    b'0' | i.wrapping_mul(a) & 7
+                } else {
+                    0
+                }
+            })
+            .collect();
+        let kind = u32::from(a & 7);
+        let mut floats = vec![0.5; usize::from(a >> 3)];
+        let (input, to, mut n) = (bytes.as_ptr().cast(), floats.as_mut_ptr(), 0);
+        let status = checked(|e| {
+            // SAFETY: the caller's promise, and pointers are valid.
+            unsafe { realm_session_embed(s, kind, input, bytes.len(), to, floats.len(), &mut n, e) }
+        });
+        if status == 0 {
+            assert!(n <= floats.len() && floats[..n].iter().all(|x| x.is_finite()));
+            assert!(floats[n..].iter().all(|x| *x == 0.5));
         }
     }
 }

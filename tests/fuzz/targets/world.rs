@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 pub const DEMO: u32 = 1;
 /// A model of bytes, for the guests in `tests/guests`.
 pub const TOY: u32 = 2;
+/// A small model that makes embeddings.
+pub const EMBEDDING: u32 = 3;
 
 pub static DEMO_BYTES: &[u8] = include_bytes!("../../../examples-c/demo/realm-demo.gguf");
 
@@ -65,6 +67,9 @@ pub fn models() {
         let toy = realm_sys::gguf::write::sample();
         let id = Store::global().register_copy(&[&toy], TOY, &limits);
         assert_eq!(id.ok(), Some(TOY));
+        let bert = include_bytes!("../../golden/arch/bert.gguf");
+        let id = Store::global().register_copy(&[bert], EMBEDDING, &limits);
+        assert_eq!(id.ok(), Some(EMBEDDING));
     });
 }
 
