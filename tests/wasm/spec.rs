@@ -693,7 +693,7 @@ fn main() -> ExitCode {
     println!("proposals that are not run: {OFF}");
     if later.is_none() {
         println!(
-            "skipped: LATER VERSIONS OF THE WEBASSEMBLY SPECIFICATION ARE NOT TESTED, only 1.1: $REALM_WASM_SCRIPTS is not set"
+            "not run: LATER VERSIONS OF THE WEBASSEMBLY SPECIFICATION ARE NOT TESTED, only 1.1: $REALM_WASM_SCRIPTS is not set"
         );
     }
     if first && second && third {
