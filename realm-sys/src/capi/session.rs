@@ -460,14 +460,15 @@ fn opened(store: &StoreRef, ids: &[u32]) -> Result<Vec<(u32, Arc<Model>)>> {
 /// Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
 ///
 /// What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
-/// the parameter back before the model. A model that was granted stays in use until the next turn.
+/// the parameter back before the model. A model that was granted stays in use until a turn begins without it; until then its id cannot
+/// be granted for other bytes: `ID_CONFLICT`.
 ///
 /// `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
 ///
 /// **Threads**: one at a time for a session.
 ///
-/// **Returns** `NOT_FOUND` for an id, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`, `NO_MEMORY`, and the first
-/// failure of a session that has failed. The models are what they were then.
+/// **Returns** `NOT_FOUND` for an id, `ID_CONFLICT` as above, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`,
+/// `NO_MEMORY`, and the first failure of a session that has failed. The models are what they were then.
 ///
 /// # Safety
 /// `session` is live; `ids` points to `count` numbers; `error` is NULL or points to a `realm_error`.

@@ -7,7 +7,7 @@ use super::batch::Merge;
 use super::memory::Memory;
 use super::op::{Code, Operand};
 use super::plan::plan;
-use super::program::Program;
+use super::program::{Program, model_ids};
 use super::shared::Key;
 use super::validate::validate;
 use crate::backend::host::{Backend, Kernel, Selected, foreign};
@@ -64,7 +64,7 @@ pub struct Prepared {
     pub(super) merge: Option<Merge>,
     /// What it was made of, for saving.
     bytes: Vec<u8>,
-    _models: Vec<Arc<Model>>,
+    models: Vec<Arc<Model>>,
 }
 
 // SAFETY: the raw pointers are to the program and model owned here, and to plans, which backends
@@ -101,7 +101,7 @@ impl Prepared {
             workspace_bytes: 0,
             merge: None,
             bytes: recorded,
-            _models: kept,
+            models: kept,
         };
         prepared.split()?;
         prepared.merge = Merge::of(&prepared.program, &prepared.segments)?;
@@ -134,6 +134,11 @@ impl Prepared {
     /// The bytes it was recorded as.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The models that its weights come from, each with the id that it was recorded with, whatever that stands for by now.
+    pub fn models(&self) -> Result<impl Iterator<Item = (u32, &Arc<Model>)>> {
+        Ok(model_ids(&self.bytes)?.zip(&self.models))
     }
 
     /// Scratch memory of one step, without backend workspace.

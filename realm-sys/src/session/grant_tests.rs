@@ -125,4 +125,71 @@ fn forks_and_saved_sessions_keep_their_adapters() {
     let e = Session::load_bytes(given(&[20]), &state).err().unwrap();
     assert_eq!(e.status(), Status::NotFound);
     assert!(e.message().contains("id 21 then"), "{e}");
+    // The files are all there, and an id of then is another file's now.
+    replace(&demo, 21, 0.9);
+    let e = Session::load_bytes(given(&[30, 31, 21]), &state);
+    let e = e.err().unwrap();
+    assert_eq!(e.status(), Status::IdConflict);
+    assert!(e.message().contains("the id 21"), "{e}");
+}
+
+/// Other bytes under an id.
+fn replace(demo: &Demo, id: u32, weight: f32) {
+    demo.store.remove(id).unwrap();
+    demo.store
+        .register_copy(&[&adapter(weight)], id, &crate::gguf::Limits::default())
+        .unwrap();
+}
+
+#[test]
+fn an_id_stands_for_one_model_while_it_is_used() {
+    let demo = demo();
+    let mut s = demo.open(&[("n_predict", "3")]);
+    grant(&demo, &mut s, &[20]);
+    s.set_param("lora", Some("20:1")).unwrap();
+    let old = from_start(&mut s);
+    // The same bytes again are the same model.
+    replace(&demo, 20, 0.3);
+    grant(&demo, &mut s, &[20]);
+    assert_eq!(from_start(&mut s), old);
+    replace(&demo, 20, 0.9);
+    let other = || alloc::vec![(20, demo.store.open(20).unwrap())];
+    let e = s.grant(other()).unwrap_err();
+    assert_eq!(e.status(), Status::IdConflict);
+    assert!(e.message().contains("have a turn first"), "{e}");
+    assert_eq!(from_start(&mut s), old, "nothing has changed");
+    // Without the parameter it is used until there has been a turn.
+    s.set_param("lora", None).unwrap();
+    assert_eq!(s.grant(other()).unwrap_err().status(), Status::IdConflict);
+    let plain = from_start(&mut s);
+    s.grant(other()).unwrap();
+    s.set_param("lora", Some("20:1")).unwrap();
+    let new = from_start(&mut s);
+    assert!(new.2 != old.2 && new.2 != plain.2);
+}
+
+#[test]
+fn what_is_used_is_saved_whether_or_not_it_is_granted() {
+    let demo = demo();
+    let given = || {
+        let mut options = demo.options(&[]);
+        options.granted = alloc::vec![(20, demo.store.open(20).unwrap())];
+        options
+    };
+    let mut s = demo.open(&[("n_predict", "3")]);
+    grant(&demo, &mut s, &[20]);
+    s.set_param("lora", Some("20:1")).unwrap();
+    s.prompt(InputKind::Text, b"The capital of").unwrap();
+    finish(&mut s);
+    s.set_param("lora", None).unwrap();
+    s.grant(Vec::new()).unwrap();
+    let state = saved(&s);
+    let digest = demo.store.open(20).unwrap().digest(None).unwrap();
+    assert!(state.windows(32).any(|w| w == digest));
+    let mut loaded = Session::load_bytes(given(), &state).unwrap();
+    let go_on = |s: &mut Session| {
+        s.prompt(InputKind::Text, b" Peru").unwrap();
+        finish(s)
+    };
+    assert_eq!(go_on(&mut loaded), go_on(&mut s));
 }

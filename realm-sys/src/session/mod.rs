@@ -322,15 +322,35 @@ impl Session {
     }
 
     /// Replaces the further models that the guest may use. What its programs use of those that were granted before is kept
-    /// until it has recorded others.
+    /// until it has recorded others; until then an id stands for the model that they use by it.
     ///
     /// # Errors
-    /// `State` while a turn is running; and if the session has failed.
+    /// `State` while a turn is running; `IdConflict` for an id by which a program uses a model of other bytes; and if the
+    /// session has failed. The models are what they were then.
     pub fn grant(&mut self, models: Vec<(u32, Arc<Model>)>) -> Result<()> {
         self.check()?;
         self.between_turns()?;
+        self.check_ids(&models)?;
         let before = core::mem::replace(&mut self.instance.host_mut().models.granted, models);
         drop(before);
+        Ok(())
+    }
+
+    /// Whether the ids stand for what programs use by them.
+    fn check_ids(&self, models: &[(u32, Arc<Model>)]) -> Result<()> {
+        for program in self.instance.host().compute.programs.iter().flatten() {
+            for (id, used) in program.models()? {
+                let Some((_, given)) = models.iter().find(|m| m.0 == id) else {
+                    continue;
+                };
+                if !Arc::ptr_eq(used, given) && used.digest(None)? != given.digest(None)? {
+                    bail!(
+                        IdConflict,
+                        "the session still uses another model with the id {id}: take the id out of the parameters and have a turn first, or register the new one with an id of its own"
+                    );
+                }
+            }
+        }
         Ok(())
     }
 

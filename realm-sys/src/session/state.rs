@@ -27,8 +27,8 @@ use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
-use crate::graph::program::{MAX_FURTHER_MODELS, model_ids};
-use crate::guest::host::{HostState, MAX_PROGRAMS, Models};
+use crate::graph::program::MAX_FURTHER_MODELS;
+use crate::guest::host::{HostState, MAX_PROGRAMS};
 use crate::store::Model;
 use crate::vocab::Detokenizer;
 use crate::{bail, err};
@@ -331,7 +331,7 @@ impl Session {
         let (compute, memory) = (&host.compute, &host.compute.memory);
         let id = host.models.own.0;
         let programs = compute.programs.as_slice();
-        let further = further_models(&host.models, programs)?;
+        let further = further_models(id, programs)?;
         let mut w = Writer {
             sink,
             hash,
@@ -422,9 +422,9 @@ impl Session {
     /// the parameters that `options` has, instead of those of then, will do. Its model's id, to the guest, is that of then.
     ///
     /// # Errors
-    /// `Format` for what is no state, or a damaged one; `InvalidArgument` for one of another model or guest; `Unsupported` for
-    /// one of another version of the format; `Limit`, `NoMemory`, `Backend`; `Guest` if the guest fails when it is instantiated;
-    /// those of `source`.
+    /// `Format` for what is no state, or a damaged one; `InvalidArgument` for one of another model or guest; `NotFound` without
+    /// a further model that it uses, `IdConflict` for another one with its id; `Unsupported` for one of another version of the format; `Limit`,
+    /// `NoMemory`, `Backend`; `Guest` if the guest fails when it is instantiated; those of `source`.
     pub fn load(mut options: Options, source: Source<'_>) -> Result<Self> {
         let mut r = Reader {
             source,
@@ -505,21 +505,21 @@ impl Session {
     }
 }
 
-/// The models that programs name beside the session's own, each once.
+/// The models that programs use beside the session's own, each once. They need not be granted any more.
 fn further_models(
-    models: &Models,
+    own: u32,
     programs: &[Option<Arc<Prepared>>],
-) -> Result<Vec<(u32, Arc<Model>)>> {
-    let mut further: Vec<(u32, Arc<Model>)> = Vec::new();
+) -> Result<Vec<(u32, &Arc<Model>)>> {
+    let mut further: Vec<(u32, &Arc<Model>)> = Vec::new();
     for program in programs.iter().flatten() {
-        for id in model_ids(program.bytes())? {
-            if id == models.own.0 || further.iter().any(|f| f.0 == id) {
+        for (id, model) in program.models()? {
+            if id == own || further.iter().any(|f| f.0 == id) {
                 continue;
             }
             further
                 .try_reserve(1)
                 .map_err(|_| err!(NoMemory, "no memory for the models of a session"))?;
-            further.push((id, Arc::clone(models.get(id)?)));
+            further.push((id, model));
         }
     }
     Ok(further)
@@ -540,10 +540,14 @@ fn read_further(
         let [id, _] = r.words()?;
         let digest = r.bytes::<32>()?;
         let mut found = None;
-        for (_, model) in &given {
+        for (now, model) in &given {
             if model.digest(None)? == digest {
-                found = Some(Arc::clone(model));
-                break;
+                found = found.or(Some(Arc::clone(model)));
+            } else if *now == id {
+                bail!(
+                    IdConflict,
+                    "the session was saved with another further model with the id {id}: give the new one another id"
+                );
             }
         }
         match found {

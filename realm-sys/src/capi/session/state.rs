@@ -219,6 +219,7 @@ pub unsafe extern "C" fn realm_session_save_to(
 /// **Threads**: any, at any time; the session may then be used by any one thread at a time.
 ///
 /// **Returns** `FORMAT` for what is no state, is cut short or damaged; `INVALID_ARGUMENT` for the state of another model or guest;
+/// `NOT_FOUND` if a further model that was in use is not given, `ID_CONFLICT` if its id of then is given for another one;
 /// `UNSUPPORTED` for one of another version of the format or another page layout; and what `realm_session_open` returns.
 ///
 /// # Safety
