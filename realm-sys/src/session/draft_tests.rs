@@ -104,8 +104,8 @@ fn a_turn_with_drafts_can_be_cancelled_anywhere() {
         }
         cut.cancel();
         while !matches!(cut.poll(0).unwrap(), Event::Done(_)) {}
-        // Before the second token nothing repeats what was said.
-        assert_eq!(ACCEPTED.take() > 0, polls > 2, "{polls}");
+        // The second token is the first that can have been guessed.
+        assert_eq!(ACCEPTED.take() > 0, polls > 1, "{polls}");
         let kept = cut.position();
         assert!(kept < end);
         let mut other = open(&demo, &[], false);

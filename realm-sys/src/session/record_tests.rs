@@ -138,7 +138,7 @@ const KINDS: [&[(&str, &str)]; 7] = [
     &[
         ("temp", "0.7"),
         ("top_k", "7"),
-        ("stop", "ing\nthe"),
+        ("stop", "ing\nthe\nme"),
         ("n_batch", "5"),
         ("n_predict", "30"),
     ],
