@@ -1096,14 +1096,15 @@ realm_status realm_session_open(realm_runtime *runtime,
 /* Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
  *
  * What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
- * the parameter back before the model. A model that was granted stays in use until the next turn.
+ * the parameter back before the model. A model that was granted stays in use until a turn begins without it; until then its id cannot
+ * be granted for other bytes: `ID_CONFLICT`.
  *
  * `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
  *
  * Threads: one at a time for a session.
  *
- * Returns `NOT_FOUND` for an id, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`, `NO_MEMORY`, and the first
- * failure of a session that has failed. The models are what they were then.
+ * Returns `NOT_FOUND` for an id, `ID_CONFLICT` as above, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`,
+ * `NO_MEMORY`, and the first failure of a session that has failed. The models are what they were then.
  */
 realm_status realm_session_set_models(realm_session *session,
                                       const uint32_t *ids,
@@ -1214,7 +1215,8 @@ realm_status realm_session_logits(realm_session *session,
  *
  * Threads: one at a time for a session.
  *
- * Returns what `realm_session_logits` does.
+ * Returns what `realm_session_logits` does; and `STATE` from the beginning of a turn on, and after a rewind, until a turn has
+ * come to its end: one that was cancelled or failed leaves none, not even that of the input before.
  */
 realm_status realm_session_embedding(realm_session *session,
                                      float *values,
@@ -1228,13 +1230,15 @@ realm_status realm_session_embedding(realm_session *session,
  *
  * `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
  * `data`, `bytes`: the input.
- * `values`, `capacity`: where the elements go, and for how many there is room.
+ * `values`, `capacity`: where the elements go, and for how many there is room; written when all has gone well, and as it was if
+ * not. It may be the memory that `data` is in.
  * `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
  *
  * Threads: one at a time for a session. `realm_session_cancel` ends it.
  *
- * Returns `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
- * `realm_session_poll` do.
+ * Returns `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`,
+ * and what `realm_session_prompt` and `realm_session_poll` do. Without OK, `realm_session_embedding` has none either once the turn
+ * has begun.
  */
 realm_status realm_session_embed(realm_session *session,
                                  uint32_t kind,
@@ -1452,6 +1456,7 @@ realm_status realm_session_save_to(realm_session *session,
  * Threads: any, at any time; the session may then be used by any one thread at a time.
  *
  * Returns `FORMAT` for what is no state, is cut short or damaged; `INVALID_ARGUMENT` for the state of another model or guest;
+ * `NOT_FOUND` if a further model that was in use is not given, `ID_CONFLICT` if its id of then is given for another one;
  * `UNSUPPORTED` for one of another version of the format or another page layout; and what `realm_session_open` returns.
  */
 realm_status realm_session_load(realm_runtime *runtime,

@@ -15,10 +15,18 @@ pub struct Stops {
 }
 
 impl Stops {
+    /// Watches for these; empty strings are ignored.
+    pub fn new(mut stops: Vec<String>) -> Self {
+        stops.retain(|s| !s.is_empty());
+        Self {
+            stops,
+            ..Self::default()
+        }
+    }
+
     /// Watches for these, in a text that begins here; empty strings are ignored.
     pub fn set(&mut self, stops: &[String]) {
-        self.stops = stops.iter().filter(|s| !s.is_empty()).cloned().collect();
-        self.clear();
+        *self = Self::new(stops.to_vec());
     }
 
     /// The text, for appending to: push to it, then call [`Stops::advance`].

@@ -744,6 +744,28 @@ pub unsafe extern "C" fn realm_session_logits(
     unsafe { with(session, error, body) }
 }
 
+/// Whether there is room for `n` floats, and how many they are in `count`.
+///
+/// # Safety
+/// `count` points to a `size_t`.
+unsafe fn room(
+    values: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    n: usize,
+    what: &str,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { put(count, n, "count") }?;
+    if n > capacity {
+        bail!(BufferTooSmall, "{n} {what}, room for {capacity}");
+    }
+    if values.is_null() || !values.is_aligned() {
+        return Err(err!(InvalidArgument, "values is NULL or misaligned"));
+    }
+    Ok(())
+}
+
 /// Room for `n` floats in the caller's memory, and how many they are in `count`.
 ///
 /// # Safety
@@ -756,13 +778,7 @@ unsafe fn floats<'a>(
     what: &str,
 ) -> Result<&'a mut [f32]> {
     // SAFETY: the caller's promise.
-    unsafe { put(count, n, "count") }?;
-    if n > capacity {
-        bail!(BufferTooSmall, "{n} {what}, room for {capacity}");
-    }
-    if values.is_null() || !values.is_aligned() {
-        return Err(err!(InvalidArgument, "values is NULL or misaligned"));
-    }
+    unsafe { room(values, capacity, count, n, what) }?;
     // SAFETY: zeros are floats, so that what is borrowed is initialised; there is room for `capacity`, in the
     // caller's memory, which is not ours.
     unsafe {
@@ -779,7 +795,8 @@ unsafe fn floats<'a>(
 ///
 /// **Threads**: one at a time for a session.
 ///
-/// **Returns** what `realm_session_logits` does.
+/// **Returns** what `realm_session_logits` does; and `STATE` from the beginning of a turn on, and after a rewind, until a turn has
+/// come to its end: one that was cancelled or failed leaves none, not even that of the input before.
 ///
 /// # Safety
 /// As `realm_session_logits`.
@@ -807,13 +824,15 @@ pub unsafe extern "C" fn realm_session_embedding(
 ///
 /// `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
 /// `data`, `bytes`: the input.
-/// `values`, `capacity`: where the elements go, and for how many there is room.
+/// `values`, `capacity`: where the elements go, and for how many there is room; written when all has gone well, and as it was if
+/// not. It may be the memory that `data` is in.
 /// `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
 ///
 /// **Threads**: one at a time for a session. `realm_session_cancel` ends it.
 ///
-/// **Returns** `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`, and what `realm_session_prompt` and
-/// `realm_session_poll` do.
+/// **Returns** `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`,
+/// and what `realm_session_prompt` and `realm_session_poll` do. Without OK, `realm_session_embedding` has none either once the turn
+/// has begun.
 ///
 /// # Safety
 /// `session` is live; `data` points to `bytes` bytes (NULL with 0), `values` to `capacity` floats (NULL with 0), `count` to a
@@ -839,17 +858,20 @@ pub unsafe extern "C" fn realm_session_embed(
         }
         let n = session.embedding_len()?;
         // SAFETY: the caller's promise.
-        let values = unsafe { floats(values, capacity, count, n, "elements") }?;
+        unsafe { room(values, capacity, count, n, "elements") }?;
         // SAFETY: the caller's promise.
         let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
         begin(session, kind, data)?;
         loop {
             match session.poll(0)? {
                 Event::Done(DoneReason::Cancelled) => bail!(Cancelled, "the turn was cancelled"),
-                Event::Done(_) => return session.embedding(values),
+                Event::Done(_) => break,
                 Event::Again | Event::Token(_) => {}
             }
         }
+        // Only now, because the data may be where the elements go.
+        // SAFETY: the caller's promise.
+        session.embedding(unsafe { floats(values, capacity, count, n, "elements") }?)
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }

@@ -22,6 +22,8 @@ use core::ffi::c_void;
 pub const MAX_KV_GROUPS: u32 = 8;
 const MAX_KV_LAYERS: usize = 4096;
 const MAX_BUFFERS: usize = 1024;
+/// Most heads of a KV layer, and most elements of a key or value.
+const KV_EXTENT: u32 = 1 << 16;
 
 /// What a session may hold, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -280,13 +282,21 @@ impl Memory {
             bail!(State, "KV layers are created before the first step");
         }
         let ok = |n: u32, most: u32| n > 0 && n <= most;
-        if !ok(d.n_head_kv, 1 << 16)
-            || !ok(d.head_dim_k, 1 << 16)
-            || !ok(d.head_dim_v, 1 << 16)
+        if !ok(d.n_head_kv, KV_EXTENT)
+            || !ok(d.head_dim_k, KV_EXTENT)
+            || !ok(d.head_dim_v, KV_EXTENT)
             || !ok(d.max_positions, MAX_EXTENT)
             || d.group >= MAX_KV_GROUPS
         {
-            bail!(InvalidArgument, "a KV layer of {d:?}");
+            bail!(
+                InvalidArgument,
+                "a KV layer of {} heads with keys of {} and values of {} elements, {} positions, in group {}: each but the group must be at least 1, at most {KV_EXTENT} (positions {MAX_EXTENT}), and the group below {MAX_KV_GROUPS}",
+                d.n_head_kv,
+                d.head_dim_k,
+                d.head_dim_v,
+                d.max_positions,
+                d.group
+            );
         }
         if self.kv_layers.len() >= MAX_KV_LAYERS {
             bail!(Limit, "more than {MAX_KV_LAYERS} KV layers");

@@ -22,6 +22,8 @@ pub const MAX_RECORDS: u32 = 16384;
 pub const MAX_FURTHER_MODELS: u32 = 15;
 /// In a WEIGHT operand's index, where the number of the model begins: 0 the first, then the further ones. Below it is the tensor.
 pub const MODEL_SHIFT: u32 = 24;
+/// Longest program that is read from a file: more than the most that can be recorded.
+pub const MAX_PROGRAM_BYTES: u32 = 4 << 20;
 /// Largest number of elements in a row, or rows, of anything that is not a weight.
 pub const MAX_EXTENT: u32 = 1 << 28;
 

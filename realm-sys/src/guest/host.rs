@@ -177,6 +177,8 @@ pub struct Compute {
     pub embeds: bool,
     /// The buffer in which the guest says how it works.
     pub recipe: Option<u32>,
+    /// All buffers that were one: no image has them.
+    pub recipes: Vec<u32>,
     /// A step has run: KV layers are fixed.
     pub stepped: bool,
     /// Tasks a step is split into.
@@ -194,10 +196,24 @@ impl Compute {
             .ok_or_else(|| err!(NotFound, "no program has the handle {handle}"))
     }
 
+    /// Notes a recipe that the guest has published.
+    pub fn add_recipe(&mut self, buffer: u32) -> Result<()> {
+        if !self.recipes.contains(&buffer) {
+            self.recipes
+                .try_reserve(1)
+                .map_err(|_| err!(NoMemory, "no memory for a recipe"))?;
+            self.recipes.push(buffer);
+        }
+        self.recipe = Some(buffer);
+        Ok(())
+    }
+
     /// Takes over another session's programs and what else a fork of it needs. Memory is not among it.
     pub fn share(&mut self, other: &Self) -> Result<()> {
         self.programs = try_vec(other.programs.len(), "programs")?;
         self.programs.extend_from_slice(&other.programs);
+        self.recipes = try_vec(other.recipes.len(), "recipes")?;
+        self.recipes.extend_from_slice(&other.recipes);
         (self.published, self.embeds) = (other.published, other.embeds);
         self.stepped = other.stepped;
         Ok(())
@@ -359,6 +375,7 @@ impl HostState {
                 published: None,
                 embeds: false,
                 recipe: None,
+                recipes: Vec::new(),
                 stepped: false,
                 thread_count: parts.thread_count.max(1),
                 memory: parts.memory,

@@ -20,6 +20,7 @@ use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
+use crate::graph::program::{MAX_PROGRAM_BYTES, Program};
 use crate::store::{Model, Sha256Digest, sha256};
 use crate::{bail, err};
 use alloc::sync::Arc;
@@ -138,6 +139,9 @@ impl Image {
                 "the image was recorded with pages of {page} positions, this library has {REALM_KV_PAGE_POSITIONS}"
             );
         }
+        if program_bytes > MAX_PROGRAM_BYTES {
+            bail!(Format, "image: a program of {program_bytes} bytes");
+        }
         let layers = read_layers(&mut r, layers)?;
         let (buffers, contents) = read_buffers(&mut r, buffers)?;
         let program = r.skip(packed)?;
@@ -211,9 +215,9 @@ impl Image {
         }
         let packed = self.bytes.get(self.program.clone()).unwrap_or(&[]);
         let bytes = unpack(packed, self.program_bytes as usize)?;
-        let program = Prepared::shared(&bytes, core::slice::from_ref(model), memory)?;
-        self.recipe.fits(program.registers())?;
-        Ok(program)
+        // Before anything is planned for what registers may be.
+        self.recipe.fits(&Program::parse(&bytes)?.registers)?;
+        Prepared::shared(&bytes, core::slice::from_ref(model), memory)
     }
 }
 

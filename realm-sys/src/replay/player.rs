@@ -14,6 +14,7 @@ use crate::guest::{HostState, Slice, event};
 use crate::session::{DoneReason, InputKind};
 use crate::vocab::{Detokenizer, Vocab};
 use crate::{bail, err};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -45,6 +46,8 @@ struct Turn {
     /// The position it began at, and what the turn before owed: a turn that ends before its first step never happened.
     begin: u32,
     owed: Vec<u32>,
+    /// The last token of the context, if it was taken back to be evaluated again: behind `begin`, and owed nothing before it.
+    taken: Option<u32>,
 }
 
 /// The player of one session.
@@ -89,12 +92,12 @@ impl Player {
                 n_predict: recipe.n_predict,
                 seed: recipe.seed,
             },
+            stops: Stops::new(copies(&recipe.stops)?),
             recipe,
             vocab,
             announced: None,
             rng: Rng::new(0),
             turns: 0,
-            stops: Stops::default(),
             context: Vec::new(),
             committed: 0,
             turn: None,
@@ -192,7 +195,9 @@ impl Player {
             self.rng = Rng::new(settings.seed.into());
         }
         self.settings = settings;
-        let feed = self.input(kind)?;
+        // Room for the token that the turn may come to owe.
+        let owed = try_vec(1, "tokens of a turn")?;
+        let (feed, taken) = self.input(kind)?;
         let (count, room) = (feed.len(), self.recipe.ctx - self.committed);
         if count > room as usize {
             bail!(
@@ -201,7 +206,7 @@ impl Player {
                 self.recipe.ctx
             );
         }
-        self.stops.set(&self.recipe.stops);
+        self.stops.clear();
         self.host.detokenizer = Detokenizer::continuing(false);
         self.host.note_progress(0, count as u64);
         self.turn = Some(Turn {
@@ -211,17 +216,19 @@ impl Player {
             generated: 0,
             decoding: false,
             begin: self.committed,
-            owed: core::mem::take(&mut self.owed),
+            owed: core::mem::replace(&mut self.owed, owed),
+            taken,
         });
         self.turns = self.turns.saturating_add(1);
         self.submit()?;
         Ok(CONTINUE)
     }
 
-    /// The tokens of the pending input, behind what is owed to the context.
-    fn input(&mut self, kind: u32) -> Result<Vec<u32>> {
+    /// The tokens of the pending input, behind what is owed to the context; and that which was taken from there for it.
+    fn input(&mut self, kind: u32) -> Result<(Vec<u32>, Option<u32>)> {
+        // At least the one that stands in for an empty input.
         let mut feed = try_vec(
-            self.owed.len() + self.host.input.len() / 4,
+            self.owed.len() + self.host.input.len() / 4 + 1,
             "tokens of a prompt",
         )?;
         feed.extend_from_slice(&self.owed);
@@ -257,10 +264,10 @@ impl Player {
         self.never_empty(feed)
     }
 
-    /// An empty input continues: from the last token, evaluated again, or from BOS at the very start.
-    fn never_empty(&mut self, mut feed: Vec<u32>) -> Result<Vec<u32>> {
+    /// An empty input continues: from the last token, taken back and evaluated again, or from BOS at the very start.
+    fn never_empty(&mut self, mut feed: Vec<u32>) -> Result<(Vec<u32>, Option<u32>)> {
         if !feed.is_empty() {
-            return Ok(feed);
+            return Ok((feed, None));
         }
         if self.committed == 0 {
             let bos = self.vocab.as_ref().filter(|v| v.add_bos());
@@ -271,12 +278,16 @@ impl Player {
                 );
             };
             feed.push(bos);
-        } else if let Some(last) = self.context.pop() {
+            return Ok((feed, None));
+        }
+        let taken = self.context.last().copied();
+        if let Some(last) = taken {
+            self.host.compute.memory.kv_truncate(self.committed - 1)?;
+            self.context.pop();
             self.committed -= 1;
-            self.host.compute.memory.kv_truncate(self.committed)?;
             feed.push(last);
         }
-        Ok(feed)
+        Ok((feed, taken))
     }
 
     fn turn(&mut self) -> Result<&mut Turn> {
@@ -486,11 +497,28 @@ impl Player {
         let Some(turn) = self.turn.take() else { return };
         self.context.truncate(self.committed as usize);
         if self.committed == turn.begin {
-            self.owed = turn.owed;
+            // What was taken is owed: then nothing else was, and there is room for it.
+            match turn.taken {
+                Some(token) => self.owed.push(token),
+                None => self.owed = turn.owed,
+            }
         }
         // Nothing to tell anybody if this fails: the session has failed with it.
         let _ = self.host.compute.memory.kv_truncate(self.committed);
     }
+}
+
+/// Copies of texts.
+fn copies(texts: &[String]) -> Result<Vec<String>> {
+    let mut all = try_vec(texts.len(), "stop strings")?;
+    for text in texts {
+        let mut copy = String::new();
+        copy.try_reserve_exact(text.len())
+            .map_err(|_| err!(NoMemory, "no memory for a stop string"))?;
+        copy.push_str(text);
+        all.push(copy);
+    }
+    Ok(all)
 }
 
 /// Notes tokens that are about to enter the context.

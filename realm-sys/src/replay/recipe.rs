@@ -234,7 +234,8 @@ impl Recipe {
         }
     }
 
-    /// Whether it gives this program's registers what they may be, whatever the step.
+    /// Whether it gives this program's registers what they may be, whatever the step, and no more is planned for those that
+    /// depend on the step than it ever gives.
     ///
     /// # Errors
     /// `Format`.
@@ -251,7 +252,8 @@ impl Recipe {
                 Register::LastRow => (0, self.n_batch - 1),
                 Register::Outputs => (0, 1),
             };
-            if least < r.min || most > r.max {
+            let constant = matches!(source, Register::Constant(_));
+            if least < r.min || most > r.max || (!constant && most < r.max) {
                 return Err(bad(i));
             }
         }

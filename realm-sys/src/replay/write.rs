@@ -1,7 +1,7 @@
 //! Writes images, where guests run.
 
 use super::image::{MAGIC, PACKED_BYTES, VERSION};
-use crate::backend::table::REALM_KV_PAGE_POSITIONS;
+use crate::backend::table::{REALM_KV_PAGE_POSITIONS, realm_buffer};
 use crate::err;
 use crate::error::{Result, try_vec};
 use crate::graph::memory::Memory;
@@ -14,6 +14,10 @@ pub(crate) struct Parts<'a> {
     pub model: Sha256Digest,
     /// The buffer of the logits.
     pub logits: u32,
+    /// All buffers.
+    pub buffers: &'a [realm_buffer],
+    /// Of which these are written as empty.
+    pub is_recipe: &'a dyn Fn(usize) -> bool,
     /// As it was recorded.
     pub program: &'a [u8],
     /// In words.
@@ -42,7 +46,7 @@ pub(crate) fn write(parts: &Parts<'_>, memory: &Memory) -> Result<Vec<u8>> {
             REALM_KV_PAGE_POSITIONS,
             parts.logits + 1,
             memory.kv_layers().len() as u32,
-            memory.buffer_descs().len() as u32,
+            parts.buffers.len() as u32,
             parts.program.len() as u32,
             packed.len() as u32,
             parts.recipe.len() as u32,
@@ -63,12 +67,12 @@ pub(crate) fn write(parts: &Parts<'_>, memory: &Memory) -> Result<Vec<u8>> {
             ],
         )?;
     }
-    for (i, b) in memory.buffer_descs().iter().enumerate() {
-        let buffer = memory.buffer(i as u32)?;
-        let mut content: Vec<u8> = try_vec(buffer.bytes() as usize, "bytes of a buffer")?;
-        content.resize(buffer.bytes() as usize, 0);
-        buffer.read(0, &mut content)?;
-        if content.iter().all(|byte| *byte == 0) {
+    for (i, b) in parts.buffers.iter().enumerate() {
+        let bytes = memory.buffer(i as u32)?.bytes();
+        let mut content: Vec<u8> = try_vec(bytes as usize, "bytes of a buffer")?;
+        content.resize(bytes as usize, 0);
+        memory.buffer_read(i as u32, 0, &mut content)?;
+        if (parts.is_recipe)(i) || content.iter().all(|byte| *byte == 0) {
             content.clear();
         }
         words(&mut out, &[b.r#type, b.cols, b.rows, content.len() as u32])?;

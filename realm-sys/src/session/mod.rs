@@ -180,7 +180,7 @@ pub struct Session {
     /// Parameters were set during a turn, which the guest has not been asked about.
     unasked: bool,
     cancel: Arc<AtomicBool>,
-    /// The context ends before the position that the logits are of.
+    /// The logits are of a position that the context does not have any more; the embedding, of another input than the last.
     rewound: bool,
     limits: Limits,
     stats: Stats,
@@ -396,6 +396,8 @@ impl Session {
             },
             ..Turn::default()
         };
+        // What is there is another input's.
+        self.rewound |= self.embeds();
         self.step_error = None;
         self.cancel.store(false, Ordering::Release);
         self.begin(event::PROMPT, kind as u32, len as u32);
@@ -439,6 +441,12 @@ impl Session {
         self.published_len(true)
     }
 
+    /// Whether what is published is an embedding.
+    fn embeds(&self) -> bool {
+        let compute = &self.instance.host().compute;
+        compute.embeds && compute.published.is_some()
+    }
+
     fn published_len(&self, embedding: bool) -> Result<usize> {
         let compute = &self.instance.host().compute;
         compute
@@ -472,7 +480,7 @@ impl Session {
     /// Copies the embedding of the last turn's input.
     ///
     /// # Errors
-    /// As [`Self::logits`].
+    /// As [`Self::logits`]; `State` from a turn's beginning on, and after a rewind, until a turn has come to its end.
     pub fn embedding(&self, dst: &mut [f32]) -> Result<()> {
         self.published(true, dst)
     }
@@ -483,11 +491,16 @@ impl Session {
         if self.turn.step_begun {
             bail!(State, "a step is half done: poll to the next event first");
         }
-        if self.rewound {
-            bail!(
+        match (self.rewound, embedding) {
+            (false, _) => {}
+            (true, false) => bail!(
                 State,
                 "the context was rewound: the next step brings new ones"
-            );
+            ),
+            (true, true) => bail!(
+                State,
+                "the embedding of the last input was not finished: a turn that comes to its end brings one"
+            ),
         }
         let Some(dst) = dst.get_mut(..n) else {
             bail!(BufferTooSmall, "{n} elements");

@@ -126,6 +126,9 @@ impl Session {
         }
         let ending = self.ending.take()?;
         self.phase = Phase::Idle;
+        if self.embeds() && matches!(&ending, Ok(reason) if *reason != DoneReason::Cancelled) {
+            self.rewound = false;
+        }
         self.count_turn();
         if let Err(e) = &ending
             && e.status() == Status::Internal
@@ -328,7 +331,8 @@ impl Session {
             Ok(()) => {
                 self.instance.host_mut().compute.booked = None;
                 self.turn.step_begun = false;
-                self.rewound = false;
+                // An embedding takes all steps of a turn.
+                self.rewound &= self.embeds();
                 self.begin(event::STEP, 0, 0);
             }
             Err(e) => {

@@ -43,12 +43,20 @@ impl Session {
                 "the guest makes no images: it has published no recipe, or no logits"
             );
         };
-        let buffer = compute.memory.buffer(recipe)?;
-        let mut words: Vec<u8> = try_vec(buffer.bytes() as usize, "bytes of a recipe")?;
-        words.resize(buffer.bytes() as usize, 0);
-        buffer.read(0, &mut words)?;
+        // Recipes are not what steps work on. Behind all else they are left out, so that recording changes no later image.
+        let is_recipe = |buffer: usize| compute.recipes.contains(&(buffer as u32));
+        let mut buffers = compute.memory.buffer_descs();
+        while let Some((_, rest)) = buffers.split_last()
+            && is_recipe(rest.len())
+        {
+            buffers = rest;
+        }
+        let bytes = compute.memory.buffer(recipe)?.bytes();
+        let mut words: Vec<u8> = try_vec(bytes as usize, "bytes of a recipe")?;
+        words.resize(bytes as usize, 0);
+        compute.memory.buffer_read(recipe, 0, &mut words)?;
         // What would not be replayed is not recorded.
-        let parsed = Recipe::parse(&words, compute.memory.buffer_descs())?;
+        let parsed = Recipe::parse(&words, buffers)?;
         let program = compute.program(parsed.program)?;
         parsed.fits(program.registers())?;
         if model_ids(program.bytes())?.any(|id| id != own.0) {
@@ -60,6 +68,8 @@ impl Session {
         let parts = Parts {
             model: own.1.digest(None)?,
             logits,
+            buffers,
+            is_recipe: &is_recipe,
             program: program.bytes(),
             recipe: &words,
         };

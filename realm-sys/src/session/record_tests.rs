@@ -6,10 +6,14 @@ use super::tests::{MODEL, options};
 use super::{DoneReason, Event, InputKind, Options, Session};
 use crate::error::{Error, Status};
 use crate::guest::LoadedGuest;
+use crate::guest::host::ProgressSink;
+use crate::replay::Recipe;
 use crate::store::{Model, Store, StoreRef, sha256};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::Write;
 
 /// Bytes of the head, and where in it the version is.
@@ -208,6 +212,69 @@ fn an_image_does_what_the_guest_did() {
     }
 }
 
+/// Gives every turn up at once, while the flag is set.
+unsafe extern "C" fn give_up(ctx: *mut c_void, _: u64, _: u64) -> i32 {
+    // SAFETY: the flag of the test below, which outlives its session.
+    i32::from(unsafe { &*ctx.cast::<AtomicBool>() }.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_turn_that_is_cancelled_before_its_first_step_takes_nothing() {
+    let room = Room::new();
+    let params = [("n_predict", "6"), ("ignore_eos", "1"), ("ctx", "64")];
+    let image = LoadedGuest::load(&room.image(0, &params)).unwrap();
+    let flag = AtomicBool::new(false);
+    let mut o = room.options(0, &image, &[]);
+    o.watch = Some(ProgressSink {
+        call: give_up,
+        ctx: (&raw const flag).cast_mut().cast(),
+    });
+    let mut cancelled = Session::open(o).unwrap();
+    let mut other = room.replay(0, &room.image(0, &params), &[]).unwrap();
+    // After a rewind nothing is owed, so that an empty input takes the last token back.
+    for s in [&mut cancelled, &mut other] {
+        turn(s, InputKind::Text, b"What is the capital");
+        s.rewind(4).unwrap();
+    }
+    flag.store(true, Ordering::Relaxed);
+    for input in [&b""[..], b"", b" of", b""] {
+        cancelled.prompt(InputKind::Text, input).unwrap();
+        while cancelled.poll(0).unwrap() != Event::Done(DoneReason::Cancelled) {}
+    }
+    flag.store(false, Ordering::Relaxed);
+    for input in [&b""[..], b" of"] {
+        assert_eq!(
+            turn(&mut cancelled, InputKind::Text, input),
+            turn(&mut other, InputKind::Text, input)
+        );
+    }
+}
+
+/// Memory is planned for the largest values that registers may have, so that those must be what a step can give.
+#[test]
+fn registers_are_planned_for_no_more_than_a_step_gives() {
+    let room = Room::new();
+    let mut s = room.open(0, &[("ctx", "64"), ("n_batch", "8")]);
+    s.record().unwrap();
+    let compute = &s.instance.host().compute;
+    let buffer = compute.recipe.unwrap();
+    let mut words = alloc::vec![0; compute.memory.buffer(buffer).unwrap().bytes() as usize];
+    compute.memory.buffer_read(buffer, 0, &mut words).unwrap();
+    let recipe = Recipe::parse(&words, compute.memory.buffer_descs()).unwrap();
+    let declared = compute.program(recipe.program).unwrap().registers();
+    recipe.fits(declared).unwrap();
+    let by_step = 4;
+    assert_eq!(declared[0].max, 8);
+    for i in 0..by_step {
+        for wrong in [declared[i].max + 1, declared[i].max - 1, 1 << 27] {
+            let mut registers = declared.to_vec();
+            registers[i].max = wrong;
+            let e = recipe.fits(&registers).unwrap_err();
+            assert_eq!(e.status(), Status::Format, "register {i}: {wrong}");
+        }
+    }
+}
+
 #[test]
 fn a_context_that_fills_up_and_parameters_that_can_be_set() {
     let room = Room::new();
@@ -343,7 +410,16 @@ fn seal(image: &mut [u8]) {
 fn damage_is_found_whatever_it_is() {
     let room = Room::new();
     let image = room.image(0, &[("n_predict", "2"), ("ctx", "64")]);
-    assert_eq!(image, room.image(0, &[("n_predict", "2"), ("ctx", "64")]));
+    let mut s = room.open(0, &[("n_predict", "2"), ("ctx", "64")]);
+    for _ in 0..3 {
+        assert_eq!(s.record().unwrap(), image, "one is as another");
+    }
+    // Another recipe is another image, and does not stay in what comes after it.
+    s.set_param("stop", Some("a long text that ends a turn"))
+        .unwrap();
+    assert_ne!(s.record().unwrap(), image);
+    s.set_param("stop", None).unwrap();
+    assert_eq!(s.record().unwrap(), image);
     for at in (0..HEAD).chain((HEAD..image.len()).step_by(97)) {
         let mut bad = image.clone();
         bad[at] ^= 1 << (at % 8);

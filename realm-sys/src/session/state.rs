@@ -27,7 +27,7 @@ use crate::error::{Result, try_vec};
 use crate::graph::memory::{KvDesc, Memory};
 use crate::graph::op::TYPE_F32;
 use crate::graph::prepared::Prepared;
-use crate::graph::program::MAX_FURTHER_MODELS;
+use crate::graph::program::{MAX_FURTHER_MODELS, MAX_PROGRAM_BYTES};
 use crate::guest::host::{HostState, MAX_PROGRAMS};
 use crate::store::Model;
 use crate::vocab::Detokenizer;
@@ -42,8 +42,6 @@ const MAGIC: [u8; 8] = *b"RealmSes";
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
 const BLOCK: usize = 4096;
-/// Longest program that is read: more than the most that can be recorded.
-const MAX_PROGRAM_BYTES: u32 = 4 << 20;
 
 /// A step has run: no KV layers may be added.
 const FLAG_STEPPED: u32 = 1;
@@ -506,10 +504,7 @@ impl Session {
 }
 
 /// The models that programs use beside the session's own, each once. They need not be granted any more.
-fn further_models(
-    own: u32,
-    programs: &[Option<Arc<Prepared>>],
-) -> Result<Vec<(u32, &Arc<Model>)>> {
+fn further_models(own: u32, programs: &[Option<Arc<Prepared>>]) -> Result<Vec<(u32, &Arc<Model>)>> {
     let mut further: Vec<(u32, &Arc<Model>)> = Vec::new();
     for program in programs.iter().flatten() {
         for (id, model) in program.models()? {

@@ -151,6 +151,11 @@ fn scale_program() -> String {
 
 /// A guest that runs a step per token: `tokens` of them, each step replayed `repeat` times.
 pub fn stepping(tokens: u32, repeat: u32, cols: u32) -> Arc<LoadedGuest> {
+    publishing(1, tokens, repeat, cols)
+}
+
+/// The same, which publishes logits (1) or an embedding (2).
+fn publishing(what: u32, tokens: u32, repeat: u32, cols: u32) -> Arc<LoadedGuest> {
     let more = format!(
         "(data (i32.const 1024) \"{}\") (data (i32.const 16) \"ab\\c3\\bc\")
          (global $left (mut i32) (i32.const 0))
@@ -161,7 +166,7 @@ pub fn stepping(tokens: u32, repeat: u32, cols: u32) -> Arc<LoadedGuest> {
     let body = format!(
         "(if (i32.eq (local.get $kind) (i32.const 1)) (then
            (drop (call $realm_buffer_create (i32.const 0) (i32.const {cols}) (i32.const 1)))
-           (drop (call $realm_publish (i32.const 1) (i32.const 0)))
+           (drop (call $realm_publish (i32.const {what}) (i32.const 0)))
            (return (call $realm_program_create (i32.const 1024) (i32.const 176)))))
          (if (i32.eq (local.get $kind) (i32.const 4)) (then (return (i32.const 0))))
          (if (i32.eq (local.get $kind) (i32.const 2)) (then
@@ -197,6 +202,35 @@ fn sessions_move_between_threads() {
     fn is_shared<T: Send + Sync>() {}
     is_send::<Session>();
     is_shared::<LoadedGuest>();
+}
+
+#[test]
+fn an_embedding_is_of_the_last_turn_or_not_there() {
+    let mut s = Session::open(options(&publishing(2, 3, 1, 4))).unwrap();
+    let there = |s: &Session| s.embedding(&mut [1.0; 4]).map_err(|e| e.status());
+    assert_eq!(there(&s), Ok(()), "zeros");
+    for _ in 0..2 {
+        s.prompt(InputKind::Text, b"one").unwrap();
+        assert_eq!(there(&s), Err(Status::State), "it has begun");
+        // A step has run, and not the last.
+        assert_eq!(s.poll(0).unwrap(), Event::Token(3));
+        assert_eq!(there(&s), Err(Status::State));
+        assert_eq!(run(&mut s, 0).0, [2, 1]);
+        assert_eq!(there(&s), Ok(()));
+    }
+    // One that was cancelled leaves none, before its first event and later.
+    for polls in [0, 1] {
+        s.prompt(InputKind::Text, b"two").unwrap();
+        for _ in 0..polls {
+            s.poll(0).unwrap();
+        }
+        s.cancel();
+        while s.poll(0).unwrap() != Event::Done(DoneReason::Cancelled) {}
+        assert_eq!(there(&s), Err(Status::State));
+    }
+    s.prompt(InputKind::Text, b"three").unwrap();
+    run(&mut s, 0);
+    assert_eq!(there(&s), Ok(()));
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
                             "realm_publish: what is published is one row"
                         )
                     }
-                    Some(_) if what == PUBLISH_RECIPE => h.compute.recipe = Some(buffer),
+                    Some(_) if what == PUBLISH_RECIPE => h.compute.add_recipe(buffer)?,
                     Some(_) => {
                         h.compute.published = Some(buffer);
                         h.compute.embeds = what == PUBLISH_EMBEDDING;
