@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use crate::testdata::{self, Json};
 
 /// Whether a grammar matches a text.
-fn matches(grammar: &str, text: &[u8]) -> Result<bool, Full> {
+pub fn matches(grammar: &str, text: &[u8]) -> Result<bool, Full> {
     let code = gbnf::compile(grammar).unwrap_or_else(|e| panic!("{grammar}: {e:?}"));
     let mut machine = Machine::new(code)?;
     let mut state = machine.start()?;
@@ -258,13 +258,22 @@ fn shared_grammars() {
     assert!(count > 40);
 }
 
+/// Where llama.cpp's rules are not followed: their text would not be JSON, a pattern would be ignored, or a `-` is written otherwise.
+const OTHERWISE: [&str; 5] = [
+    "regexp quote",
+    "regexp",
+    "regexp with unsupported shorthand",
+    "regexp with escaped hyphen outside a character class",
+    "unsupported regexp in a property",
+];
+
 /// What llama.cpp makes of schemas, to the letter.
 #[test]
 fn shared_schemas() {
     let Some(text) = testdata::read("grammar/json_schema_to_gbnf.json") else {
         return;
     };
-    let mut count = 0;
+    let (mut count, mut otherwise) = (0, 0);
     for case in Json::parse(&text).list() {
         let (name, schema) = (case.get("name").text(), case.get("schema").text());
         let made = schema::to_gbnf(schema);
@@ -274,12 +283,19 @@ fn shared_schemas() {
         }
         let lines = case.get("gbnf").text().lines().map(str::trim);
         let expected: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        if OTHERWISE.contains(&name) {
+            let made = made.unwrap_or_default();
+            assert_ne!(made.lines().collect::<Vec<_>>(), expected, "{name}");
+            otherwise += 1;
+            continue;
+        }
         let made = made.unwrap_or_else(|e| panic!("{name}: {e:?}"));
         assert_eq!(made.lines().collect::<Vec<_>>(), expected, "{name}");
         gbnf::compile(&made).unwrap_or_else(|e| panic!("{name}: {e:?}"));
         count += 1;
     }
-    assert!(count > 70);
+    assert!(count > 65);
+    assert_eq!(otherwise, OTHERWISE.len());
 }
 
 /// The walk over a vocabulary finds what trying every token finds, at every place of a text.

@@ -32,7 +32,12 @@ fn joined(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
     out
 }
 
-/// All characters but those.
+/// All characters but those of these ranges.
+pub fn complement(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    others(&joined(ranges))
+}
+
+/// All characters but those, which are in order.
 fn others(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
     let mut out = Vec::with_capacity(ranges.len() + 1);
     let mut next = 0;
@@ -91,10 +96,11 @@ fn sequences(first: u32, last: u32, out: &mut Vec<Sequence>) {
 /// Appends what takes one character of these ranges, or one of all the others.
 #[inline(never)]
 pub fn class(code: &mut Code, ranges: Vec<(u32, u32)>, negated: bool) -> Result<(), TooLarge> {
-    let mut ranges = joined(&ranges);
-    if negated {
-        ranges = others(&ranges);
-    }
+    let ranges = if negated {
+        complement(&ranges)
+    } else {
+        joined(&ranges)
+    };
     let mut all = Vec::new();
     for (first, last) in ranges {
         sequences(first, last, &mut all);

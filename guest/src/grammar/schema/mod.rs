@@ -3,12 +3,15 @@
 //! The text is that of llama.cpp's `common/json-schema-to-grammar.cpp`, rule by rule and name by name, so that what was learned about
 //! one holds for the other. What a schema says and no rule is made of (`uniqueItems`, `multipleOf`, ...) is not enforced.
 //!
-//! This file walks the schema; `rules` keeps the rules, `object`, `pattern` and `integer` write those that are not short.
+//! This file walks the schema; `rules` keeps the rules, `object`, `pattern` (with `class`) and `integer` write those that are not short.
 
+mod class;
 mod integer;
 mod object;
 mod pattern;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use super::Syntax;
 use crate::json::{self, Decimal, Kind, Value};
@@ -22,6 +25,9 @@ use rules::{Rules, is_reserved};
 const MAX_DEPTH: u32 = 64;
 /// Schemas visited, which references and types repeat.
 const MAX_VISITS: u32 = 20_000;
+
+/// Characters of a pattern in a message, which has to have room for what is wrong.
+const MAX_SHOWN: usize = 60;
 
 type Result<T> = core::result::Result<T, Syntax>;
 
@@ -347,7 +353,15 @@ impl<'a> Converter<'a> {
         if let Some(pattern) = pattern {
             let added = pattern::rule(&mut self.rules, pattern, rule_name);
             let at = schema.get("pattern").unwrap_or(schema.value);
-            return added.or_else(|what| wrong(at, format!("invalid pattern: {what}")));
+            return added.or_else(|what| {
+                let start: String = pattern.chars().take(MAX_SHOWN).collect();
+                let more = if start.len() < pattern.len() {
+                    "..."
+                } else {
+                    ""
+                };
+                wrong(at, format!("the pattern {start}{more} has {what}"))
+            });
         }
         match format {
             Some("uuid") => Ok(self.rules.primitive_as(rule_name, "uuid")),
