@@ -544,7 +544,7 @@ fn template(value: &str) -> Result<Option<String>> {
     }
     match realm_jinja::Template::new(value) {
         Ok(_) => Ok(Some(String::from(value))),
-        Err(error) => Err(fail!(INVALID_ARGUMENT, "parameter chat_template, {error}")),
+        Err(error) => Err(chat::failed("parameter chat_template, ", &error)),
     }
 }
 
@@ -561,7 +561,9 @@ fn json(key: &str, value: &str, sign: &str) -> Result<String> {
         return Err(refused(key, value, &expected));
     }
     match realm_jinja::parse_json(text, false) {
-        Err(error) if !text.is_empty() => Err(fail!(INVALID_ARGUMENT, "parameter {key}, {error}")),
+        Err(error) if !text.is_empty() => {
+            Err(chat::failed(&alloc::format!("parameter {key}, "), &error))
+        }
         _ => Ok(String::from(text)),
     }
 }

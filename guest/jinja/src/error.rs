@@ -32,6 +32,17 @@ impl Place {
     }
 }
 
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The template or the data are wrong.
+    Wrong,
+    /// They are larger than anything may be.
+    Limit,
+    /// Memory ran out, wherever that was.
+    Memory,
+}
+
 /// Why a template could not be compiled or rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -39,6 +50,18 @@ pub struct Error {
     pub place: Place,
     /// What is wrong, and what was expected; the template's own words if it raised the error.
     pub message: String,
+    /// Of what kind.
+    pub cause: Cause,
+}
+
+impl Error {
+    /// The same at this place. Where memory ran out says nothing.
+    pub(crate) fn at(self, place: Place) -> Self {
+        match self.cause {
+            Cause::Memory => self,
+            _ => Self { place, ..self },
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -56,18 +79,24 @@ pub type Res<T> = Result<T, Error>;
 /// Makes an error; its place is added by whoever knows it.
 #[cold]
 #[inline(never)]
-pub fn error(args: fmt::Arguments<'_>) -> Error {
+pub fn error(cause: Cause, args: fmt::Arguments<'_>) -> Error {
     let mut message = String::new();
     let _ = fmt::write(&mut message, args);
     Error {
         place: Place::default(),
         message,
+        cause,
     }
 }
 
 /// `err!("…", …)`: an [`Error`] of this message.
 macro_rules! err {
-    ($($arg:tt)*) => { $crate::error::error(format_args!($($arg)*)) };
+    ($($arg:tt)*) => { $crate::error::error($crate::error::Cause::Wrong, format_args!($($arg)*)) };
+}
+
+/// `limit!("…", …)`: the same for what is larger than anything may be.
+macro_rules! limit {
+    ($($arg:tt)*) => { $crate::error::error($crate::error::Cause::Limit, format_args!($($arg)*)) };
 }
 
 /// What a template may use up.
@@ -174,7 +203,10 @@ fn room(bytes: usize) -> Res<()> {
 
 /// Memory ran out.
 pub fn no_memory() -> Error {
-    err!("the template needs more memory than there is")
+    error(
+        Cause::Memory,
+        format_args!("the template needs more memory than there is"),
+    )
 }
 
 /// Appends to a list whose length the template decides.

@@ -31,12 +31,8 @@ pub fn compile(source: &str) -> Result<Code, Error> {
     };
     match parser.template() {
         Ok(()) => Ok(parser.code),
-        Err(mut error) => {
-            if error.place == Place::default() {
-                error.place = parser.last;
-            }
-            Err(error)
-        }
+        Err(error) if error.place == Place::default() => Err(error.at(parser.last)),
+        Err(error) => Err(error),
     }
 }
 
@@ -90,7 +86,7 @@ impl Parser<'_> {
         let place = self.lexer.begun;
         match token {
             Ok(token) => Ok((token, place)),
-            Err(error) => Err(Error { place, ..error }),
+            Err(error) => Err(error.at(place)),
         }
     }
 

@@ -8,10 +8,10 @@ mod content;
 pub mod named;
 pub mod reply;
 
-use crate::abi::Result;
+use crate::abi::{Fail, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
-use realm_jinja::{Dict, Error, Limits, Template, Text, Value, parse_json};
+use realm_jinja::{Cause, Dict, Error, Limits, Template, Text, Value, parse_json};
 
 /// What a template may take. A step is up to some thousand instructions, and a session has 4 billion of fuel for an event unless
 /// its host says otherwise: the template's own limit comes first, because its message says where.
@@ -128,7 +128,7 @@ impl Talk {
                     "messages: expected a JSON array, found {kind}"
                 ));
             }
-            Err(error) => return Err(fail!(INVALID_ARGUMENT, "messages: {error}")),
+            Err(error) => return Err(failed("messages: ", &error)),
         };
         let mut messages = list.items.take();
         let mut prefill = String::new();
@@ -252,13 +252,32 @@ fn message_of(role: &str, content: Value) -> Result<Value> {
 
 /// Sets a key.
 fn put(dict: &Dict, key: &str, value: Value) -> Result<()> {
-    dict.set_str(key, value).map_err(|error| failed(&error))
+    dict.set_str(key, value).map_err(|error| template(&error))
 }
 
 /// A template's error is the host's to know.
 #[cold]
-fn failed(error: &Error) -> crate::abi::Fail {
-    fail!(INVALID_ARGUMENT, "chat template, {error}")
+fn template(error: &Error) -> Fail {
+    failed("chat template, ", error)
+}
+
+/// What went wrong with a template or JSON, behind what says with which.
+#[cold]
+pub fn failed(what: &str, error: &Error) -> Fail {
+    match error.cause {
+        Cause::Wrong => fail!(INVALID_ARGUMENT, "{what}{error}"),
+        Cause::Limit => fail!(LIMIT, "{what}{error}"),
+        Cause::Memory => no_memory(),
+    }
+}
+
+/// Nobody knows who took the memory: it may be the template, the messages, or all that the session has.
+#[cold]
+fn no_memory() -> Fail {
+    fail!(
+        LIMIT,
+        "the guest's memory limit (max_guest_memory_bytes) is too small for this conversation"
+    )
 }
 
 /// Renders messages up to where the assistant begins to speak.
@@ -280,9 +299,9 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
             put(&context, name.as_text().map_or("", Text::as_str), value)?;
         }
     }
-    let template = Template::new(source).map_err(|error| failed(&error))?;
+    let compiled = Template::new(source).map_err(|error| template(&error))?;
     let renderer = Renderer {
-        template,
+        template: compiled,
         context,
         now: style.now,
     };
@@ -298,7 +317,7 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
     let nones = |text: &Text| text.as_str().matches("None").count();
     let taken = matches!(&result, Ok(text) if nones(text) == 0);
     if taken || !messages.iter().any(content::is_missing) {
-        return result.map_err(|error| failed(&error));
+        return result.map_err(|error| template(&error));
     }
     for message in messages.iter_mut().filter(|m| content::is_missing(m)) {
         *message = content::with(message, "")?;
@@ -306,7 +325,7 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
     match (result, renderer.render(&messages, AGAIN)?) {
         (Ok(text), Ok(again)) if nones(&text) <= nones(&again) => Ok(text),
         (_, Ok(again)) => Ok(again),
-        (result, Err(_)) => result.map_err(|error| failed(&error)),
+        (result, Err(_)) => result.map_err(|error| template(&error)),
     }
 }
 
@@ -329,7 +348,7 @@ impl Renderer {
                 .iter()
                 .map(|m| reply::with_arguments(m, objects))
                 .collect();
-            let messages = Value::list(messages?).map_err(|error| failed(&error))?;
+            let messages = Value::list(messages?).map_err(|error| template(&error))?;
             put(&self.context, "messages", messages)?;
             Ok(self.template.render(&self.context, self.now, limits))
         };
@@ -349,7 +368,7 @@ impl Renderer {
         let part = Dict::default();
         put(&part, "type", Value::text("text"))?;
         put(&part, "text", Value::text(NEEDLE))?;
-        let parts = Value::list([Value::dict(part)].into()).map_err(|error| failed(&error))?;
+        let parts = Value::list([Value::dict(part)].into()).map_err(|error| template(&error))?;
         let shows = |content: Value| -> Result<bool> {
             let shown = self.render(&[message_of("user", content)?], SHORT)?;
             Ok(shown.is_ok_and(|text| text.as_str().contains(NEEDLE)))
@@ -363,7 +382,7 @@ fn read(json: &str) -> Result<Value> {
     if json.is_empty() {
         return Ok(Value::None);
     }
-    parse_json(json, true).map_err(|error| failed(&error))
+    parse_json(json, true).map_err(|error| template(&error))
 }
 
 #[cfg(test)]
