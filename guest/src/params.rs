@@ -543,7 +543,7 @@ fn template(value: &str) -> Result<Option<String>> {
         };
     }
     match realm_jinja::Template::new(value) {
-        Ok(_) => Ok(Some(String::from(value))),
+        Ok(_) => chat::copy(value).map(Some),
         Err(error) => Err(chat::failed("parameter chat_template, ", &error)),
     }
 }
@@ -564,7 +564,7 @@ fn json(key: &str, value: &str, sign: &str) -> Result<String> {
         Err(error) if !text.is_empty() => {
             Err(chat::failed(&alloc::format!("parameter {key}, "), &error))
         }
-        _ => Ok(String::from(text)),
+        _ => chat::copy(text),
     }
 }
 

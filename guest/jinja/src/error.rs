@@ -122,11 +122,14 @@ pub const MAX_DEPTH: u8 = 60;
 pub const MAX_CALLS: usize = 200;
 pub const MAX_NESTING: usize = 60;
 /// Most names of variables, attributes and filters in a template.
-pub const MAX_NAMES: usize = 4096;
+pub const MAX_NAMES: usize = 1024;
+/// Most tokens of a template: what it compiles to has a few operations for each.
+pub const MAX_TOKENS: u32 = 1 << 16;
 
 /// How many steps pass between two looks at the memory, and how much has to be there.
 const MEMORY_STEPS: u64 = 256;
-const CUSHION: usize = 64 << 10;
+/// Bytes that small things take between two looks at the memory.
+pub const CUSHION: usize = 64 << 10;
 /// Copies of a text that one operation makes at most.
 const COPIES: usize = 3;
 
@@ -192,8 +195,11 @@ impl Budget {
 }
 
 /// Most things are allocated without asking; this sees that there is room for those of the next steps.
+///
+/// # Errors
+/// There is none for so many bytes.
 #[inline(never)]
-fn room(bytes: usize) -> Res<()> {
+pub fn room(bytes: usize) -> Res<()> {
     let mut room = Vec::<u8>::new();
     let there = room.try_reserve_exact(bytes).is_ok();
     // What nobody looks at is not allocated at all.

@@ -418,6 +418,21 @@ fn keys_are_found_when_others_are_gone() {
 }
 
 #[test]
+fn templates_have_at_most_65536_words_and_signs() {
+    for source in [
+        "{{ 1 }}".repeat(84_000),
+        format!("{{{{ {}1 }}}}", "1+".repeat(500_000)),
+        format!("{{{{ {}1 }}}}", "not ".repeat(200_000)),
+    ] {
+        let error = Template::new(&source).err().unwrap();
+        assert_eq!(error.cause, Cause::Limit);
+        assert!(error.message.contains("more than 65536"), "{error}");
+    }
+    assert!(Template::new(&"{{ 1 }}".repeat(16_000)).is_ok());
+    assert!(Template::new(&"text ".repeat(200_000)).is_ok());
+}
+
+#[test]
 fn json_has_at_most_65536_values() {
     let array = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
     assert!(parse_json(&array(65536), true).is_ok());

@@ -261,6 +261,7 @@ impl Dict {
     /// # Errors
     /// As [`Dict::set`].
     pub fn set_str(&self, key: &str, value: Value) -> Res<()> {
+        crate::error::room(crate::error::CUSHION)?;
         self.set(Value::text(key), value, &Budget::new(Limits::default()))
     }
 
@@ -284,6 +285,12 @@ impl Dict {
         Some(items.remove(at).1)
     }
 
+    /// Takes all out.
+    pub(crate) fn clear(&self) {
+        self.index.take();
+        self.items.take();
+    }
+
     /// Keys and values, in order.
     pub fn items(&self) -> Vec<Item> {
         self.items.borrow().clone()
@@ -304,6 +311,15 @@ impl Value {
     /// A string of the template's.
     pub fn text(text: &str) -> Self {
         Self::Str(Text::new(text))
+    }
+
+    /// A string of the data's.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn user(text: &str) -> Res<Self> {
+        crate::error::room(crate::error::CUSHION + text.len())?;
+        Ok(Self::Str(Text::user(text)))
     }
 
     /// A sequence.
@@ -357,6 +373,7 @@ impl Value {
                 Self::seq(seq.kind, items?)
             }
             Self::Dict(dict) => {
+                budget.list::<Item>(dict.len())?;
                 let copy = Dict::default();
                 for (key, value) in dict.items() {
                     copy.set(key, value.snapshot(depth + 1, budget)?, budget)?;

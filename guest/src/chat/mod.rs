@@ -131,6 +131,7 @@ impl Talk {
             Err(error) => return Err(failed("messages: ", &error)),
         };
         let mut messages = list.items.take();
+        room(messages.len() * size_of::<Value>() * 4)?;
         let mut prefill = String::new();
         let role = |value: Option<&Value>| match value {
             Some(Value::Dict(dict)) => dict
@@ -154,6 +155,8 @@ impl Talk {
                 .get_str("tool_calls")
                 .is_some_and(|calls| calls.truth())
         {
+            // It is in the text, which must not be doubled without asking.
+            room(2 * json.len())?;
             prefill = content::text(message).unwrap_or_default();
             messages.pop();
         }
@@ -165,7 +168,14 @@ impl Talk {
     }
 
     /// A turn has begun: its text, from which byte on it is new, where the chat begins and where the reply will.
-    pub fn begin(&mut self, next: Next, rendered: &str, new: Option<usize>, base: u32, reply: u32) {
+    pub fn begin(
+        &mut self,
+        next: Next,
+        rendered: String,
+        new: Option<usize>,
+        base: u32,
+        reply: u32,
+    ) {
         let before = new.and_then(|_| self.rendered.as_ref().map(String::len));
         self.turns.push(Turn {
             messages: next.kept,
@@ -175,7 +185,7 @@ impl Talk {
         self.messages = next.messages;
         self.base = Some(base);
         self.end = None;
-        self.rendered = Some(String::from(rendered));
+        self.rendered = Some(rendered);
     }
 
     /// The last turn never happened.
@@ -240,7 +250,8 @@ impl Talk {
 
 /// A message of a role that is not the data's.
 fn message(role: &str, content: &str) -> Result<Value> {
-    message_of(role, Value::Str(Text::user(content)))
+    let content = Value::user(content).map_err(|error| template(&error))?;
+    message_of(role, content)
 }
 
 fn message_of(role: &str, content: Value) -> Result<Value> {
@@ -253,6 +264,21 @@ fn message_of(role: &str, content: Value) -> Result<Value> {
 /// Sets a key.
 fn put(dict: &Dict, key: &str, value: Value) -> Result<()> {
     dict.set_str(key, value).map_err(|error| template(&error))
+}
+
+/// Sees that there is memory for so many bytes and all that is small: most things are allocated without asking.
+pub fn room(bytes: usize) -> Result<()> {
+    realm_jinja::room(bytes.saturating_add(realm_jinja::CUSHION)).map_err(|_| no_memory())
+}
+
+/// A text of its own.
+pub fn copy(text: &str) -> Result<String> {
+    let mut copy = String::new();
+    if copy.try_reserve_exact(text.len()).is_err() {
+        return Err(no_memory());
+    }
+    copy.push_str(text);
+    Ok(copy)
 }
 
 /// A template's error is the host's to know.
@@ -305,6 +331,8 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
         context,
         now: style.now,
     };
+    // This list, and those that the template gets.
+    room(messages.len() * size_of::<Value>() * 4)?;
     let mut messages = messages.to_vec();
     if messages.iter().any(content::in_parts) && !renderer.wants_parts()? {
         for message in messages.iter_mut().filter(|m| content::in_parts(m)) {
