@@ -543,8 +543,8 @@ fn template(value: &str) -> Result<Option<String>> {
         };
     }
     match realm_jinja::Template::new(value) {
-        Ok(_) => Ok(Some(String::from(value))),
-        Err(error) => Err(fail!(INVALID_ARGUMENT, "parameter chat_template, {error}")),
+        Ok(_) => chat::copy(value).map(Some),
+        Err(error) => Err(chat::failed("parameter chat_template, ", &error)),
     }
 }
 
@@ -561,8 +561,10 @@ fn json(key: &str, value: &str, sign: &str) -> Result<String> {
         return Err(refused(key, value, &expected));
     }
     match realm_jinja::parse_json(text, false) {
-        Err(error) if !text.is_empty() => Err(fail!(INVALID_ARGUMENT, "parameter {key}, {error}")),
-        _ => Ok(String::from(text)),
+        Err(error) if !text.is_empty() => {
+            Err(chat::failed(&alloc::format!("parameter {key}, "), &error))
+        }
+        _ => chat::copy(text),
     }
 }
 

@@ -716,6 +716,7 @@ impl Session {
             return self.finish(Outcome::Length);
         }
         if self.committed >= self.ctx {
+            self.owed.tokens.push(token);
             return self.finish(Outcome::Context);
         }
         if DRAFT && self.params.draft_max > 0 && !self.kept.any() {

@@ -83,7 +83,7 @@ pub fn item(value: &Value, index: &Value, budget: &Budget) -> Res<Value> {
     let found = match (value, index) {
         (Value::Undefined(what), _) => return Err(undefined(what.as_deref())),
         (Value::Dict(dict), _) => {
-            budget.spend(dict.len() / 8)?;
+            budget.spend(1)?;
             dict.get(index, budget)
         }
         (Value::Seq(seq), _) => {
@@ -201,7 +201,10 @@ fn walk(start: i64, stop: i64, step: i64, mut f: impl FnMut(usize) -> Res<()>) -
 pub fn elements(value: &Value, budget: &Budget) -> Res<Vec<Value>> {
     let items = match value {
         Value::Seq(seq) => seq.take(budget)?,
-        Value::Dict(dict) => dict.items().into_iter().map(|(key, _)| key).collect(),
+        Value::Dict(dict) => {
+            budget.list::<[Value; 3]>(dict.len())?;
+            dict.items().into_iter().map(|(key, _)| key).collect()
+        }
         Value::Str(text) => {
             let mut items = Vec::new();
             for letter in text.letters() {

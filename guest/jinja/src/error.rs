@@ -32,6 +32,17 @@ impl Place {
     }
 }
 
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The template or the data are wrong.
+    Wrong,
+    /// They are larger than anything may be.
+    Limit,
+    /// Memory ran out, wherever that was.
+    Memory,
+}
+
 /// Why a template could not be compiled or rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -39,6 +50,18 @@ pub struct Error {
     pub place: Place,
     /// What is wrong, and what was expected; the template's own words if it raised the error.
     pub message: String,
+    /// Of what kind.
+    pub cause: Cause,
+}
+
+impl Error {
+    /// The same at this place. Where memory ran out says nothing.
+    pub(crate) fn at(self, place: Place) -> Self {
+        match self.cause {
+            Cause::Memory => self,
+            _ => Self { place, ..self },
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -56,18 +79,24 @@ pub type Res<T> = Result<T, Error>;
 /// Makes an error; its place is added by whoever knows it.
 #[cold]
 #[inline(never)]
-pub fn error(args: fmt::Arguments<'_>) -> Error {
+pub fn error(cause: Cause, args: fmt::Arguments<'_>) -> Error {
     let mut message = String::new();
     let _ = fmt::write(&mut message, args);
     Error {
         place: Place::default(),
         message,
+        cause,
     }
 }
 
 /// `err!("…", …)`: an [`Error`] of this message.
 macro_rules! err {
-    ($($arg:tt)*) => { $crate::error::error(format_args!($($arg)*)) };
+    ($($arg:tt)*) => { $crate::error::error($crate::error::Cause::Wrong, format_args!($($arg)*)) };
+}
+
+/// `limit!("…", …)`: the same for what is larger than anything may be.
+macro_rules! limit {
+    ($($arg:tt)*) => { $crate::error::error($crate::error::Cause::Limit, format_args!($($arg)*)) };
 }
 
 /// What a template may use up.
@@ -93,11 +122,14 @@ pub const MAX_DEPTH: u8 = 60;
 pub const MAX_CALLS: usize = 200;
 pub const MAX_NESTING: usize = 60;
 /// Most names of variables, attributes and filters in a template.
-pub const MAX_NAMES: usize = 4096;
+pub const MAX_NAMES: usize = 1024;
+/// Most tokens of a template: what it compiles to has a few operations for each.
+pub const MAX_TOKENS: u32 = 1 << 16;
 
 /// How many steps pass between two looks at the memory, and how much has to be there.
 const MEMORY_STEPS: u64 = 256;
-const CUSHION: usize = 64 << 10;
+/// Bytes that small things take between two looks at the memory.
+pub const CUSHION: usize = 64 << 10;
 /// Copies of a text that one operation makes at most.
 const COPIES: usize = 3;
 
@@ -163,8 +195,11 @@ impl Budget {
 }
 
 /// Most things are allocated without asking; this sees that there is room for those of the next steps.
+///
+/// # Errors
+/// There is none for so many bytes.
 #[inline(never)]
-fn room(bytes: usize) -> Res<()> {
+pub fn room(bytes: usize) -> Res<()> {
     let mut room = Vec::<u8>::new();
     let there = room.try_reserve_exact(bytes).is_ok();
     // What nobody looks at is not allocated at all.
@@ -174,7 +209,10 @@ fn room(bytes: usize) -> Res<()> {
 
 /// Memory ran out.
 pub fn no_memory() -> Error {
-    err!("the template needs more memory than there is")
+    error(
+        Cause::Memory,
+        format_args!("the template needs more memory than there is"),
+    )
 }
 
 /// Appends to a list whose length the template decides.

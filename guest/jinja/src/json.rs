@@ -8,18 +8,22 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+/// Most values in a text.
+const MAX_VALUES: u32 = 1 << 16;
+
 /// What some editors put at the beginning of a file, and JSON does not have there.
 const BOM: char = '\u{feff}';
 
 /// Reads JSON text; its strings come from the data if `user`.
 ///
 /// # Errors
-/// Text that is no JSON, with the place; data nested more than 60 deep.
+/// Text that is no JSON, with the place; data nested more than 60 deep, or of more than 65536 values.
 pub fn parse(text: &str, user: bool) -> Result<Value, crate::Error> {
     let mut parser = Parser {
         text,
         at: 0,
         user,
+        values: 0,
         budget: Budget::new(Limits::default()),
     };
     let result = parser.value(0).and_then(|value| {
@@ -29,16 +33,14 @@ pub fn parse(text: &str, user: bool) -> Result<Value, crate::Error> {
             _ => Err(parser.unexpected("the end")),
         }
     });
-    result.map_err(|mut error| {
-        error.place = Place::FIRST.behind(text.get(..parser.at).unwrap_or_default());
-        error
-    })
+    result.map_err(|error| error.at(Place::FIRST.behind(text.get(..parser.at).unwrap_or_default())))
 }
 
 struct Parser<'t> {
     text: &'t str,
     at: usize,
     user: bool,
+    values: u32,
     budget: Budget,
 }
 
@@ -75,6 +77,11 @@ impl<'t> Parser<'t> {
         if depth > MAX_DEPTH {
             return Err(err!("JSON: nested more than {MAX_DEPTH} deep"));
         }
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(limit!("JSON: expected at most {MAX_VALUES} values"));
+        }
+        self.budget.spend(1)?;
         self.spaces();
         match self.rest().bytes().next() {
             Some(b'{') => self.object(depth),
@@ -135,7 +142,6 @@ impl<'t> Parser<'t> {
         loop {
             let item = self.value(depth + 1)?;
             push(&mut items, item)?;
-            self.budget.spend(1)?;
             self.spaces();
             if self.accept("]") {
                 return Value::list(items);
@@ -197,7 +203,7 @@ impl<'t> Parser<'t> {
             let plain = rest.get(..end).unwrap_or_default();
             if let Some(at) = plain.bytes().position(|b| b < 0x20) {
                 self.at += at;
-                return Err(self.unexpected("an escape, such as \\n,"));
+                return Err(self.unexpected("an escape, such as \\n"));
             }
             out.add(plain, self.user);
             self.at += end;

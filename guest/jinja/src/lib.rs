@@ -47,7 +47,7 @@ mod time;
 mod value;
 mod vm;
 
-pub use error::{Error, Limits, Place};
+pub use error::{CUSHION, Cause, Error, Limits, Place, room};
 pub use json::{parse as parse_json, write as write_json};
 pub use text::{Builder, Text};
 pub use value::{Dict, Value};

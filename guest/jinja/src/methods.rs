@@ -128,7 +128,7 @@ pub fn of_text(name: &str, text: &Text, args: &Args, budget: &Budget) -> Res<Val
             })
             .map(Value::Str)
         }
-        "strip" | "lstrip" | "rstrip" => strip(name, text, args),
+        "strip" | "lstrip" | "rstrip" => strip(name, text, args, budget),
         "startswith" | "endswith" => affix(name, s, args),
         "removeprefix" => Ok(part(
             text,
@@ -222,8 +222,11 @@ fn recase(c: char, first: bool, put: &mut dyn FnMut(char)) {
     }
 }
 
-fn strip(name: &str, text: &Text, args: &Args) -> Res<Value> {
+fn strip(name: &str, text: &Text, args: &Args, budget: &Budget) -> Res<Value> {
     let chars = args.optional(0, "chars")?;
+    // Each character may be looked for among all of these.
+    let looks = chars.as_ref().map_or(0, |chars| chars.as_str().len() / 64);
+    budget.spend((text.as_str().len() / 16).saturating_mul(looks))?;
     let goes = |c: char| match &chars {
         Some(chars) => chars.as_str().contains(c),
         // What Python counts besides.
@@ -506,7 +509,9 @@ fn seq_name(seq: &Seq) -> &'static str {
 
 /// Calls a method of a dict; None if it has none of that name.
 pub fn of_dict(name: &str, dict: &Dict, args: &Args, budget: &Budget) -> Res<Option<Value>> {
-    budget.spend(dict.len() / 8)?;
+    if !matches!(name, "get" | "setdefault" | "pop") {
+        budget.list::<[Value; 4]>(dict.len())?;
+    }
     let list = |items: Res<Vec<Value>>| Value::list(items?);
     Ok(Some(match name {
         "get" => match dict.get(args.need(0, "key")?, budget) {
@@ -558,9 +563,7 @@ pub fn of_dict(name: &str, dict: &Dict, args: &Args, budget: &Budget) -> Res<Opt
             }
         }
         "clear" => {
-            for (key, _) in dict.items() {
-                dict.remove(&key, budget);
-            }
+            dict.clear();
             Value::None
         }
         _ => return Ok(None),

@@ -4,7 +4,7 @@
 //! it in the source (`a if b else c`) can be moved.
 
 use crate::code::{Bin, Cmp, Code, Jump, Macro, Name, Names, Op};
-use crate::error::{Error, MAX_NAMES, MAX_NESTING, Place, Res};
+use crate::error::{CUSHION, Error, MAX_NAMES, MAX_NESTING, MAX_TOKENS, Place, Res, room};
 use crate::lex::{Lexer, Token};
 use crate::value::Value;
 use alloc::format;
@@ -17,6 +17,8 @@ mod statement;
 
 /// Compiles a template.
 pub fn compile(source: &str) -> Result<Code, Error> {
+    // Two copies with other line ends, and the text in tokens and constants.
+    room(CUSHION + source.len().saturating_mul(4))?;
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut parser = Parser {
         lexer: Lexer::new(&source),
@@ -28,15 +30,12 @@ pub fn compile(source: &str) -> Result<Code, Error> {
         blocks: Vec::new(),
         takes: Vec::new(),
         depth: 0,
+        tokens: 0,
     };
     match parser.template() {
         Ok(()) => Ok(parser.code),
-        Err(mut error) => {
-            if error.place == Place::default() {
-                error.place = parser.last;
-            }
-            Err(error)
-        }
+        Err(error) if error.place == Place::default() => Err(error.at(parser.last)),
+        Err(error) => Err(error),
     }
 }
 
@@ -65,6 +64,8 @@ struct Parser<'s> {
     /// Of each macro being parsed, whether it mentions `varargs`, `kwargs`, `caller`.
     takes: Vec<[bool; 3]>,
     depth: usize,
+    /// How many were read.
+    tokens: u32,
 }
 
 impl Parser<'_> {
@@ -86,11 +87,21 @@ impl Parser<'_> {
     }
 
     fn lexed(&mut self) -> Res<(Token, Place)> {
+        self.tokens += 1;
+        if self.tokens > MAX_TOKENS {
+            return Err(limit!(
+                "the template has more than {MAX_TOKENS} words and signs"
+            ));
+        }
+        // For the operations that it becomes.
+        if self.tokens.is_multiple_of(256) {
+            room(CUSHION + 4 * self.here() * size_of::<(Op, Place)>())?;
+        }
         let token = self.lexer.next();
         let place = self.lexer.begun;
         match token {
             Ok(token) => Ok((token, place)),
-            Err(error) => Err(Error { place, ..error }),
+            Err(error) => Err(error.at(place)),
         }
     }
 

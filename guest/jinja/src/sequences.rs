@@ -68,6 +68,7 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Op
                 if items.is_empty() {
                     Value::Undefined(None)
                 } else {
+                    budget.spend(items.len() / 8)?;
                     items.remove(0)
                 }
             }

@@ -1,6 +1,6 @@
 //! What templates render to. The expected texts of `golden.json` are Jinja2's; `golden.py` made it.
 
-use crate::{Dict, Limits, Template, Value, parse_json, render};
+use crate::{Cause, Dict, Limits, Template, Value, parse_json, render};
 use std::string::{String, ToString};
 use std::vec::Vec;
 use std::{eprintln, format, println};
@@ -373,8 +373,85 @@ fn what_people_wrote_stays_known() {
     }
 }
 
+/// An object with so many keys, of which the first is given once more at the end.
+fn many_keys(count: usize) -> String {
+    let mut json = String::from("{\"k0\": 0");
+    for i in 1..count {
+        // Not in their order.
+        json += &format!(", \"k{}\": {i}", i * 7919 % count);
+    }
+    json + ", \"k0\": \"again\"}"
+}
+
+#[test]
+fn objects_may_have_many_keys() {
+    // 60000² comparisons would be more than the reader's budget allows.
+    for count in [15, 16, 17, 5000, 60_000] {
+        let value = parse_json(&many_keys(count), false).unwrap();
+        let Value::Dict(dict) = &value else {
+            panic!("no dict");
+        };
+        assert_eq!(dict.len(), count);
+        assert_eq!(string(&field(&value, "k0")), "again");
+        for i in 1..count {
+            let key = format!("k{}", i * 7919 % count);
+            assert_eq!(dict.get_str(&key).unwrap().as_int(), Some(i as i64));
+        }
+        assert!(dict.get_str("k").is_none() && dict.get_str("z").is_none());
+        // As they came.
+        let first = dict.items().into_iter().map(|(key, _)| string(&key));
+        let first: Vec<String> = first.take(3).collect();
+        assert_eq!(first[0], "k0");
+        assert_eq!(first[1], format!("k{}", 7919 % count));
+    }
+}
+
+#[test]
+fn keys_are_found_when_others_are_gone() {
+    let source = "{% set d = {} %}\
+        {% for i in range(40) %}{% set _ = d.update({i|string: i, i: -i}) %}{% endfor %}\
+        {% for i in range(0, 40, 2) %}{{ d.pop(i|string) == i and d.pop(i) == -i }}{% endfor %}\
+        {{ d|length }}{% for i in range(40) %}{{ [d.get(i|string), d[i]|default('x')] if i > 36 }}{% endfor %}\
+        {% set _ = d.update({'2': 'two'}) %}{{ d['2'] }}{{ d|length }}{{ (d|list)[-1] }}";
+    let expected = "True".repeat(20) + "40[37, -37][None, 'x'][39, -39]two412";
+    assert_eq!(render(source, "{}").unwrap(), expected);
+}
+
+#[test]
+fn templates_have_at_most_65536_words_and_signs() {
+    for source in [
+        "{{ 1 }}".repeat(84_000),
+        format!("{{{{ {}1 }}}}", "1+".repeat(500_000)),
+        format!("{{{{ {}1 }}}}", "not ".repeat(200_000)),
+    ] {
+        let error = Template::new(&source).err().unwrap();
+        assert_eq!(error.cause, Cause::Limit);
+        assert!(error.message.contains("more than 65536"), "{error}");
+    }
+    assert!(Template::new(&"{{ 1 }}".repeat(16_000)).is_ok());
+    assert!(Template::new(&"text ".repeat(200_000)).is_ok());
+}
+
+#[test]
+fn json_has_at_most_65536_values() {
+    let array = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
+    assert!(parse_json(&array(65536), true).is_ok());
+    let error = parse_json(&array(65537), true).err().unwrap();
+    assert_eq!(error.cause, Cause::Limit);
+    assert!(error.message.contains("at most 65536 values"), "{error}");
+    let objects = format!("[{}0]", "{\"role\":\"user\"},".repeat(500_000));
+    assert_eq!(
+        parse_json(&objects, true).err().unwrap().cause,
+        Cause::Limit
+    );
+}
+
 #[test]
 fn json_is_read_and_refused() {
+    assert_eq!(
+        parse_json("\"a\nb\"", false).err().unwrap().message,
+        "JSON: expected an escape, such as \\n, found U+000A"
+    );
     for (text, shown) in [
         (
             r#" {"a": [1, -2.5, 1e3, "x\u00e9\ud83d\ude00\n", true, false, null, {}, []]} "#,

@@ -49,11 +49,6 @@ impl Text {
         self.text.chars().count()
     }
 
-    /// Whether the byte at `at` comes from the data.
-    fn is_user(&self, at: usize) -> bool {
-        self.user_runs().iter().any(|run| run.0 <= at && at < run.1)
-    }
-
     /// The characters, each with whether it comes from the data.
     pub(crate) fn chars(&self) -> impl Iterator<Item = (char, bool)> {
         let mut runs = self.user_runs().iter().peekable();
@@ -148,7 +143,10 @@ impl Builder {
         if self.full {
             return;
         }
-        for run in text.user_runs() {
+        let runs = text.user_runs();
+        let first = runs.partition_point(|run| run.1 <= range.start);
+        let runs = runs.get(first..).unwrap_or_default();
+        for run in runs.iter().take_while(|run| run.0 < range.end) {
             let from = run.0.max(range.start);
             let to = run.1.min(range.end);
             if from < to {
@@ -262,6 +260,6 @@ impl PartialEq for Text {
 impl Text {
     /// Whether its first character comes from the data.
     pub(crate) fn starts_user(&self) -> bool {
-        self.is_user(0)
+        self.user_runs().first().is_some_and(|run| run.0 == 0)
     }
 }

@@ -50,10 +50,19 @@ pub struct Seq {
     depth: Cell<u8>,
 }
 
+/// A key and its value.
+type Item = (Value, Value);
+
+/// From so many keys on a dict has an index.
+const INDEXED: usize = 16;
+
 /// Keys and values, in the order in which they came.
 #[derive(Default)]
 pub struct Dict {
-    items: RefCell<Vec<(Value, Value)>>,
+    items: RefCell<Vec<Item>>,
+    /// Where the keys that are strings are in `items`, sorted by these; empty as long as there are few. It is no hash table, which
+    /// data could be made up for: whatever the keys, each is found in few steps.
+    index: RefCell<Vec<u32>>,
     depth: Cell<u8>,
 }
 
@@ -154,19 +163,71 @@ impl Seq {
     }
 }
 
+/// The key, if it is a string.
+fn name(item: &Item) -> Option<&str> {
+    item.0.as_text().map(Text::as_str)
+}
+
+fn name_at(items: &[Item], at: u32) -> Option<&str> {
+    items.get(at as usize).and_then(name)
+}
+
 impl Dict {
+    /// Where a key is.
+    fn find(&self, items: &[Item], key: &Value, budget: &Budget) -> Option<usize> {
+        match key {
+            // With few keys as with many, the text is looked at a few times.
+            Value::Str(text) => match budget.take(1 + text.as_str().len() / 16) {
+                true => self.find_str(items, text.as_str()),
+                false => None,
+            },
+            _ => items.iter().position(|(k, _)| k.same(key, budget)),
+        }
+    }
+
+    fn find_str(&self, items: &[Item], key: &str) -> Option<usize> {
+        let index = self.index.borrow();
+        if index.is_empty() {
+            return items.iter().position(|item| name(item) == Some(key));
+        }
+        let found = index.binary_search_by(|at| name_at(items, *at).cmp(&Some(key)));
+        found.ok().and_then(|at| Some(*index.get(at)? as usize))
+    }
+
+    /// Takes the last item into the index.
+    fn note(&self, items: &[Item]) -> Res<()> {
+        let mut index = self.index.borrow_mut();
+        let last = items.len().saturating_sub(1) as u32;
+        let key = name_at(items, last);
+        if !index.is_empty() && key.is_some() {
+            if index.try_reserve(1).is_err() {
+                return Err(crate::error::no_memory());
+            }
+            let at = index.partition_point(|at| name_at(items, *at) < key);
+            index.insert(at, last);
+        } else if items.len() == INDEXED || (items.len() > INDEXED && key.is_some()) {
+            for at in 0..=last {
+                if name_at(items, at).is_some() {
+                    crate::error::push(&mut index, at)?;
+                }
+            }
+            index.sort_unstable_by(|a, b| name_at(items, *a).cmp(&name_at(items, *b)));
+        }
+        Ok(())
+    }
+
     /// The value of a key.
     pub(crate) fn get(&self, key: &Value, budget: &Budget) -> Option<Value> {
         let items = self.items.borrow();
-        let found = items.iter().find(|(k, _)| k.same(key, budget));
-        found.map(|(_, v)| v.clone())
+        let at = self.find(&items, key, budget)?;
+        items.get(at).map(|(_, v)| v.clone())
     }
 
     /// The value of a key that is a string.
     pub fn get_str(&self, key: &str) -> Option<Value> {
         let items = self.items.borrow();
-        let is = |k: &Value| matches!(k, Value::Str(text) if text.as_str() == key);
-        items.iter().find(|(k, _)| is(k)).map(|(_, v)| v.clone())
+        let at = self.find_str(&items, key)?;
+        items.get(at).map(|(_, v)| v.clone())
     }
 
     /// Sets the value of a key; a new one comes last.
@@ -186,11 +247,13 @@ impl Dict {
         deeper(&self.depth, &key)?;
         deeper(&self.depth, &value)?;
         let mut items = self.items.borrow_mut();
-        match items.iter_mut().find(|(k, _)| k.same(&key, budget)) {
-            Some(item) => item.1 = value,
-            None => crate::error::push(&mut items, (key, value))?,
+        let at = self.find(&items, &key, budget);
+        if let Some(item) = at.and_then(|at| items.get_mut(at)) {
+            item.1 = value;
+            return Ok(());
         }
-        Ok(())
+        crate::error::push(&mut items, (key, value))?;
+        self.note(&items)
     }
 
     /// Sets the value of a key that is a string.
@@ -198,6 +261,7 @@ impl Dict {
     /// # Errors
     /// As [`Dict::set`].
     pub fn set_str(&self, key: &str, value: Value) -> Res<()> {
+        crate::error::room(crate::error::CUSHION)?;
         self.set(Value::text(key), value, &Budget::new(Limits::default()))
     }
 
@@ -209,12 +273,26 @@ impl Dict {
     /// Takes a key out.
     pub(crate) fn remove(&self, key: &Value, budget: &Budget) -> Option<Value> {
         let mut items = self.items.borrow_mut();
-        let at = items.iter().position(|(k, _)| k.same(key, budget))?;
+        let at = self.find(&items, key, budget)?;
+        // What is behind it moves up.
+        budget.take(items.len() / 8);
+        let gone = at as u32;
+        let mut index = self.index.borrow_mut();
+        index.retain(|at| *at != gone);
+        for at in index.iter_mut().filter(|at| **at > gone) {
+            *at -= 1;
+        }
         Some(items.remove(at).1)
     }
 
+    /// Takes all out.
+    pub(crate) fn clear(&self) {
+        self.index.take();
+        self.items.take();
+    }
+
     /// Keys and values, in order.
-    pub fn items(&self) -> Vec<(Value, Value)> {
+    pub fn items(&self) -> Vec<Item> {
         self.items.borrow().clone()
     }
 
@@ -233,6 +311,15 @@ impl Value {
     /// A string of the template's.
     pub fn text(text: &str) -> Self {
         Self::Str(Text::new(text))
+    }
+
+    /// A string of the data's.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn user(text: &str) -> Res<Self> {
+        crate::error::room(crate::error::CUSHION + text.len())?;
+        Ok(Self::Str(Text::user(text)))
     }
 
     /// A sequence.
@@ -286,6 +373,7 @@ impl Value {
                 Self::seq(seq.kind, items?)
             }
             Self::Dict(dict) => {
+                budget.list::<Item>(dict.len())?;
                 let copy = Dict::default();
                 for (key, value) in dict.items() {
                     copy.set(key, value.snapshot(depth + 1, budget)?, budget)?;

@@ -114,13 +114,12 @@ pub fn run(code: &Code, context: &Dict, now: i64, limits: Limits) -> Result<Text
         let out = vm.outs.pop().unwrap_or_default();
         out.finish(&vm.budget)
     });
-    result.map_err(|mut error| {
+    result.map_err(|error| {
         let place = code
             .places
             .get(vm.at.saturating_sub(1))
             .or(code.places.last());
-        error.place = place.copied().unwrap_or_default();
-        error
+        error.at(place.copied().unwrap_or_default())
     })
 }
 

@@ -106,6 +106,7 @@ pub fn with(message: &Value, content: &str) -> Result<Value> {
 
 /// A copy with another value of a key.
 pub fn replaced(dict: &Dict, key: &str, value: Value) -> Result<Value> {
+    super::room(dict.len() * size_of::<(Value, Value)>())?;
     let copy = Dict::default();
     for (name, old) in dict.items() {
         put(&copy, name.as_text().map_or("", Text::as_str), old)?;

@@ -8,10 +8,10 @@ mod content;
 pub mod named;
 pub mod reply;
 
-use crate::abi::Result;
+use crate::abi::{Fail, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
-use realm_jinja::{Dict, Error, Limits, Template, Text, Value, parse_json};
+use realm_jinja::{Cause, Dict, Error, Limits, Template, Text, Value, parse_json};
 
 /// What a template may take. A step is up to some thousand instructions, and a session has 4 billion of fuel for an event unless
 /// its host says otherwise: the template's own limit comes first, because its message says where.
@@ -128,9 +128,10 @@ impl Talk {
                     "messages: expected a JSON array, found {kind}"
                 ));
             }
-            Err(error) => return Err(fail!(INVALID_ARGUMENT, "messages: {error}")),
+            Err(error) => return Err(failed("messages: ", &error)),
         };
         let mut messages = list.items.take();
+        room(messages.len() * size_of::<Value>() * 4)?;
         let mut prefill = String::new();
         let role = |value: Option<&Value>| match value {
             Some(Value::Dict(dict)) => dict
@@ -154,6 +155,8 @@ impl Talk {
                 .get_str("tool_calls")
                 .is_some_and(|calls| calls.truth())
         {
+            // It is in the text, which must not be doubled without asking.
+            room(2 * json.len())?;
             prefill = content::text(message).unwrap_or_default();
             messages.pop();
         }
@@ -165,7 +168,14 @@ impl Talk {
     }
 
     /// A turn has begun: its text, from which byte on it is new, where the chat begins and where the reply will.
-    pub fn begin(&mut self, next: Next, rendered: &str, new: Option<usize>, base: u32, reply: u32) {
+    pub fn begin(
+        &mut self,
+        next: Next,
+        rendered: String,
+        new: Option<usize>,
+        base: u32,
+        reply: u32,
+    ) {
         let before = new.and_then(|_| self.rendered.as_ref().map(String::len));
         self.turns.push(Turn {
             messages: next.kept,
@@ -175,7 +185,7 @@ impl Talk {
         self.messages = next.messages;
         self.base = Some(base);
         self.end = None;
-        self.rendered = Some(String::from(rendered));
+        self.rendered = Some(rendered);
     }
 
     /// The last turn never happened.
@@ -240,7 +250,8 @@ impl Talk {
 
 /// A message of a role that is not the data's.
 fn message(role: &str, content: &str) -> Result<Value> {
-    message_of(role, Value::Str(Text::user(content)))
+    let content = Value::user(content).map_err(|error| template(&error))?;
+    message_of(role, content)
 }
 
 fn message_of(role: &str, content: Value) -> Result<Value> {
@@ -252,13 +263,47 @@ fn message_of(role: &str, content: Value) -> Result<Value> {
 
 /// Sets a key.
 fn put(dict: &Dict, key: &str, value: Value) -> Result<()> {
-    dict.set_str(key, value).map_err(|error| failed(&error))
+    dict.set_str(key, value).map_err(|error| template(&error))
+}
+
+/// Sees that there is memory for so many bytes and all that is small: most things are allocated without asking.
+pub fn room(bytes: usize) -> Result<()> {
+    realm_jinja::room(bytes.saturating_add(realm_jinja::CUSHION)).map_err(|_| no_memory())
+}
+
+/// A text of its own.
+pub fn copy(text: &str) -> Result<String> {
+    let mut copy = String::new();
+    if copy.try_reserve_exact(text.len()).is_err() {
+        return Err(no_memory());
+    }
+    copy.push_str(text);
+    Ok(copy)
 }
 
 /// A template's error is the host's to know.
 #[cold]
-fn failed(error: &Error) -> crate::abi::Fail {
-    fail!(INVALID_ARGUMENT, "chat template, {error}")
+fn template(error: &Error) -> Fail {
+    failed("chat template, ", error)
+}
+
+/// What went wrong with a template or JSON, behind what says with which.
+#[cold]
+pub fn failed(what: &str, error: &Error) -> Fail {
+    match error.cause {
+        Cause::Wrong => fail!(INVALID_ARGUMENT, "{what}{error}"),
+        Cause::Limit => fail!(LIMIT, "{what}{error}"),
+        Cause::Memory => no_memory(),
+    }
+}
+
+/// Nobody knows who took the memory: it may be the template, the messages, or all that the session has.
+#[cold]
+fn no_memory() -> Fail {
+    fail!(
+        LIMIT,
+        "the guest's memory limit (max_guest_memory_bytes) is too small for this conversation"
+    )
 }
 
 /// Renders messages up to where the assistant begins to speak.
@@ -280,12 +325,14 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
             put(&context, name.as_text().map_or("", Text::as_str), value)?;
         }
     }
-    let template = Template::new(source).map_err(|error| failed(&error))?;
+    let compiled = Template::new(source).map_err(|error| template(&error))?;
     let renderer = Renderer {
-        template,
+        template: compiled,
         context,
         now: style.now,
     };
+    // This list, and those that the template gets.
+    room(messages.len() * size_of::<Value>() * 4)?;
     let mut messages = messages.to_vec();
     if messages.iter().any(content::in_parts) && !renderer.wants_parts()? {
         for message in messages.iter_mut().filter(|m| content::in_parts(m)) {
@@ -298,7 +345,7 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
     let nones = |text: &Text| text.as_str().matches("None").count();
     let taken = matches!(&result, Ok(text) if nones(text) == 0);
     if taken || !messages.iter().any(content::is_missing) {
-        return result.map_err(|error| failed(&error));
+        return result.map_err(|error| template(&error));
     }
     for message in messages.iter_mut().filter(|m| content::is_missing(m)) {
         *message = content::with(message, "")?;
@@ -306,7 +353,7 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
     match (result, renderer.render(&messages, AGAIN)?) {
         (Ok(text), Ok(again)) if nones(&text) <= nones(&again) => Ok(text),
         (_, Ok(again)) => Ok(again),
-        (result, Err(_)) => result.map_err(|error| failed(&error)),
+        (result, Err(_)) => result.map_err(|error| template(&error)),
     }
 }
 
@@ -329,7 +376,7 @@ impl Renderer {
                 .iter()
                 .map(|m| reply::with_arguments(m, objects))
                 .collect();
-            let messages = Value::list(messages?).map_err(|error| failed(&error))?;
+            let messages = Value::list(messages?).map_err(|error| template(&error))?;
             put(&self.context, "messages", messages)?;
             Ok(self.template.render(&self.context, self.now, limits))
         };
@@ -349,7 +396,7 @@ impl Renderer {
         let part = Dict::default();
         put(&part, "type", Value::text("text"))?;
         put(&part, "text", Value::text(NEEDLE))?;
-        let parts = Value::list([Value::dict(part)].into()).map_err(|error| failed(&error))?;
+        let parts = Value::list([Value::dict(part)].into()).map_err(|error| template(&error))?;
         let shows = |content: Value| -> Result<bool> {
             let shown = self.render(&[message_of("user", content)?], SHORT)?;
             Ok(shown.is_ok_and(|text| text.as_str().contains(NEEDLE)))
@@ -363,7 +410,7 @@ fn read(json: &str) -> Result<Value> {
     if json.is_empty() {
         return Ok(Value::None);
     }
-    parse_json(json, true).map_err(|error| failed(&error))
+    parse_json(json, true).map_err(|error| template(&error))
 }
 
 #[cfg(test)]

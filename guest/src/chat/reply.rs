@@ -124,7 +124,7 @@ pub fn message(text: &str, tools: bool) -> Result<Value> {
 /// The reply as a message in OpenAI's JSON: arguments are text, calls have ids.
 pub fn json(text: &str, tools: bool) -> Result<String> {
     let message = build(&parse(text, tools), &Value::text, false)?;
-    let text = write_json(&message).map_err(|error| super::failed(&error))?;
+    let text = write_json(&message).map_err(|error| super::template(&error))?;
     Ok(String::from(text.as_str()))
 }
 
@@ -161,7 +161,7 @@ fn build(reply: &Reply, text: &dyn Fn(&str) -> Value, objects: bool) -> Result<V
         put(&call, "function", Value::dict(function))?;
         calls.push(Value::dict(call));
     }
-    let calls = Value::list(calls).map_err(|error| super::failed(&error))?;
+    let calls = Value::list(calls).map_err(|error| super::template(&error))?;
     put(&message, "tool_calls", calls)?;
     Ok(Value::dict(message))
 }
@@ -171,7 +171,7 @@ fn as_text(arguments: &Value) -> Result<Value> {
         Value::Str(_) => Ok(arguments.clone()),
         other => write_json(other)
             .map(Value::Str)
-            .map_err(|error| super::failed(&error)),
+            .map_err(|error| super::template(&error)),
     }
 }
 
@@ -203,7 +203,7 @@ pub fn with_arguments(message: &Value, objects: bool) -> Result<Value> {
         }
         out.push(call);
     }
-    let calls = Value::list(out).map_err(|error| super::failed(&error))?;
+    let calls = Value::list(out).map_err(|error| super::template(&error))?;
     replaced(dict, "tool_calls", calls)
 }
 

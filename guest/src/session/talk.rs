@@ -12,6 +12,8 @@ impl Session {
     pub(super) fn converse(&mut self, all: bool, text: &str) -> Result<Vec<u32>> {
         let said = self.reply_text()?;
         let system = &self.params.system;
+        // What is said is in a message, in what is rendered while that grows, and in what is kept of it.
+        chat::room(4usize.saturating_mul(text.len() + system.len() + said.len()))?;
         let next = match all {
             true => self.talk.replace(system, text)?,
             false => self.talk.say(system, &said, text, self.has_tools())?,
@@ -40,7 +42,7 @@ impl Session {
         };
         let at = self.committed + feed.len() as u32;
         self.parts(&Text::user(&next.prefill), 0, false, &mut feed)?;
-        self.talk.begin(next, text, new, base, at);
+        self.talk.begin(next, chat::copy(text)?, new, base, at);
         Ok(feed)
     }
 
@@ -73,7 +75,9 @@ impl Session {
                 "there is no reply to read: a chat turn is expected before it"
             ));
         }
-        let json = reply::json(&self.reply_text()?, self.has_tools())?;
+        let text = self.reply_text()?;
+        chat::room(8usize.saturating_mul(text.len()))?;
+        let json = reply::json(&text, self.has_tools())?;
         abi::emit(-1, json.as_bytes())?;
         Ok(Outcome::Eos)
     }
@@ -187,7 +191,10 @@ impl Session {
                 bytes.extend_from_slice(mark.as_bytes());
             }
         }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        })
     }
 
     /// Appends the tokens of a text from a byte on. Special tokens are recognised in what the template wrote, and what the data say

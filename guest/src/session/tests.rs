@@ -239,6 +239,21 @@ fn the_context_fills_and_no_further() {
 }
 
 #[test]
+fn the_last_token_of_a_full_context_is_part_of_the_reply() {
+    let mut c = Chat::open(tiny(&[("ctx", "6"), ("chat_template", "raw")])).unwrap();
+    assert_eq!(
+        c.run(CHAT, b"hey", &ids("abcd"), 99),
+        Outcome::Context as i32
+    );
+    let streamed = shown();
+    assert_eq!((streamed.as_str(), context().len()), ("abc", 6));
+    assert_eq!(c.run(PARSE, b"", &[], 0), Outcome::Eos as i32);
+    assert!(shown().contains("\"content\": \"abc\""), "{}", shown());
+    // There is no room to go on, and so nothing is said twice.
+    assert_eq!(c.run(REPLY, b"", &ids("z"), 99), abi::status::LIMIT);
+}
+
+#[test]
 fn cancelled_and_failed_steps_leave_the_completed_positions() {
     let mut c = Chat::open(tiny(&[("n_batch", "2")])).unwrap();
     assert_eq!(

@@ -425,6 +425,7 @@ impl Player {
             return self.finish(DoneReason::Length);
         }
         if self.committed >= self.recipe.ctx {
+            self.owed.push(token);
             return self.finish(DoneReason::Context);
         }
         if self.recipe.sampling.is_some() {
