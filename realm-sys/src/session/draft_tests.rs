@@ -51,15 +51,12 @@ fn options(demo: &Demo, params: &[(&str, &str)]) -> Options {
 }
 
 fn open(demo: &Demo, params: &[(&str, &str)], drafts: bool) -> Session {
-    let mut s = Session::open(options(demo, params)).unwrap();
-    for (key, value) in [("ignore_eos", "1"), ("logprobs", "1"), ("n_predict", "14")] {
-        s.set_param(key, Some(value)).unwrap();
-    }
+    let mut params = params.to_vec();
+    params.extend([("ignore_eos", "1"), ("logprobs", "1"), ("n_predict", "14")]);
     if drafts {
-        s.set_param("draft_max", Some("6")).unwrap();
-        s.set_param("spec_ngram_size_n", Some("2")).unwrap();
+        params.extend([("draft_max", "6"), ("spec_ngram_size_n", "2")]);
     }
-    s
+    Session::open(options(demo, &params)).unwrap()
 }
 
 /// Two turns, with the log probability of each token, and where they end.
