@@ -140,8 +140,20 @@ fn refusals_say_where() {
         ),
         (
             "root ::= a\na ::= \"\"? a \"x\" | \"y\"",
+            2,
             1,
+            "rule 'a' is left recursive",
+        ),
+        (
+            "root ::= a\na ::= b\nb ::= a \"x\" | \"y\"",
+            2,
             1,
+            "rule 'a' is left recursive",
+        ),
+        (
+            "root ::= \"c\"\n  a ::= (b \"x\"){2,3}\nb ::= a?",
+            2,
+            3,
             "rule 'a' is left recursive",
         ),
     ] {
