@@ -270,8 +270,9 @@ fn shared_grammars() {
     assert!(count > 40);
 }
 
-/// Where llama.cpp's rules are not followed: their text would not be JSON, a pattern would be ignored, or a `-` is written otherwise.
-const OTHERWISE: [&str; 5] = [
+/// Where llama.cpp's rules are not followed: their text would not be JSON, as with -05, a pattern would be ignored, or a `-` is written otherwise.
+const OTHERWISE: [&str; 6] = [
+    "max -5",
     "regexp quote",
     "regexp",
     "regexp with unsupported shorthand",
