@@ -182,12 +182,12 @@ impl Decimal {
         }
     }
 
-    /// The integer next to it, above or below; as near as an i64 comes.
-    pub fn round(&self, up: bool) -> i64 {
-        let mut whole: i64 = 0;
+    /// The integer next to it, above or below; as near as an i128 comes.
+    pub fn round(&self, up: bool) -> i128 {
+        let mut whole: i128 = 0;
         let mut digits = self.digits.bytes();
-        for _ in 0..self.exponent.clamp(0, 20) {
-            let digit = digits.next().map_or(0, |c| i64::from(c - b'0'));
+        for _ in 0..self.exponent.clamp(0, 40) {
+            let digit = digits.next().map_or(0, |c| i128::from(c - b'0'));
             whole = whole.saturating_mul(10);
             whole = if self.negative {
                 whole.saturating_sub(digit)
@@ -540,8 +540,9 @@ mod tests {
             ("-1e-3", -1, 0),
             ("12e2", 1200, 1200),
             ("-0.0", 0, 0),
-            ("1e30", i64::MAX, i64::MAX),
-            ("-1e30", i64::MIN, i64::MIN),
+            ("18446744073709551615.5", (1 << 64) - 1, 1 << 64),
+            ("1e40", i128::MAX, i128::MAX),
+            ("-1e40", i128::MIN, i128::MIN),
             ("1e-99999999999999999999", 0, 1),
         ] {
             let n = Decimal::new(text);

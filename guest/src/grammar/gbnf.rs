@@ -25,6 +25,7 @@ pub fn compile(text: &str) -> Result<Code> {
         code: Code::default(),
         rules: BTreeMap::new(),
         first_use: Vec::new(),
+        defined: BTreeMap::new(),
     };
     let large = |TooLarge| p_too_large(0);
     let root = p.code.target(NOWHERE).map_err(large)?;
@@ -44,7 +45,7 @@ pub fn compile(text: &str) -> Result<Code> {
         let named = p.rules.iter().find(|(_, t)| **t == target);
         let name = named.map_or("(a repetition)", |(name, _)| *name);
         Syntax::new(
-            0,
+            p.defined.get(&target).copied().unwrap_or(0),
             format!("rule '{name}' is left recursive: it begins with itself, and would never end"),
         )
     })?;
@@ -71,6 +72,8 @@ struct Parser<'a> {
     rules: BTreeMap<&'a str, u32>,
     /// Where each target was first named; 0 for bodies of repetitions.
     first_use: Vec<usize>,
+    /// Where a rule is defined, by its target.
+    defined: BTreeMap<u32, usize>,
 }
 
 /// An open parenthesis, or the rule itself.
@@ -197,6 +200,7 @@ impl<'a> Parser<'a> {
         }
         self.space(true);
         let target = self.target(name, at)?;
+        self.defined.insert(target, at);
         let start = self.code.here();
         // The last definition of a name is the one that counts, as in llama.cpp.
         if let Some(place) = self.code.targets.get_mut(target as usize) {

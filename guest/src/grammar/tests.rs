@@ -140,8 +140,20 @@ fn refusals_say_where() {
         ),
         (
             "root ::= a\na ::= \"\"? a \"x\" | \"y\"",
+            2,
             1,
+            "rule 'a' is left recursive",
+        ),
+        (
+            "root ::= a\na ::= b\nb ::= a \"x\" | \"y\"",
+            2,
             1,
+            "rule 'a' is left recursive",
+        ),
+        (
+            "root ::= \"c\"\n  a ::= (b \"x\"){2,3}\nb ::= a?",
+            2,
+            3,
             "rule 'a' is left recursive",
         ),
     ] {
@@ -258,8 +270,9 @@ fn shared_grammars() {
     assert!(count > 40);
 }
 
-/// Where llama.cpp's rules are not followed: their text would not be JSON, a pattern would be ignored, or a `-` is written otherwise.
-const OTHERWISE: [&str; 5] = [
+/// Where llama.cpp's rules are not followed: their text would not be JSON, as with -05, a pattern would be ignored, or a `-` is written otherwise.
+const OTHERWISE: [&str; 6] = [
+    "max -5",
     "regexp quote",
     "regexp",
     "regexp with unsupported shorthand",

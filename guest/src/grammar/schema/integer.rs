@@ -6,8 +6,12 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 
-/// Most digits of an integer without an upper bound.
+/// Most digits of an integer without an upper bound, as in llama.cpp.
 const MAX_DIGITS: usize = 16;
+/// From here on such integers go to the last of 64 bits instead.
+const LARGE: i128 = 1_000_000_000_000_000;
+/// The furthest from 0 that a bound may be.
+const FURTHEST: i128 = u64::MAX as i128;
 
 /// The rule of an integer; None if it has no bounds.
 pub fn rule(schema: Schema<'_>) -> Result<Option<String>> {
@@ -27,9 +31,15 @@ pub fn rule(schema: Schema<'_>) -> Result<Option<String>> {
             format!("the least is {min} and the most is {max}: nothing fits"),
         );
     }
-    // What has no number has no bound, as in llama.cpp.
-    let min = min.filter(|n| *n != i64::MIN);
-    let max = max.filter(|n| *n != i64::MAX);
+    // Whatever is made is within bounds so far off.
+    let min = min.filter(|n| *n >= -FURTHEST);
+    let max = max.filter(|n| *n <= FURTHEST);
+    if min.is_some_and(|n| n > FURTHEST) || max.is_some_and(|n| n < -FURTHEST) {
+        return wrong(
+            schema.value,
+            "expected bounds that integers of 64 bits reach",
+        );
+    }
     if min.is_none() && max.is_none() {
         return Ok(None);
     }
@@ -39,7 +49,7 @@ pub fn rule(schema: Schema<'_>) -> Result<Option<String>> {
     Ok(Some(out))
 }
 
-fn bound(schema: Schema<'_>, key: &str, up: bool) -> Result<Option<i64>> {
+fn bound(schema: Schema<'_>, key: &str, up: bool) -> Result<Option<i128>> {
     match schema.get(key) {
         None => Ok(None),
         Some(value) => match value.number() {
@@ -123,7 +133,7 @@ fn uniform(from: &str, to: &str, out: &mut String) {
 }
 
 /// Integers from `min` to `max`, of which one may be missing. At the `top` a number begins, else it goes on, and may begin with 0.
-fn between(min: Option<i64>, max: Option<i64>, out: &mut String, left: usize, top: bool) {
+fn between(min: Option<i128>, max: Option<i128>, out: &mut String, left: usize, top: bool) {
     match (min, max) {
         (Some(min), Some(max)) => both(min, max, out),
         (Some(min), None) => from(min, out, left, top),
@@ -131,7 +141,7 @@ fn between(min: Option<i64>, max: Option<i64>, out: &mut String, left: usize, to
             let fewer = left.saturating_sub(1).max(1);
             if max < 0 {
                 out.push_str("\"-\" (");
-                from(max.saturating_neg(), out, left, false);
+                from(max.saturating_neg(), out, left, true);
                 out.push(')');
                 return;
             }
@@ -146,7 +156,7 @@ fn between(min: Option<i64>, max: Option<i64>, out: &mut String, left: usize, to
     }
 }
 
-fn both(mut min: i64, max: i64, out: &mut String) {
+fn both(mut min: i128, max: i128, out: &mut String) {
     if min < 0 && max < 0 {
         out.push_str("\"-\" (");
         both(max.saturating_neg(), min.saturating_neg(), out);
@@ -168,13 +178,21 @@ fn both(mut min: i64, max: i64, out: &mut String) {
     uniform(&low, &high, out);
 }
 
-fn from(min: i64, out: &mut String, left: usize, top: bool) {
+/// The last integer of 64 bits, with a sign if that is enough.
+fn last(min: i128) -> i128 {
+    let signed = i128::from(i64::MAX);
+    if min <= signed { signed } else { FURTHEST }
+}
+
+fn from(min: i128, out: &mut String, left: usize, top: bool) {
     let fewer = left.saturating_sub(1).max(1);
     if min < 0 {
         out.push_str("\"-\" (");
         between(None, Some(min.saturating_neg()), out, left, false);
         out.push_str(") | [0] | [1-9] ");
         any_digits(0, left.saturating_sub(1), out);
+    } else if min >= LARGE {
+        both(min, last(min), out);
     } else if min == 0 && top {
         out.push_str("[0] | [1-9] ");
         any_digits(0, fewer, out);

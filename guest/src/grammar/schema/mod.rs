@@ -3,8 +3,9 @@
 //! The text is that of llama.cpp's `common/json-schema-to-grammar.cpp`, rule by rule and name by name, so that what was learned about
 //! one holds for the other. What a schema says and no rule is made of (`uniqueItems`, `multipleOf`, ...) is not enforced.
 //!
-//! This file walks the schema; `rules` keeps the rules, `object`, `pattern` (with `class`) and `integer` write those that are not short.
+//! This file walks the schema; `rules` keeps the rules, `object`, `all_of`, `pattern` (with `class`) and `integer` write those that are not short.
 
+mod all_of;
 mod class;
 mod integer;
 mod object;
@@ -15,7 +16,7 @@ mod tests;
 
 use super::Syntax;
 use crate::json::{self, Decimal, Kind, Value};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -56,6 +57,8 @@ struct Schema<'a> {
     value: &'a Value,
     /// Instead of its `type`.
     kind: Option<&'a Value>,
+    /// Without its `allOf`, which says nothing.
+    alone: bool,
 }
 
 /// What a schema is, as far as rules differ.
@@ -63,7 +66,7 @@ enum Shape<'a> {
     Any,
     Ref(&'a Value),
     AnyOf(Vec<Schema<'a>>),
-    AllOf(&'a [Value]),
+    AllOf,
     Const(&'a Value),
     Enum(&'a [Value]),
     Object,
@@ -85,7 +88,11 @@ struct Converter<'a> {
 
 impl<'a> Schema<'a> {
     fn of(value: &'a Value) -> Self {
-        Self { value, kind: None }
+        Self {
+            value,
+            kind: None,
+            alone: false,
+        }
     }
 
     fn get(&self, key: &str) -> Option<&'a Value> {
@@ -144,8 +151,14 @@ impl<'a> Schema<'a> {
     /// What it is. The order in which keywords are looked at is llama.cpp's.
     #[inline(never)]
     fn shape(&self) -> Result<Shape<'a>> {
-        if self.value.object().is_none() {
-            return wrong(self.value, "expected a schema, which is an object");
+        match self.value.kind {
+            Kind::Object(_) => {}
+            Kind::Bool(true) => return Ok(Shape::Any),
+            Kind::Bool(false) => return wrong(self.value, "nothing fits the schema false"),
+            _ => {
+                let what = "expected a schema, which is an object, true or false";
+                return wrong(self.value, what);
+            }
         }
         if let Some(reference) = self.get("$ref") {
             return Ok(Shape::Ref(reference));
@@ -184,12 +197,21 @@ impl<'a> Schema<'a> {
         self.has("properties") || additional.is_some_and(|v| v.kind != Kind::Bool(true))
     }
 
+    fn has_all_of(&self) -> bool {
+        !self.alone && self.has("allOf")
+    }
+
+    /// Whether it is `false`, which nothing fits.
+    fn is_never(&self) -> bool {
+        self.value.kind == Kind::Bool(false)
+    }
+
     fn untyped(&self) -> Result<Shape<'a>> {
         let text = ["pattern", "minLength", "maxLength"];
-        Ok(if self.has_properties() {
+        Ok(if self.has_all_of() {
+            Shape::AllOf
+        } else if self.has_properties() {
             Shape::Object
-        } else if self.has("allOf") {
-            Shape::AllOf(self.alternatives("allOf")?)
         } else if self.has("items") || self.has("prefixItems") {
             Shape::Array
         } else if text.iter().any(|key| self.has(key)) || self.format()?.is_some() {
@@ -201,10 +223,7 @@ impl<'a> Schema<'a> {
 
     fn typed(&self, name: &str, value: &Value) -> Result<Shape<'a>> {
         Ok(match name {
-            "object" if !self.has_properties() && self.has("allOf") => {
-                Shape::AllOf(self.alternatives("allOf")?)
-            }
-            "string" if self.has("allOf") => Shape::AllOf(self.alternatives("allOf")?),
+            "object" | "string" if self.has_all_of() => Shape::AllOf,
             "object" => Shape::Object,
             "string" => Shape::Text,
             "array" => Shape::Array,
@@ -267,7 +286,7 @@ impl<'a> Converter<'a> {
             Shape::Any => self.rules.primitive("value"),
             Shape::Ref(reference) => self.reference(reference)?,
             Shape::AnyOf(all) => self.union(&all, name)?,
-            Shape::AllOf(all) => return self.all_of(all, name, rule_name),
+            Shape::AllOf => return self.all_of(schema, name, rule_name),
             Shape::Const(value) => rules::constant(value),
             Shape::Enum(values) => {
                 let values: Vec<String> = values.iter().map(rules::constant).collect();
@@ -292,10 +311,14 @@ impl<'a> Converter<'a> {
     fn union(&mut self, all: &[Schema<'a>], name: &str) -> Result<String> {
         let stem = if name.is_empty() { "alternative" } else { name };
         let mut names = Vec::with_capacity(all.len());
-        for (i, schema) in all.iter().enumerate() {
+        let possible = all.iter().enumerate().filter(|(_, one)| !one.is_never());
+        for (i, schema) in possible {
             names.push(self.visit(*schema, &format!("{stem}-{i}"))?);
         }
-        Ok(names.join(" | "))
+        match all.first().filter(|_| names.is_empty()) {
+            Some(first) => wrong(first.value, "nothing fits: every alternative is false"),
+            None => Ok(names.join(" | ")),
+        }
     }
 
     /// The schema that a reference means.
@@ -394,7 +417,11 @@ impl<'a> Converter<'a> {
     /// An array; None if anything may be in it.
     #[inline(never)]
     fn array(&mut self, schema: Schema<'a>, name: &str) -> Result<Option<String>> {
-        let items = schema.get("items").or_else(|| schema.get("prefixItems"));
+        let tuple = schema.get("prefixItems").filter(|v| v.array().is_some());
+        let items = ["items", "prefixItems"]
+            .iter()
+            .find_map(|key| schema.get(key));
+        let items = tuple.or(items);
         if let Some(tuple) = items.and_then(Value::array) {
             let mut rules = Vec::with_capacity(tuple.len());
             for (i, item) in tuple.iter().enumerate() {
@@ -408,6 +435,10 @@ impl<'a> Converter<'a> {
         self.check_range(schema, min, max)?;
         let min = min.unwrap_or(0);
         let items = items.map(Schema::of);
+        if let Some(items) = items.filter(|items| items.is_never() && min == 0) {
+            self.visited(items.value)?;
+            return Ok(Some(String::from("\"[\" space \"]\"")));
+        }
         let any = match &items {
             Some(items) => matches!(items.shape()?, Shape::Any),
             None => true,
@@ -425,80 +456,4 @@ impl<'a> Converter<'a> {
         let many = rules::repetition(&item, min, max, "\",\" space");
         Ok(Some(format!("\"[\" space {many} space \"]\"")))
     }
-
-    /// What all of several schemas say: their properties together, or what their enumerations share.
-    #[inline(never)]
-    fn all_of(&mut self, all: &'a [Value], name: &str, rule_name: &str) -> Result<String> {
-        let mut parts = Parts::default();
-        for child in all {
-            let schema = Schema::of(child);
-            if let Shape::AnyOf(alternatives) = schema.shape()? {
-                for alternative in alternatives {
-                    self.component(alternative, false, &mut parts, 0)?;
-                }
-            } else {
-                self.component(schema, true, &mut parts, 0)?;
-            }
-        }
-        let shared = parts
-            .values
-            .iter()
-            .filter(|(_, count)| **count == all.len());
-        let shared: Vec<&str> = shared.map(|(value, _)| value.as_str()).collect();
-        let rule = if shared.is_empty() {
-            self.properties(&parts.properties, &parts.required, name, None)?
-        } else {
-            format!("({})", shared.join(" | "))
-        };
-        Ok(self.rules.add(rule_name, rule))
-    }
-
-    fn component(
-        &mut self,
-        schema: Schema<'a>,
-        required: bool,
-        parts: &mut Parts<'a>,
-        depth: u32,
-    ) -> Result<()> {
-        if depth > MAX_DEPTH {
-            return wrong(schema.value, "expected a $ref that ends somewhere");
-        }
-        self.visited(schema.value)?;
-        match schema.shape()? {
-            Shape::Ref(reference) => {
-                let (_, target) = self.target(reference)?;
-                self.component(Schema::of(target), required, parts, depth + 1)?;
-            }
-            Shape::Object => {
-                for (name, property) in object::of(schema)? {
-                    self.visited(property.value)?;
-                    parts.properties.push((name, property));
-                    if required {
-                        parts.required.insert(name);
-                    }
-                }
-            }
-            Shape::Enum(values) => {
-                for value in values {
-                    *parts.values.entry(rules::constant(value)).or_insert(0) += 1;
-                }
-            }
-            _ => {
-                // No rule comes of it, but what is wrong in it is wrong.
-                let count = self.rules.count();
-                self.visit(schema, "")?;
-                self.rules.keep(count);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What the parts of an `allOf` add up to.
-#[derive(Default)]
-struct Parts<'a> {
-    properties: Vec<(&'a str, Schema<'a>)>,
-    required: BTreeSet<&'a str>,
-    /// Values of enumerations, and in how many of them they are.
-    values: BTreeMap<String, usize>,
 }

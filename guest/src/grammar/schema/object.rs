@@ -21,7 +21,30 @@ pub fn of<'a>(schema: Schema<'a>) -> Result<Vec<(&'a str, Schema<'a>)>> {
     }
 }
 
+/// The schema `true`.
+pub static ANYTHING: Value = Value {
+    at: 0,
+    kind: Kind::Bool(true),
+};
+
+/// The names of properties that must be there.
+pub fn required<'a>(schema: Schema<'a>) -> impl Iterator<Item = &'a Value> {
+    let named = schema.get("required").and_then(Value::array);
+    named.unwrap_or_default().iter()
+}
+
+/// A property must be there and may not.
+pub fn missing<T>(at: &Value, name: &str) -> Result<T> {
+    wrong(
+        at,
+        format!(
+            "'{name}' is required, is not in properties, and additionalProperties is false: nothing fits"
+        ),
+    )
+}
+
 /// What other properties there may be.
+#[derive(Clone, Copy)]
 pub enum Additional<'a> {
     Anything,
     Of(Schema<'a>),
@@ -31,7 +54,7 @@ impl<'a> Converter<'a> {
     /// The rule of an object.
     #[inline(never)]
     pub(super) fn object(&mut self, schema: Schema<'a>, name: &str) -> Result<String> {
-        let properties = of(schema)?;
+        let mut properties = of(schema)?;
         let additional = match schema.get("additionalProperties") {
             // An object that says nothing may have anything.
             None if schema.has("properties") => None,
@@ -55,18 +78,26 @@ impl<'a> Converter<'a> {
                 );
             }
         };
+        let mut names = BTreeSet::new();
+        let known: BTreeSet<&str> = properties.iter().map(|(name, _)| *name).collect();
+        for value in required(schema) {
+            let Some(name) = value.text() else {
+                continue;
+            };
+            if names.insert(name) && !known.contains(name) {
+                let property = match additional {
+                    Some(Additional::Of(schema)) => schema,
+                    None if schema.has("additionalProperties") => return missing(value, name),
+                    // Where there is no additionalProperties no others are made, and any are allowed.
+                    _ => Schema::of(&ANYTHING),
+                };
+                properties.push((name, property));
+            }
+        }
         if properties.is_empty() && matches!(additional, Some(Additional::Anything)) {
             return Ok(self.rules.primitive("object"));
         }
-        let named = schema
-            .get("required")
-            .and_then(Value::array)
-            .unwrap_or_default();
-        let mut required = BTreeSet::new();
-        for name in named.iter().filter_map(Value::text) {
-            required.insert(name);
-        }
-        self.properties(&properties, &required, name, additional)
+        self.properties(&properties, &names, name, additional)
     }
 
     /// The rule of an object of these properties.
@@ -81,6 +112,13 @@ impl<'a> Converter<'a> {
         let mut pairs: BTreeMap<String, String> = BTreeMap::new();
         let (mut must, mut may) = (Vec::new(), Vec::new());
         for (property, schema) in properties {
+            if schema.is_never() {
+                if required.contains(property) {
+                    let what = format!("'{property}' is required, and is false: nothing fits");
+                    return wrong(schema.value, what);
+                }
+                continue;
+            }
             let value = self.visit(*schema, &joined(name, property))?;
             let pair = format!("{} space \":\" space {value}", rules::name(property));
             let pair = self

@@ -4,7 +4,6 @@ use crate::json::{self, Value};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 /// Rules that schemas share: name, text, and the rules that it names.
 const BUILT_IN: [(&str, &str, &[&str]); 18] = [
@@ -75,8 +74,6 @@ pub fn is_reserved(name: &str) -> bool {
 /// The rules so far, by name.
 pub struct Rules {
     rules: BTreeMap<String, String>,
-    /// Names in the order in which they were added.
-    added: Vec<String>,
     bytes: usize,
     namesakes: u32,
 }
@@ -86,7 +83,6 @@ impl Rules {
     pub fn new() -> Self {
         let mut rules = Self {
             rules: BTreeMap::new(),
-            added: Vec::new(),
             bytes: 0,
             namesakes: 0,
         };
@@ -97,20 +93,6 @@ impl Rules {
     /// Whether there is a rule of this name.
     pub fn has(&self, name: &str) -> bool {
         self.rules.contains_key(name)
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.added.len()
-    }
-
-    /// Takes back all rules but the first `count`.
-    pub fn keep(&mut self, count: usize) {
-        for name in self.added.drain(count.min(self.added.len())..) {
-            if let Some(rule) = self.rules.remove(&name) {
-                self.bytes -= name.len() + rule.len();
-            }
-        }
     }
 
     /// Says if they have become too many.
@@ -146,7 +128,6 @@ impl Rules {
             number += 1;
         }
         self.bytes += key.len() + rule.len();
-        self.added.push(key.clone());
         self.rules.insert(key.clone(), rule);
         key
     }

@@ -7,7 +7,6 @@ use alloc::format;
 use alloc::string::String;
 
 /// A schema takes these texts, which are JSON, and not those.
-#[allow(dead_code)]
 fn check(schema: &str, yes: &[&str], no: &[&str]) {
     let grammar = to_gbnf(schema).unwrap_or_else(|e| panic!("{schema}: {e:?}"));
     for (texts, expected) in [(yes, true), (no, false)] {
@@ -166,4 +165,233 @@ fn patterns_are_refused_by_what_they_have() {
         &format!("{{\"pattern\":\"^{open}$\"}}"),
         "more than 100 groups",
     );
+}
+
+#[test]
+fn all_of_is_what_its_members_are() {
+    let defs = r##""$defs":{"i":{"type":"integer"},"o":{"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"null"}},"required":["a"]},"e":{"enum":["x","y"]},"n":{"properties":{"next":{"allOf":[{"$ref":"#/$defs/n"}]}}}}"##;
+    for (schema, yes, no) in [
+        (
+            r##""allOf":[{"type":"integer"}]"##,
+            &["1"][..],
+            &["{}", "true"][..],
+        ),
+        (
+            r##""allOf":[{"$ref":"#/$defs/i"}],"title":"t""##,
+            &["-7"],
+            &["{}"],
+        ),
+        (
+            r##""allOf":[{"$ref":"#/$defs/o"}]"##,
+            &[r#"{"a":1}"#, r#"{"a":1,"b":null}"#],
+            &["{}"],
+        ),
+        (
+            r##""allOf":[{"$ref":"#/$defs/n"}]"##,
+            &["{}", r#"{"next":{"next":{}}}"#],
+            &["1"],
+        ),
+        (
+            r##""allOf":[{"type":"integer"},{"type":"integer"},{"$ref":"#/$defs/i"},true,{"title":"x"}]"##,
+            &["1"],
+            &["{}"],
+        ),
+        (
+            r##""allOf":[{"allOf":[{"type":"boolean"}]}]"##,
+            &["true"],
+            &["1"],
+        ),
+        (
+            r##""allOf":[{"anyOf":[{"type":"boolean"},{"type":"null"}]}]"##,
+            &["true", "null"],
+            &["{}"],
+        ),
+        (
+            r##""type":"string","allOf":[{"pattern":"^a$"}]"##,
+            &["\"a\""],
+            &["\"b\""],
+        ),
+        (
+            r##""type":"string","allOf":[{"title":"x"}]"##,
+            &["\"b\""],
+            &["1"],
+        ),
+        (
+            r##""type":"object","allOf":[{"if":{}}]"##,
+            &["{}", r#"{"x":[]}"#],
+            &["1"],
+        ),
+        (
+            r##""allOf":[{"$ref":"#/$defs/e"},{"const":"x"}]"##,
+            &["\"x\""],
+            &["\"y\""],
+        ),
+        (
+            r##""properties":{"c":{"type":"null"}},"required":["c"],"allOf":[{"properties":{"d":{"type":"null"}}}]"##,
+            &[r#"{"c":null,"d":null}"#],
+            &["{}", r#"{"c":null}"#],
+        ),
+        (
+            r##""allOf":[{"$ref":"#/$defs/o"},{"properties":{"a":true,"z":{"type":"null"}}}]"##,
+            &[r#"{"a":1,"b":null,"z":null}"#],
+            &[r#"{"a":[],"b":null,"z":null}"#],
+        ),
+        (
+            r##""type":"object","allOf":[{"required":["q"]}]"##,
+            &[r#"{"q":[1]}"#],
+            &["{}"],
+        ),
+    ] {
+        check(&format!("{{{schema},{defs}}}"), yes, no);
+    }
+    for (schema, what) in [
+        (
+            r##"{"allOf":[{"type":"integer"},{"type":"string"}]}"##,
+            "all objects, all enumerations, or equal",
+        ),
+        (
+            r##"{"allOf":[{"minLength":2},{"maxLength":3}]}"##,
+            "or equal",
+        ),
+        (
+            r##"{"allOf":[{"type":"integer"},{"properties":{}}]}"##,
+            "or equal",
+        ),
+        (
+            r##"{"allOf":[{"enum":[1]},{"enum":[2]}]}"##,
+            "share no value",
+        ),
+        (
+            r##"{"properties":{"a":{}},"allOf":[{"type":"integer"}]}"##,
+            "beside properties",
+        ),
+        (
+            r##"{"allOf":[{"properties":{"a":{"type":"null"}}},{"properties":{"a":{"type":"boolean"}}}]}"##,
+            "no other schema of 'a'",
+        ),
+        (r##"{"allOf":[false]}"##, "schema false"),
+        (r##"{"allOf":[{"$ref":"#/allOf/0"}]}"##, "ends somewhere"),
+    ] {
+        refused(schema, what);
+    }
+}
+
+#[test]
+fn what_is_required_is_there() {
+    check(
+        r#"{"type":"object","required":["a","b"]}"#,
+        &[r#"{"a":1,"b":[]}"#, r#"{"a":1,"b":[],"c":0}"#],
+        &["{}", r#"{"a":1}"#, r#"{"c":1}"#],
+    );
+    check(
+        r#"{"properties":{"a":{"type":"null"}},"required":["x"]}"#,
+        &[r#"{"x":{}}"#, r#"{"x":1,"a":null}"#],
+        &["{}", r#"{"a":null}"#],
+    );
+    check(
+        r#"{"properties":{"a":{"type":"null"}},"required":["x","x"],"additionalProperties":{"type":"integer"}}"#,
+        &[r#"{"x":1}"#, r#"{"x":1,"a":null,"y":2}"#],
+        &["{}", r#"{"x":null}"#],
+    );
+    refused(
+        r#"{"properties":{"a":{}},"required":["x"],"additionalProperties":false}"#,
+        "'x' is required, is not in properties",
+    );
+}
+
+#[test]
+fn schemas_may_be_true_or_false() {
+    check("true", &["1", "{}", "[null]"], &["x"]);
+    refused("false", "nothing fits the schema false");
+    refused("1", "an object, true or false");
+    check(
+        r#"{"properties":{"a":true,"b":false},"required":["a"],"additionalProperties":{"type":"null"}}"#,
+        &[r#"{"a":[]}"#, r#"{"a":1,"c":null}"#],
+        &["{}", r#"{"a":1,"b":null}"#],
+    );
+    refused(
+        r#"{"properties":{"b":false},"required":["b"]}"#,
+        "'b' is required, and is false",
+    );
+    check(r#"{"anyOf":[false,{"type":"null"}]}"#, &["null"], &["1"]);
+    refused(r#"{"anyOf":[false,false]}"#, "every alternative is false");
+    check(
+        r#"{"type":"array","items":true}"#,
+        &["[]", "[1,{}]"],
+        &["1"],
+    );
+    check(r#"{"type":"array","items":false}"#, &["[]"], &["[1]"]);
+    refused(
+        r#"{"type":"array","items":false,"minItems":1}"#,
+        "schema false",
+    );
+    check(
+        r#"{"type":"array","prefixItems":[{"type":"null"},true],"items":false}"#,
+        &["[null,1]"],
+        &["[]", "[1,1]", "[null,1,2]"],
+    );
+}
+
+#[test]
+fn integers_have_bounds_of_64_bits() {
+    for (schema, yes, no) in [
+        (
+            r#""minimum":1600000000000000000"#,
+            &[
+                "1600000000000000000",
+                "1999999999999999999",
+                "9223372036854775807",
+            ][..],
+            &[
+                "1599999999999999999",
+                "9",
+                "16",
+                "-1600000000000000000",
+                "9223372036854775808",
+            ][..],
+        ),
+        (
+            r#""maximum":-1600000000000000000"#,
+            &["-1600000000000000000", "-9223372036854775807"],
+            &["-1599999999999999999", "1600000000000000000", "-2", "0"],
+        ),
+        (
+            r#""minimum":-9223372036854775808"#,
+            &["-9223372036854775808", "-1", "0", "1234567890123456"],
+            &["-9223372036854775809", "00"],
+        ),
+        (
+            r#""minimum":-1600000000000000000,"maximum":1600000000000000000"#,
+            &["-1600000000000000000", "0", "1600000000000000000", "-7"],
+            &["-1600000000000000001", "1600000000000000001"],
+        ),
+        (
+            r#""exclusiveMinimum":9223372036854775807"#,
+            &["9223372036854775808", "18446744073709551615"],
+            &["9223372036854775807", "18446744073709551616"],
+        ),
+        (
+            r#""minimum":1000000000000000"#,
+            &["1000000000000000", "2345678901234567"],
+            &["999999999999999", "0"],
+        ),
+        (
+            r#""minimum":999999999999999"#,
+            &["999999999999999", "1000000000000000", "9999999999999999"],
+            &["999999999999998", "1"],
+        ),
+        (r#""minimum":5,"maximum":1e30"#, &["5", "12"], &["4", "-5"]),
+        (
+            r#""maximum":-5"#,
+            &["-5", "-9", "-10", "-123"],
+            &["-4", "-05", "-012", "-0", "5"],
+        ),
+    ] {
+        check(&format!("{{\"type\":\"integer\",{schema}}}"), yes, no);
+    }
+    refused(
+        r#"{"type":"integer","minimum":1e20}"#,
+        "that integers of 64 bits reach",
+    );
+    refused(r#"{"type":"integer","maximum":-1e50}"#, "64 bits");
 }
