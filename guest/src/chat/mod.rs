@@ -99,7 +99,7 @@ impl Talk {
     }
 
     /// A user's message, behind what was said so far: the last reply and, at the beginning, a system message.
-    pub fn say(&self, system: &str, reply: &str, text: &str, tools: bool) -> Result<Next> {
+    pub fn say(&self, system: &str, reply: &reply::Said, text: &str, tools: bool) -> Result<Next> {
         let mut messages = self.messages.clone();
         if self.turns.is_empty() {
             messages.clear();
