@@ -332,7 +332,7 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
         now: style.now,
     };
     // This list, and those that the template gets.
-    room(messages.len() * size_of::<Value>() * 4)?;
+    room(size_of_val(messages) * 4)?;
     let mut messages = messages.to_vec();
     if messages.iter().any(content::in_parts) && !renderer.wants_parts()? {
         for message in messages.iter_mut().filter(|m| content::in_parts(m)) {
