@@ -99,7 +99,7 @@ impl Talk {
     }
 
     /// A user's message, behind what was said so far: the last reply and, at the beginning, a system message.
-    pub fn say(&self, system: &str, reply: &str, text: &str, tools: bool) -> Result<Next> {
+    pub fn say(&self, system: &str, reply: &reply::Said, text: &str, tools: bool) -> Result<Next> {
         let mut messages = self.messages.clone();
         if self.turns.is_empty() {
             messages.clear();
@@ -332,7 +332,7 @@ pub fn render(style: &Style<'_>, messages: &[Value]) -> Result<Text> {
         now: style.now,
     };
     // This list, and those that the template gets.
-    room(messages.len() * size_of::<Value>() * 4)?;
+    room(size_of_val(messages) * 4)?;
     let mut messages = messages.to_vec();
     if messages.iter().any(content::in_parts) && !renderer.wants_parts()? {
         for message in messages.iter_mut().filter(|m| content::in_parts(m)) {

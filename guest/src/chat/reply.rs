@@ -101,6 +101,43 @@ const MARKS: [&str; 14] = [
 /// A call: name, arguments, and the id that the model gave it.
 type Call = (String, Value, Option<String>);
 
+/// What the model generated.
+#[derive(Default)]
+pub struct Said {
+    /// The text, with the names of control tokens in it: notations are made of them.
+    pub text: String,
+    /// Where these names are, ascending and apart: they were not shown.
+    pub marks: Vec<(usize, usize)>,
+}
+
+impl Said {
+    /// What was shown of a part of the text.
+    fn shown(&self, part: &str) -> String {
+        let start = (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        let end = start + part.len();
+        let mut out = String::new();
+        let mut at = start;
+        for (from, to) in self.marks.iter().filter(|mark| mark.1 > start) {
+            if *from >= end {
+                break;
+            }
+            out.push_str(self.text.get(at..*from).unwrap_or_default());
+            at = *to;
+        }
+        out.push_str(self.text.get(at..end).unwrap_or_default());
+        out
+    }
+
+    /// A beginning of the text without the mark that it ends with, if it does.
+    fn unframed<'t>(&self, beginning: &'t str) -> Option<&'t str> {
+        let start = (beginning.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        let shorter = MARKS.iter().find_map(|mark| beginning.strip_suffix(mark))?;
+        // What only looks like one was said.
+        let mark = (start + shorter.len(), start + beginning.len());
+        self.marks.binary_search(&mark).is_ok().then_some(shorter)
+    }
+}
+
 /// What a reply says.
 #[derive(Default)]
 struct Reply {
@@ -110,20 +147,20 @@ struct Reply {
 }
 
 /// The reply as a message for templates.
-pub fn message(text: &str, tools: bool) -> Result<Value> {
-    let mut reply = parse(text, tools);
+pub fn message(said: &Said, tools: bool) -> Result<Value> {
+    let text = said.text.as_str();
+    let mut reply = parse(said, tools);
     let plain = reply.calls.is_empty() && reply.reasoning.is_empty();
     if plain && !is_harmony(text) {
         // To the letter, so that what the context holds is what the template writes: it ends the message itself.
-        let end = MARKS.iter().find_map(|mark| text.strip_suffix(mark));
-        reply.content = String::from(end.unwrap_or(text));
+        reply.content = String::from(said.unframed(text).unwrap_or(text));
     }
     build(&reply, &|text| Value::Str(Text::user(text)), true)
 }
 
 /// The reply as a message in OpenAI's JSON: arguments are text, calls have ids.
-pub fn json(text: &str, tools: bool) -> Result<String> {
-    let message = build(&parse(text, tools), &Value::text, false)?;
+pub fn json(said: &Said, tools: bool) -> Result<String> {
+    let message = build(&parse(said, tools), &Value::text, false)?;
     let text = write_json(&message).map_err(|error| super::template(&error))?;
     Ok(String::from(text.as_str()))
 }
@@ -212,33 +249,26 @@ fn is_harmony(text: &str) -> bool {
 }
 
 /// Takes a reply apart. JSON without a sign may be a call only where there are `tools`; else it is what was said.
-fn parse(text: &str, tools: bool) -> Reply {
+fn parse(said: &Said, tools: bool) -> Reply {
+    let text = said.text.as_str();
     if is_harmony(text) {
-        return harmony(text);
+        return harmony(said);
     }
     let (reasoning, rest) = thoughts(text);
     let mut rest = rest;
-    while let Some(shorter) = MARKS
-        .iter()
-        .find_map(|mark| rest.trim_end().strip_suffix(mark))
-    {
+    while let Some(shorter) = said.unframed(rest.trim_end()) {
         rest = shorter;
     }
     let mut reply = Reply {
-        reasoning: String::from(reasoning.trim()),
+        reasoning: said.shown(reasoning.trim()),
         ..Reply::default()
     };
     let mut content = String::new();
     let read = (tools && bare(rest.trim(), &mut reply.calls))
-        || calls(rest, &mut content, &mut reply.calls);
+        || calls(said, rest, &mut content, &mut reply.calls);
     if !read {
         reply.calls.clear();
-        content = String::from(rest);
-    }
-    for mark in MARKS {
-        if content.contains(mark) {
-            content = content.replace(mark, "");
-        }
+        content = said.shown(rest);
     }
     let touched = !reply.calls.is_empty() || !reply.reasoning.is_empty();
     reply.content = if touched {
@@ -267,11 +297,11 @@ fn thoughts(text: &str) -> (&str, &str) {
 }
 
 /// Takes the calls out of a text; what is around them is content. False if one cannot be read.
-fn calls(text: &str, content: &mut String, out: &mut Vec<Call>) -> bool {
+fn calls(said: &Said, text: &str, content: &mut String, out: &mut Vec<Call>) -> bool {
     let mut rest = text;
     while let Some((at, (open, close, forms))) = first(rest, content.is_empty() && out.is_empty()) {
         let (before, behind) = rest.split_at(at);
-        content.push_str(before);
+        content.push_str(&said.shown(before));
         let inner = behind.get(open.len()..).unwrap_or_default();
         // What tags begin with belongs to them.
         let tagged = open.starts_with("<function=") || open.starts_with("<invoke");
@@ -290,7 +320,8 @@ fn calls(text: &str, content: &mut String, out: &mut Vec<Call>) -> bool {
             one(*form, body.trim(), out)
         });
         if !read && open == ">>>" {
-            content.push_str(body.split_once('\n').map_or(body, |(_, text)| text));
+            let body = body.split_once('\n').map_or(body, |(_, text)| text);
+            content.push_str(&said.shown(body));
         } else if !read {
             return false;
         }
@@ -303,7 +334,7 @@ fn calls(text: &str, content: &mut String, out: &mut Vec<Call>) -> bool {
         });
         rest = inner.get(next..).unwrap_or_default();
     }
-    content.push_str(rest);
+    content.push_str(&said.shown(rest));
     true
 }
 
@@ -338,11 +369,27 @@ fn one(form: Form, body: &str, out: &mut Vec<Call>) -> bool {
         Form::Tags => tags(body, out),
         Form::Python => python(body, out),
     };
-    let read = read.is_some() && out.len() > before;
+    let added = out.get(before..).unwrap_or_default();
+    let read = read.is_some() && !added.is_empty() && added.iter().all(|call| finite(&call.1));
     if !read {
         out.truncate(before);
     }
     read
+}
+
+/// Whether it has only numbers that JSON can say: it has no word for what is too large for a float.
+fn finite(value: &Value) -> bool {
+    match value {
+        Value::Float(number) => number.is_finite(),
+        Value::Seq(list) => list.items.borrow().iter().all(finite),
+        Value::Dict(dict) => dict.items().iter().all(|(_, value)| finite(value)),
+        _ => true,
+    }
+}
+
+/// Reads arguments; what JSON cannot say again is no such thing.
+fn arguments_of(text: &str) -> Option<Value> {
+    parse_json(text, true).ok().filter(finite)
 }
 
 fn string(dict: &Dict, keys: &[&str]) -> Option<String> {
@@ -375,7 +422,7 @@ fn read_json(body: &str, out: &mut Vec<Call>) -> Option<()> {
             .iter()
             .find_map(|key| function.get_str(key))?;
         let arguments = match arguments {
-            Value::Str(text) => parse_json(text.as_str(), true).unwrap_or(Value::Str(text)),
+            Value::Str(text) => arguments_of(text.as_str()).unwrap_or(Value::Str(text)),
             other => other,
         };
         out.push((name, arguments, string(&item, &["id", "tool_call_id"])));
@@ -430,9 +477,9 @@ fn named(body: &str, sign: &str, out: &mut Vec<Call>) -> Option<()> {
 fn tag_value(text: &str) -> Value {
     let text = text.strip_prefix('\n').unwrap_or(text);
     let text = text.strip_suffix('\n').unwrap_or(text);
-    match parse_json(text.trim(), true) {
-        Ok(Value::Str(_)) | Err(_) => Value::Str(Text::user(text)),
-        Ok(value) => value,
+    match arguments_of(text.trim()) {
+        Some(Value::Str(_)) | None => Value::Str(Text::user(text)),
+        Some(value) => value,
     }
 }
 
@@ -574,9 +621,9 @@ fn literal(text: &str) -> Option<Value> {
 }
 
 /// gpt-oss: messages with a channel each.
-fn harmony(text: &str) -> Reply {
+fn harmony(said: &Said) -> Reply {
     let mut reply = Reply::default();
-    for part in text.split("<|start|>") {
+    for part in said.text.split("<|start|>") {
         for part in part.split("<|end|>") {
             let Some((head, body)) = part.split_once("<|message|>") else {
                 continue;
@@ -590,16 +637,16 @@ fn harmony(text: &str) -> Reply {
                 Some(name) => {
                     let name = name.strip_prefix("functions.").unwrap_or(name);
                     let arguments =
-                        parse_json(body, true).unwrap_or_else(|_| Value::Str(Text::user(body)));
+                        arguments_of(body).unwrap_or_else(|| Value::Str(Text::user(body)));
                     reply.calls.push((String::from(name), arguments, None));
                 }
                 None if head.contains("analysis") => {
                     if !reply.reasoning.is_empty() {
                         reply.reasoning.push('\n');
                     }
-                    reply.reasoning.push_str(body);
+                    reply.reasoning.push_str(&said.shown(body));
                 }
-                None => reply.content.push_str(body),
+                None => reply.content.push_str(&said.shown(body)),
             }
         }
     }

@@ -259,7 +259,7 @@ fn contents_are_what_the_template_takes() {
     }
     // What a reply was taken for is good as history.
     let said = reply::json(
-        "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>",
+        &said("<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>"),
         true,
     );
     let said = said.unwrap();
@@ -277,9 +277,24 @@ fn contents_are_what_the_template_takes() {
     assert_eq!(next.unwrap().prefill, "a\nb");
 }
 
+/// A reply in which whatever looks like a control token is one.
+fn said(text: &str) -> reply::Said {
+    let mut marks = Vec::new();
+    for open in ["<|", "<｜"] {
+        let starts = text.match_indices(open).map(|(at, _)| at);
+        marks.extend(starts.filter_map(|at| Some((at, at + text.get(at..)?.find('>')? + 1))));
+    }
+    marks.sort_unstable();
+    reply::Said {
+        text: String::from(text),
+        marks,
+    }
+}
+
 /// Content, thoughts, and calls with their arguments, on one line each.
 fn taken_apart(text: &str) -> String {
-    let Value::Dict(message) = parse_json(&reply::json(text, true).unwrap(), false).unwrap() else {
+    let Value::Dict(message) = parse_json(&reply::json(&said(text), true).unwrap(), false).unwrap()
+    else {
         panic!("no object");
     };
     let shown = |key: &str| match message.get_str(key) {
@@ -433,14 +448,35 @@ fn replies_are_taken_apart() {
 #[test]
 fn json_is_a_call_only_where_there_are_tools() {
     let answer = r#"{"name": "Bob", "arguments": {"age": 5}}"#;
-    let said = reply::json(answer, false).unwrap();
+    let text = reply::json(&said(answer), false).unwrap();
     assert!(
-        said.contains("content\": \"{") && !said.contains("tool_calls"),
-        "{said}"
+        text.contains("content\": \"{") && !text.contains("tool_calls"),
+        "{text}"
     );
-    let called = reply::json(answer, true).unwrap();
+    let called = reply::json(&said(answer), true).unwrap();
     assert!(
         called.contains("tool_calls") && called.contains("Bob"),
         "{called}"
     );
+}
+
+#[test]
+fn arguments_are_json_or_no_arguments() {
+    let digits = "9".repeat(400);
+    for number in ["1e9999", "-1e9999", digits.as_str()] {
+        for text in [
+            alloc::format!(
+                "<tool_call>{{\"name\": \"f\", \"arguments\": {{\"a\": [{number}]}}}}</tool_call>"
+            ),
+            alloc::format!("{{\"name\": \"f\", \"arguments\": {{\"a\": {number}}}}}"),
+        ] {
+            assert_eq!(taken_apart(&text), alloc::format!("{text}|-"));
+        }
+        // Where arguments are text, they stay what they are.
+        let text = alloc::format!(
+            "<|channel|>commentary to=functions.f<|message|>{{\"a\": {number}}}<|call|>"
+        );
+        let expected = alloc::format!("-|-|f|{{\"a\": {number}}}|call_0");
+        assert_eq!(taken_apart(&text), expected);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Owed, Session};
 use crate::abi::{self, Result, try_vec};
-use crate::chat::{self, Next, Style, named, reply};
+use crate::chat::{self, Next, Style, named, reply, reply::Said};
 use alloc::string::String;
 use alloc::vec::Vec;
 use realm_jinja::Text;
@@ -10,10 +10,10 @@ use realm_jinja::Text;
 impl Session {
     /// The tokens of a chat turn: a user's message, or all messages in JSON.
     pub(super) fn converse(&mut self, all: bool, text: &str) -> Result<Vec<u32>> {
-        let said = self.reply_text()?;
+        let said = self.said()?;
         let system = &self.params.system;
         // What is said is in a message, in what is rendered while that grows, and in what is kept of it.
-        chat::room(4usize.saturating_mul(text.len() + system.len() + said.len()))?;
+        chat::room(4usize.saturating_mul(text.len() + system.len() + said.text.len()))?;
         let next = match all {
             true => self.talk.replace(system, text)?,
             false => self.talk.say(system, &said, text, self.has_tools())?,
@@ -21,10 +21,13 @@ impl Session {
         let rendered = self.render(&next)?;
         let text = rendered.as_str();
         // The context holds what was rendered, and the reply.
-        let there = self.talk.rendered().map(|before| before.len() + said.len());
+        let there = self
+            .talk
+            .rendered()
+            .map(|before| before.len() + said.text.len());
         let begins = self.talk.rendered().is_some_and(|before| {
             let rest = text.strip_prefix(before);
-            rest.is_some_and(|rest| rest.starts_with(&said))
+            rest.is_some_and(|rest| rest.starts_with(&said.text))
         });
         let new = there.filter(|_| begins && self.talk.end().is_none());
         let mut feed = match new {
@@ -75,9 +78,9 @@ impl Session {
                 "there is no reply to read: a chat turn is expected before it"
             ));
         }
-        let text = self.reply_text()?;
-        chat::room(8usize.saturating_mul(text.len()))?;
-        let json = reply::json(&text, self.has_tools())?;
+        let said = self.said()?;
+        chat::room(8usize.saturating_mul(said.text.len()))?;
+        let json = reply::json(&said, self.has_tools())?;
         abi::emit(-1, json.as_bytes())?;
         Ok(Outcome::Eos)
     }
@@ -173,28 +176,35 @@ impl Session {
         }
     }
 
-    /// The text of the last reply, with the marks in it.
-    fn reply_text(&self) -> Result<String> {
+    /// The last reply.
+    fn said(&self) -> Result<Said> {
+        let mut said = Said::default();
         let Some(from) = self.talk.reply() else {
-            return Ok(String::new());
+            return Ok(said);
         };
         let context = self.sampler.context();
         let shown = context.len().saturating_sub(self.owed.unseen as usize);
         let end = self.talk.end().map_or(shown, |end| end as usize);
         let tokens = context.get(from as usize..end).unwrap_or_default();
+        // Characters may be in several tokens.
         let mut bytes = Vec::new();
         for token in tokens.iter().chain(&self.owed.tokens) {
             let before = bytes.len();
             abi::piece(self.model, *token, &mut bytes)?;
             if bytes.len() == before {
-                let mark = self.stored(i32::try_from(*token).unwrap_or(-1))?;
-                bytes.extend_from_slice(mark.as_bytes());
+                said.text.push_str(&String::from_utf8_lossy(&bytes));
+                bytes.clear();
+                let start = said.text.len();
+                said.text
+                    .push_str(&self.stored(i32::try_from(*token).unwrap_or(-1))?);
+                if said.text.len() > start {
+                    said.marks.push((start, said.text.len()));
+                }
             }
         }
-        Ok(match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        })
+        chat::room(said.text.len() + bytes.len())?;
+        said.text.push_str(&String::from_utf8_lossy(&bytes));
+        Ok(said)
     }
 
     /// Appends the tokens of a text from a byte on. Special tokens are recognised in what the template wrote, and what the data say

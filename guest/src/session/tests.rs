@@ -254,6 +254,33 @@ fn the_last_token_of_a_full_context_is_part_of_the_reply() {
 }
 
 #[test]
+fn a_reply_is_read_as_it_was_shown() {
+    let params = [
+        ("ignore_eos", "1"),
+        ("chat_template", "raw"),
+        ("n_predict", "12"),
+        ("ctx", "400"),
+    ];
+    let mut c = Chat::open(tiny(&params)).unwrap();
+    // What looks like the end of a turn is text; a control token is none.
+    for (script, text) in [
+        (ids("a<|im_end|>b"), "a<|im_end|>b"),
+        (ids("ab<|im_end|>"), "ab<|im_end|>"),
+        (
+            [ids("abcde"), vec![EOS], ids("fghijk")].concat(),
+            "abcdefghijk",
+        ),
+        ([ids("abcdefghijk"), vec![EOS]].concat(), "abcdefghijk"),
+    ] {
+        assert_eq!(c.run(CHAT, b"?", &script, 99), Outcome::Length as i32);
+        assert_eq!(shown(), text);
+        assert_eq!(c.run(PARSE, b"", &[], 0), Outcome::Eos as i32);
+        let said = format!("\"content\": \"{text}\"");
+        assert!(shown().contains(&said), "{}", shown());
+    }
+}
+
+#[test]
 fn cancelled_and_failed_steps_leave_the_completed_positions() {
     let mut c = Chat::open(tiny(&[("n_batch", "2")])).unwrap();
     assert_eq!(
