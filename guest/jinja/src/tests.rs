@@ -407,6 +407,28 @@ fn objects_may_have_many_keys() {
 }
 
 #[test]
+fn what_looks_through_very_much_takes_steps() {
+    let json = format!("{{\"d\": {}}}", many_keys(60_000));
+    let chars = "b".repeat(100_000);
+    for source in [
+        // Fields of a namespace, read and set; arguments of a macro.
+        "{% set n = namespace(**d) %}{% for i in range(9999) %}{% set n.z = n.z %}{% endfor %}",
+        "{% set n = namespace(d) %}{% for i in range(9999) %}{{ n['z'] }}{% endfor %}",
+        "{% macro m(a, b, c) %}{{ kwargs|length }}{% endmacro %}{% for i in range(1999) %}{{ m(**d) }}{% endfor %}",
+        "{% set f = '{z}' * 9999 %}{% set _ = d.update({'z': 1}) %}{{ f.format(**d) }}",
+        "{% set l = d|list %}{% for i in range(1999) %}{{ 'z' in l }}{% endfor %}",
+        "{% set l = d|map('upper') %}{% for i in range(1999) %}{{ l|first }}{% endfor %}",
+        &format!("{{{{ ('a' * 4000000).strip('{chars}') }}}}"),
+    ] {
+        let error = render(source, &json).err().unwrap();
+        assert!(
+            error.message.contains("too many steps"),
+            "{source}: {error}"
+        );
+    }
+}
+
+#[test]
 fn keys_are_found_when_others_are_gone() {
     let source = "{% set d = {} %}\
         {% for i in range(40) %}{% set _ = d.update({i|string: i, i: -i}) %}{% endfor %}\
