@@ -18,7 +18,7 @@ fn missing(value: &Value, name: &str) -> Value {
 }
 
 /// `value.name`: a method or attribute, else an element.
-pub fn attribute(value: &Value, name: &Rc<str>) -> Res<Value> {
+pub fn attribute(value: &Value, name: &Rc<str>, budget: &Budget) -> Res<Value> {
     match value {
         Value::Undefined(what) => Err(undefined(what.as_deref())),
         Value::Dict(dict) => {
@@ -30,6 +30,7 @@ pub fn attribute(value: &Value, name: &Rc<str>) -> Res<Value> {
         }
         Value::Object(Object::Namespace(items)) => {
             let items = items.borrow();
+            budget.spend(items.len() / 32)?;
             let found = items.iter().find(|(n, _)| n == name);
             Ok(found.map_or_else(|| missing(value, name), |(_, v)| v.clone()))
         }
@@ -103,7 +104,7 @@ pub fn item(value: &Value, index: &Value, budget: &Budget) -> Res<Value> {
     };
     match (found, index) {
         (Some(found), _) => Ok(found),
-        (None, Value::Str(name)) => attribute(value, &Rc::from(name.as_str())),
+        (None, Value::Str(name)) => attribute(value, &Rc::from(name.as_str()), budget),
         (None, _) => {
             let index = index.to_text(budget)?;
             Ok(missing(value, index.as_str()))

@@ -107,7 +107,7 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Va
             .map(Value::Str)?,
         "attr" => {
             let name = args.text(0, "name", "")?;
-            crate::access::attribute(value, &alloc::rc::Rc::from(name.as_str()))?
+            crate::access::attribute(value, &alloc::rc::Rc::from(name.as_str()), budget)?
         }
         "from_json" | "fromjson" => {
             let text = text()?;

@@ -286,6 +286,7 @@ pub fn braces(format: &Text, args: &Args, budget: &Budget) -> Res<Text> {
 
 /// What stands between braces: `name.attribute[index]!r:spec`.
 fn replaced(field: &Text, args: &Args, next: &mut usize, budget: &Budget) -> Res<Text> {
+    budget.spend(args.named.len() / 32)?;
     let s = field.as_str();
     let (place, spec) = s.split_once(':').unwrap_or((s, ""));
     let (place, conversion) = place.split_once('!').unwrap_or((place, ""));
@@ -310,7 +311,7 @@ fn replaced(field: &Text, args: &Args, next: &mut usize, budget: &Budget) -> Res
         if let Some(after) = rest.strip_prefix('.') {
             let end = after.find(['.', '[']).unwrap_or(after.len());
             let (name, more) = after.split_at(end);
-            value = attribute(&value, &Rc::from(name))?;
+            value = attribute(&value, &Rc::from(name), budget)?;
             rest = more;
         } else {
             let Some((index, more)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) else {

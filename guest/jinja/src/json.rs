@@ -9,7 +9,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// Most values in a text.
-const MAX_VALUES: u32 = 1 << 16;
+/// They may come in several texts, which all have to be read with the fuel of one event.
+const MAX_VALUES: u32 = 1 << 14;
 
 /// What some editors put at the beginning of a file, and JSON does not have there.
 const BOM: char = '\u{feff}';
@@ -17,7 +18,7 @@ const BOM: char = '\u{feff}';
 /// Reads JSON text; its strings come from the data if `user`.
 ///
 /// # Errors
-/// Text that is no JSON, with the place; data nested more than 60 deep, or of more than 65536 values.
+/// Text that is no JSON, with the place; data nested more than 60 deep, or of more than 16384 values.
 pub fn parse(text: &str, user: bool) -> Result<Value, crate::Error> {
     let mut parser = Parser {
         text,

@@ -254,7 +254,7 @@ impl Vm<'_> {
         let value = match op {
             Op::Attr(name) => {
                 let value = self.pop()?;
-                access::attribute(&value, &self.name(name))?
+                access::attribute(&value, &self.name(name), &self.budget)?
             }
             Op::Item => {
                 let (index, value) = (self.pop()?, self.pop()?);
@@ -340,6 +340,7 @@ impl Vm<'_> {
                 }
                 let field = self.name(field);
                 let mut items = items.borrow_mut();
+                self.budget.spend(items.len() / 32)?;
                 match items.iter_mut().find(|(n, _)| *n == field) {
                     Some(item) => item.1 = value,
                     None => push(&mut items, (field, value))?,
@@ -442,11 +443,17 @@ impl Vm<'_> {
         for (name, value) in names.iter().zip(values) {
             let name = self.name(*name);
             match (&*name, &value) {
-                ("*", _) => args.list.extend(access::elements(&value, &self.budget)?),
+                ("*", _) => {
+                    for item in access::elements(&value, &self.budget)? {
+                        push(&mut args.list, item)?;
+                    }
+                }
                 ("**", Value::Dict(dict)) => {
+                    self.budget.list::<(Value, Value)>(dict.len())?;
                     for (key, value) in dict.items() {
+                        self.budget.spend(1)?;
                         let key = key.to_text(&self.budget)?;
-                        args.named.push((Rc::from(key.as_str()), value));
+                        push(&mut args.named, (Rc::from(key.as_str()), value))?;
                     }
                 }
                 ("**", _) => {
@@ -573,6 +580,9 @@ impl Vm<'_> {
         let sees = self.seen_from(of.home);
         self.enter(called.entry, sees, true, 0)?;
         let Args { list, mut named } = args;
+        // Each of the macro's is looked for among these.
+        let looks = called.args.len().saturating_mul(named.len());
+        self.budget.spend(looks / 32)?;
         let mut list = list.into_iter();
         for (name, default) in &called.args {
             let text = self.name(*name);

@@ -86,7 +86,7 @@ impl Vm<'_> {
             Value::Seq(seq) => methods::of_list(&name, seq, &args, &self.budget)?,
             Value::Dict(dict) => match methods::of_dict(&name, dict, &args, &self.budget)? {
                 Some(value) => value,
-                None => return self.invoke(access::attribute(&of, &name)?, args),
+                None => return self.invoke(access::attribute(&of, &name, &self.budget)?, args),
             },
             Value::Object(Object::Loop(at)) => match &*name {
                 "cycle" if args.list.is_empty() => {
@@ -116,7 +116,7 @@ impl Vm<'_> {
                 _ => return Err(err!("a cycler has no method '{name}'")),
             },
             Value::Float(f) if &*name == "is_integer" => Value::Bool(arith::truncate(*f) == *f),
-            _ => match access::attribute(&of, &name)? {
+            _ => match access::attribute(&of, &name, &self.budget)? {
                 Value::Undefined(_) => {
                     return Err(err!("{} has no method '{name}'", of.kind()));
                 }
