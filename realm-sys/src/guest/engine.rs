@@ -19,7 +19,7 @@ use wasmi::{
     ValType,
 };
 
-/// The largest module that is loaded, in bytes. The guest that comes with the library has a sixth.
+/// The largest module that is loaded, in bytes. The guest that comes with the library has less than a fifth of that.
 pub const MAX_MODULE_BYTES: usize = 4 << 20;
 
 /// What the interpreter may take.
