@@ -68,6 +68,43 @@ pub struct KvDesc {
     pub window: u32,
 }
 
+impl KvDesc {
+    /// As files have it.
+    pub fn words(&self) -> [u32; 7] {
+        [
+            self.ty,
+            self.n_head_kv,
+            self.head_dim_k,
+            self.head_dim_v,
+            self.max_positions,
+            self.group,
+            self.window,
+        ]
+    }
+
+    /// From what files have.
+    pub fn from_words(words: [u32; 7]) -> Self {
+        let [
+            ty,
+            n_head_kv,
+            head_dim_k,
+            head_dim_v,
+            max_positions,
+            group,
+            window,
+        ] = words;
+        Self {
+            ty,
+            n_head_kv,
+            head_dim_k,
+            head_dim_v,
+            max_positions,
+            group,
+            window,
+        }
+    }
+}
+
 struct Group {
     page_bytes: u64,
     max_positions: u32,

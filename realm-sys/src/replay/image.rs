@@ -252,24 +252,7 @@ fn unpack(packed: &[u8], bytes: usize) -> Result<Vec<u8>> {
 fn read_layers(r: &mut Reader<'_>, count: u32) -> Result<Vec<KvDesc>> {
     let mut layers = r.room(count, LAYER_WORDS, "KV layers of an image")?;
     for _ in 0..count {
-        let [
-            ty,
-            n_head_kv,
-            head_dim_k,
-            head_dim_v,
-            max_positions,
-            group,
-            window,
-        ] = r.words()?;
-        layers.push(KvDesc {
-            ty,
-            n_head_kv,
-            head_dim_k,
-            head_dim_v,
-            max_positions,
-            group,
-            window,
-        });
+        layers.push(KvDesc::from_words(r.words()?));
     }
     Ok(layers)
 }

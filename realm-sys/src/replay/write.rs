@@ -53,19 +53,7 @@ pub(crate) fn write(parts: &Parts<'_>, memory: &Memory) -> Result<Vec<u8>> {
         ],
     )?;
     for layer in memory.kv_layers() {
-        let d = memory.kv_desc(layer);
-        words(
-            &mut out,
-            &[
-                d.ty,
-                d.n_head_kv,
-                d.head_dim_k,
-                d.head_dim_v,
-                d.max_positions,
-                d.group,
-                d.window,
-            ],
-        )?;
+        words(&mut out, &memory.kv_desc(layer).words())?;
     }
     for (i, b) in parts.buffers.iter().enumerate() {
         let bytes = memory.buffer(i as u32)?.bytes();

@@ -377,16 +377,7 @@ impl Session {
             w.put(&model.digest(None)?)?;
         }
         for layer in memory.kv_layers() {
-            let d = memory.kv_desc(layer);
-            w.words(&[
-                d.ty,
-                d.n_head_kv,
-                d.head_dim_k,
-                d.head_dim_v,
-                d.max_positions,
-                d.group,
-                d.window,
-            ])?;
+            w.words(&memory.kv_desc(layer).words())?;
         }
         for (i, b) in memory.buffer_descs().iter().enumerate() {
             w.words(&[b.r#type, b.cols, b.rows, 0])?;
@@ -561,24 +552,7 @@ fn read_further(
 fn read_compute(r: &mut Reader<'_>, head: &Head, host: &mut HostState) -> Result<()> {
     let memory = &mut host.compute.memory;
     for _ in 0..head.layers {
-        let [
-            ty,
-            n_head_kv,
-            head_dim_k,
-            head_dim_v,
-            max_positions,
-            group,
-            window,
-        ] = r.words()?;
-        memory.kv_create(KvDesc {
-            ty,
-            n_head_kv,
-            head_dim_k,
-            head_dim_v,
-            max_positions,
-            group,
-            window,
-        })?;
+        memory.kv_create(KvDesc::from_words(r.words()?))?;
     }
     for _ in 0..head.buffers {
         let [ty, cols, rows, _] = r.words()?;

@@ -1,8 +1,7 @@
 //! From a session to an image of its guest.
 
 use super::super::error::{realm_error, realm_status};
-use super::super::null;
-use super::state::{answered, realm_write_fn};
+use super::state::{realm_write_fn, sink};
 use super::{realm_session, with};
 use crate::error::Result;
 use crate::session::Session;
@@ -37,13 +36,9 @@ pub unsafe extern "C" fn realm_session_record(
     error: *mut realm_error,
 ) -> realm_status {
     let body = |session: &mut Session| {
-        let Some(write) = write else {
-            return Err(null("write"));
-        };
-        let image = record(session)?;
-        // SAFETY: the caller's promise; the bytes live through the call.
-        let code = unsafe { write(ctx, image.as_ptr().cast(), image.len()) };
-        answered(code, "write")
+        // SAFETY: the caller's promise.
+        let mut write = unsafe { sink(write, ctx) }?;
+        write(&record(session)?)
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }

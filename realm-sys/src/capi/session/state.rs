@@ -191,14 +191,8 @@ pub unsafe extern "C" fn realm_session_save_to(
     error: *mut realm_error,
 ) -> realm_status {
     let body = |session: &mut Session| {
-        let Some(write) = write else {
-            return Err(null("write"));
-        };
-        session.save(&mut |part| {
-            // SAFETY: the caller's promise; the bytes live through the call.
-            let code = unsafe { write(ctx, part.as_ptr().cast(), part.len()) };
-            answered(code, "write")
-        })
+        // SAFETY: the caller's promise.
+        session.save(&mut unsafe { sink(write, ctx) }?)
     };
     // SAFETY: the caller's promise.
     unsafe { with(session, error, body) }
@@ -280,8 +274,24 @@ pub unsafe extern "C" fn realm_session_load_from(
     unsafe { open_with(runtime, model_id, options, out, error, make) }
 }
 
+/// What hands bytes to a callback.
+///
+/// # Safety
+/// `write` keeps its contract as long as what is returned is used.
+pub(super) unsafe fn sink(
+    write: realm_write_fn,
+    ctx: *mut c_void,
+) -> Result<impl FnMut(&[u8]) -> Result<()>> {
+    let write = write.ok_or_else(|| null("write"))?;
+    Ok(move |part: &[u8]| {
+        // SAFETY: the caller's promise; the bytes live through the call.
+        let code = unsafe { write(ctx, part.as_ptr().cast(), part.len()) };
+        answered(code, "write")
+    })
+}
+
 /// What a callback's answer means.
-pub(super) fn answered(code: i32, what: &str) -> Result<()> {
+fn answered(code: i32, what: &str) -> Result<()> {
     if code == 0 {
         return Ok(());
     }
