@@ -294,7 +294,15 @@ fn shared_schemas() {
             assert!(made.is_err(), "{name}");
             continue;
         }
-        let lines = case.get("gbnf").text().lines().map(str::trim);
+        // Names of properties with a backslash in them that says nothing, or a line end, would be no JSON.
+        let gbnf = case.get("gbnf").text().lines().map(|line| match line {
+            names if names.contains("additional-k ::= ") => {
+                names.replace(r#"[^""#, r#"[^"\\\x7F\x00-\x1F"#)
+            }
+            line => line.into(),
+        });
+        let gbnf: Vec<String> = gbnf.collect();
+        let lines = gbnf.iter().map(|line| line.trim());
         let expected: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
         if OTHERWISE.contains(&name) {
             let made = made.unwrap_or_default();

@@ -5,11 +5,12 @@
 //!
 //! - statuses and messages go together, and no call panics or says `INTERNAL`;
 //! - a failed call loses nothing: a session that has not failed for good ends its turn, goes back to the beginning, and says
-//!   what the demo model says, as soon as nothing fails any more;
+//!   what the model says, as soon as nothing fails any more;
 //! - when everything has been given back, the platform and the sanitizer have everything back.
 #![no_main]
 
 mod faults;
+mod tiny;
 mod world;
 
 use faults::Clock;
@@ -32,7 +33,7 @@ use world::*;
 const SLOTS: usize = 5;
 /// Calls of one sequence.
 const MOST_CALLS: usize = 48;
-/// The id of a damaged copy of the demo model.
+/// The id of a damaged copy of the model.
 const DAMAGED: u32 = 9;
 
 #[derive(Clone, Copy)]
@@ -54,7 +55,7 @@ struct World {
     saved_plain: bool,
 }
 
-/// What the demo model says, computed once while nothing fails.
+/// What the model says, computed once while nothing fails.
 fn expected() -> &'static [u8] {
     static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
     TEXT.get_or_init(|| {
@@ -178,7 +179,7 @@ impl World {
         };
     }
 
-    /// Whether a session with these options is to say what the demo model says.
+    /// Whether a session with these options is to say what the model says.
     fn is_plain(a: u8, b: u8) -> bool {
         a & 0x60 == 0 && b >> 6 == 0
     }
@@ -201,7 +202,7 @@ impl World {
             text(c"kv_type", if b & 0x40 == 0 { c"f32" } else { c"q8_0" }),
         ]);
         let model = match a >> 5 & 3 {
-            0 => DEMO,
+            0 => TINY,
             1 => {
                 o.guest = guests()[usize::from(b >> 2) % 3].0;
                 TOY
@@ -364,7 +365,7 @@ impl World {
                 9 => self.load(slot, a, b, true),
                 10 => self.poll_many(a, [0, 1, 100, 5000][usize::from(b & 3)]),
                 11 => {
-                    let mut damaged = DEMO_BYTES.to_vec();
+                    let mut damaged = tiny_bytes().to_vec();
                     let at = usize::from(a) << 6 | usize::from(slot) << 3;
                     damaged[at + usize::from(b & 7)] ^= b | 1;
                     let _ = Store::global().remove(DAMAGED);
@@ -373,14 +374,14 @@ impl World {
                 12 => {
                     let _ = checked(|e| realm_model_remove(null_mut(), DAMAGED, e));
                     let mut info: realm_model_info = init();
-                    checked(|e| realm_model_get_info(null_mut(), DEMO, &mut info, e));
+                    checked(|e| realm_model_get_info(null_mut(), TINY, &mut info, e));
                     assert_eq!(info.registration_count, 1);
                 }
                 13 => {
                     let (mut ids, mut n) = ([0; 16], 0);
                     let text = &QUESTION[..usize::from(a) % QUESTION.len()];
                     let (p, len) = (text.as_ptr().cast(), text.len());
-                    let id = if b & 1 == 0 { DEMO } else { DAMAGED };
+                    let id = if b & 1 == 0 { TINY } else { DAMAGED };
                     checked(|e| {
                         realm_model_tokenize(
                             null_mut(),
@@ -474,7 +475,7 @@ impl World {
                 26 => Self::embed(s, a, b),
                 _ => {
                     let ids: Vec<u32> = (0..a % 66)
-                        .map(|i| [DEMO, TOY, EMBEDDING, DAMAGED, 12345][usize::from(i ^ b) % 5])
+                        .map(|i| [TINY, TOY, EMBEDDING, DAMAGED, 12345][usize::from(i ^ b) % 5])
                         .collect();
                     checked(|e| realm_session_set_models(s, ids.as_ptr(), ids.len(), e));
                 }

@@ -6,6 +6,7 @@
 #![no_main]
 
 mod faults;
+mod tiny;
 mod world;
 
 use libfuzzer_sys::fuzz_target;
@@ -37,13 +38,13 @@ fn options_of(which: usize) -> (realm_session_options, u32) {
     // Enough for the answers that are given here, and little enough for many runs.
     o.fuel_per_event = 20_000_000;
     if which == 0 {
-        return (o, DEMO);
+        return (o, TINY);
     }
     o.guest = guests()[which - 1].0;
     (o, TOY)
 }
 
-/// States between two turns: of the demo model, and of two guests.
+/// States between two turns: of a model, and of two guests.
 fn states() -> &'static [Vec<u8>; 3] {
     static STATES: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
     STATES.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! What the targets that use the C interface share: models, options, checked calls, and what the demo model says.
+//! What the targets that use the C interface share: models, options, checked calls, and what the model says.
 
 use realm_sys::capi::error::{REALM_STATUS_INTERNAL, realm_error};
 use realm_sys::capi::guest::{realm_guest, realm_guest_load};
@@ -11,14 +11,18 @@ use std::mem::{MaybeUninit, size_of};
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 
-/// The demo model, which the library's own guest runs.
-pub const DEMO: u32 = 1;
+/// The model that the library's own guest runs.
+pub const TINY: u32 = 1;
 /// A model of bytes, for the guests in `tests/guests`.
 pub const TOY: u32 = 2;
 /// A small model that makes embeddings.
 pub const EMBEDDING: u32 = 3;
 
-pub static DEMO_BYTES: &[u8] = include_bytes!("../../../examples-c/demo/realm-demo.gguf");
+/// The file of [`TINY`].
+pub fn tiny_bytes() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(crate::tiny::llama)
+}
 
 /// A struct with only its head set.
 pub fn init<T>() -> T {
@@ -62,8 +66,8 @@ pub fn models() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         let limits = Limits::default();
-        let id = Store::global().register_static(DEMO_BYTES, DEMO, &limits);
-        assert_eq!(id.ok(), Some(DEMO));
+        let id = Store::global().register_static(tiny_bytes(), TINY, &limits);
+        assert_eq!(id.ok(), Some(TINY));
         let toy = realm_sys::gguf::write::sample();
         let id = Store::global().register_copy(&[&toy], TOY, &limits);
         assert_eq!(id.ok(), Some(TOY));

@@ -1,4 +1,5 @@
-//! `allOf`: the properties of all members together, or what their enumerations share.
+//! `allOf`: the properties of all members together, or what their enumerations share; and properties beside `$ref`, `oneOf` or
+//! `anyOf`, which are as if each alternative had them, too.
 
 use super::object::{self, ANYTHING};
 use super::{Converter, MAX_DEPTH, Result, Schema, Shape, rules, wrong};
@@ -154,19 +155,48 @@ impl<'a> Converter<'a> {
                 _ => self.component(*member, true, &mut parts)?,
             }
         }
-        for value in &members.required {
-            let Some(property) = value.text() else {
-                continue;
-            };
-            parts.required.insert(property);
-            if !parts.places.contains_key(property) {
-                if parts.closed {
-                    return object::missing(value, property);
-                }
-                parts.add(property, Schema::of(&ANYTHING))?;
-            }
-        }
+        parts.require(members.required.iter().copied())?;
         self.properties(&parts.properties, &parts.required, name, None)
+    }
+
+    /// The rule of a schema that says of an object what is beside `$ref`, `oneOf` or `anyOf`. None where there is no such thing, or
+    /// an alternative that is no object.
+    pub(super) fn beside(&mut self, schema: Schema<'a>, name: &str) -> Result<Option<String>> {
+        if schema.kind.is_some()
+            || (!schema.has("properties") && object::required(schema).next().is_none())
+        {
+            return Ok(None);
+        }
+        let key = ["$ref", "oneOf", "anyOf"]
+            .into_iter()
+            .find(|key| schema.has(key));
+        let alternatives: Vec<Schema<'a>> = match key {
+            None => return Ok(None),
+            Some("$ref") => [schema].into(),
+            Some(key) => schema.alternatives(key)?.iter().map(Schema::of).collect(),
+        };
+        let mut rules = Vec::with_capacity(alternatives.len());
+        for (i, one) in alternatives.into_iter().enumerate() {
+            if one.is_never() {
+                continue;
+            }
+            let one = self.resolved(one)?;
+            if !matches!(one.shape()?, Shape::Object | Shape::Any) {
+                return Ok(None);
+            }
+            let mut parts = Parts::default();
+            self.component(schema, false, &mut parts)?;
+            self.component(one, false, &mut parts)?;
+            parts.require(object::required(schema).chain(object::required(one)))?;
+            let stem = if name.is_empty() { "alternative" } else { name };
+            let name = format!("{stem}-{i}");
+            let rule = self.properties(&parts.properties, &parts.required, &name, None)?;
+            rules.push(self.rules.add(&name, rule));
+        }
+        match rules.is_empty() {
+            true => wrong(schema.value, "nothing fits: every alternative is false"),
+            false => Ok(Some(rules.join(" | "))),
+        }
     }
 
     fn component(
@@ -189,6 +219,23 @@ impl<'a> Converter<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// What must be there. A name that is not known may be anything.
+    fn require(&mut self, names: impl Iterator<Item = &'a Value>) -> Result<()> {
+        for value in names {
+            let Some(property) = value.text() else {
+                continue;
+            };
+            self.required.insert(property);
+            if !self.places.contains_key(property) {
+                if self.closed {
+                    return object::missing(value, property);
+                }
+                self.add(property, Schema::of(&ANYTHING))?;
+            }
+        }
+        Ok(())
+    }
+
     /// One more property. What several members say of one is the same, or nothing.
     fn add(&mut self, name: &'a str, property: Schema<'a>) -> Result<()> {
         let Some(place) = self.places.get(name) else {
@@ -208,7 +255,9 @@ impl<'a> Parts<'a> {
         }
         wrong(
             property.value,
-            format!("expected no other schema of '{name}' than the one in the same allOf before"),
+            format!(
+                "expected no other schema of '{name}' than the one that is said of it before, in the same allOf or beside it"
+            ),
         )
     }
 }

@@ -282,6 +282,9 @@ impl<'a> Converter<'a> {
     }
 
     fn shaped(&mut self, schema: Schema<'a>, name: &str, rule_name: &str) -> Result<String> {
+        if let Some(rule) = self.beside(schema, name)? {
+            return Ok(self.rules.add(rule_name, rule));
+        }
         let rule = match schema.shape()? {
             Shape::Any => self.rules.primitive("value"),
             Shape::Ref(reference) => self.reference(reference)?,

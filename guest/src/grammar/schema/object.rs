@@ -221,7 +221,33 @@ struct Node {
     children: Vec<(char, usize)>,
 }
 
-/// A string of JSON that is none of these names, as a rule.
+/// Characters that JSON writes as they are.
+fn is_plain(c: char) -> bool {
+    !matches!(c, '"' | '\\' | '\x7f' | '\0'..='\x1f')
+}
+
+/// Appends a character as a class has it.
+fn put(out: &mut String, c: char) {
+    if matches!(c, '[' | ']' | '-' | '^') {
+        out.extend([
+            "\\x",
+            if c == '-' {
+                "2D"
+            } else if c == '^' {
+                "5E"
+            } else if c == '[' {
+                "5B"
+            } else {
+                "5D"
+            },
+        ]);
+    } else {
+        out.push(c);
+    }
+}
+
+/// A string of JSON that is none of these names, as a rule. Of a name with something in it that JSON writes with a backslash, what
+/// is before that counts, and so are others that begin alike taken for it only if they end there.
 #[inline(never)]
 fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut nodes = alloc::vec![Node::default()];
@@ -229,7 +255,7 @@ fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     for name in names {
         empty |= name.is_empty();
         let mut at = 0;
-        for c in name.chars() {
+        for c in name.chars().take_while(|c| is_plain(*c)) {
             let new = nodes.len();
             let Some(node) = nodes.get_mut(at) else { break };
             match node.children.binary_search_by_key(&c, |(c, _)| *c) {
@@ -249,8 +275,8 @@ fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
         let Some(node) = nodes.get(*at) else { break };
         let Some((c, child)) = node.children.get(*written) else {
             if !node.children.is_empty() {
-                out.push_str(" | [^\"");
-                out.extend(node.children.iter().map(|(c, _)| *c));
+                out.push_str(r#" | [^"\\\x7F\x00-\x1F"#);
+                node.children.iter().for_each(|(c, _)| put(&mut out, *c));
                 out.push_str("] char*");
             }
             stack.pop();
@@ -258,7 +284,7 @@ fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
             continue;
         };
         out.push_str(if *written > 0 { " | [" } else { "[" });
-        out.push(*c);
+        put(&mut out, *c);
         *written += 1;
         if nodes
             .get(*child)

@@ -395,3 +395,83 @@ fn integers_have_bounds_of_64_bits() {
     );
     refused(r#"{"type":"integer","maximum":-1e50}"#, "64 bits");
 }
+
+#[test]
+fn other_names_are_json_and_none_of_those_that_are_known() {
+    let schema = r#"{"properties":{"ab":{"type":"null"},"a-z]":true,"q\"r":true,"^":true},"additionalProperties":{"type":"integer"}}"#;
+    check(
+        schema,
+        &[
+            r#"{"ab":null}"#,
+            r#"{"abc":1}"#,
+            r#"{"a-z]x":1}"#,
+            r#"{"a-y":1}"#,
+            r#"{"b\"c":1}"#,
+            r#"{"]":1}"#,
+            r#"{"z^":1}"#,
+            r#"{"^":"anything"}"#,
+            r#"{"q\"r":[]}"#,
+        ],
+        &[
+            r#"{"ab":1}"#,
+            r#"{"\":1}"#,
+            r#"{"\q":1}"#,
+            r#"{"a\x":1}"#,
+            "{\"a\n\":1}",
+            r#"{"a"b":1}"#,
+        ],
+    );
+}
+
+#[test]
+fn what_is_beside_references_and_alternatives_is_enforced_of_objects() {
+    // One of two must be there.
+    check(
+        r#"{"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"null"}},"anyOf":[{"required":["a"]},{"required":["b"]}]}"#,
+        &[r#"{"a":1}"#, r#"{"b":null}"#, r#"{"a":1,"b":null}"#],
+        &["{}", "1", r#"{"a":null}"#, r#"{"a":1,"c":1}"#],
+    );
+    // What all have, and what each has.
+    check(
+        r#"{"properties":{"kind":{"type":"string"}},"required":["kind"],"oneOf":[{"properties":{"x":{"type":"integer"}},"required":["x"]},false,{"properties":{"y":{"type":"null"}}}]}"#,
+        &[
+            r#"{"kind":"k","x":1}"#,
+            r#"{"kind":"k","y":null}"#,
+            r#"{"kind":"k"}"#,
+        ],
+        &[
+            r#"{"x":1}"#,
+            r#"{"kind":1,"x":1}"#,
+            r#"{"kind":"k","x":1,"y":null}"#,
+        ],
+    );
+    // A reference, with more than it says.
+    let defs = r##""$defs":{"o":{"properties":{"a":{"type":"integer"}}},"n":{"type":"null"}}"##;
+    check(
+        &format!(r##"{{{defs},"$ref":"#/$defs/o","properties":{{"b":true}},"required":["a"]}}"##),
+        &[r#"{"a":1,"b":[]}"#, r#"{"a":1}"#],
+        &[r#"{"b":1}"#, "{}", "null"],
+    );
+    // What is no object is as before.
+    check(
+        &format!(r##"{{{defs},"$ref":"#/$defs/n","properties":{{"b":true}}}}"##),
+        &["null"],
+        &["{}"],
+    );
+    for (schema, what) in [
+        (
+            r#"{"required":["a"],"anyOf":[false]}"#,
+            "every alternative is false",
+        ),
+        (
+            r#"{"properties":{"a":{"type":"null"}},"anyOf":[{"properties":{"a":{"type":"integer"}}}]}"#,
+            "no other schema of 'a'",
+        ),
+        (
+            r#"{"required":["a"],"anyOf":[{"properties":{},"additionalProperties":false}]}"#,
+            "'a' is required",
+        ),
+    ] {
+        refused(schema, what);
+    }
+}
