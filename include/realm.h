@@ -1098,24 +1098,6 @@ realm_status realm_session_open(realm_runtime *runtime,
                                 realm_session **out,
                                 realm_error *error);
 
-/* Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
- *
- * What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
- * the parameter back before the model. A model that was granted stays in use until a turn begins without it; until then its id cannot
- * be granted for other bytes: `ID_CONFLICT`.
- *
- * `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
- *
- * Threads: one at a time for a session.
- *
- * Returns `NOT_FOUND` for an id, `ID_CONFLICT` as above, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`,
- * `NO_MEMORY`, and the first failure of a session that has failed. The models are what they were then.
- */
-realm_status realm_session_set_models(realm_session *session,
-                                      const uint32_t *ids,
-                                      size_t count,
-                                      realm_error *error);
-
 /* Closes a session at any point. KV and buffers are zeroed and freed.
  *
  * `session`: NULL is fine; nothing happens.
@@ -1194,66 +1176,6 @@ realm_status realm_session_poll(realm_session *session,
  */
 void realm_session_cancel(realm_session *session);
 
-/* Copies the raw logits of the last evaluated position, one float per token of the vocabulary, in two calls. Zeros
- * before the first.
- *
- * `values`, `capacity`: where they go, and for how many there is room.
- * `count` receives how many there are, also if they do not fit.
- *
- * Threads: one at a time for a session.
- *
- * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after AGAIN) and after a
- * rewind until a step has run, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`, and the first failure of a session that has
- * failed.
- */
-realm_status realm_session_logits(realm_session *session,
-                                  float *values,
-                                  size_t capacity,
-                                  size_t *count,
-                                  realm_error *error);
-
-/* Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
- * turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
- *
- * `values`, `capacity`: where its elements go, and for how many there is room.
- * `count` receives how many there are, also if they do not fit.
- *
- * Threads: one at a time for a session.
- *
- * Returns what `realm_session_logits` does; and `STATE` from the beginning of a turn on, and after a rewind, until a turn has
- * come to its end: one that was cancelled or failed leaves none, not even that of the input before.
- */
-realm_status realm_session_embedding(realm_session *session,
-                                     float *values,
-                                     size_t capacity,
-                                     size_t *count,
-                                     realm_error *error);
-
-/* Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
- * copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
- * pooled and how the vector is scaled: `pooling`, `embd_normalize`.
- *
- * `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
- * `data`, `bytes`: the input.
- * `values`, `capacity`: where the elements go, and for how many there is room; written when all has gone well, and as it was if
- * not. It may be the memory that `data` is in.
- * `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
- *
- * Threads: one at a time for a session. `realm_session_cancel` ends it.
- *
- * Returns `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`,
- * and what `realm_session_prompt` and `realm_session_poll` do. Without OK, `realm_session_embedding` has none either once the turn
- * has begun.
- */
-realm_status realm_session_embed(realm_session *session,
-                                 uint32_t kind,
-                                 const void *data,
-                                 size_t bytes,
-                                 float *values,
-                                 size_t capacity,
-                                 size_t *count,
-                                 realm_error *error);
-
 /* Writes what the session has cost so far.
  *
  * `stats`: receives it; its `struct_size` and `abi_version` are set by the caller.
@@ -1311,6 +1233,24 @@ realm_status realm_poll_many(realm_session *const *sessions,
                              realm_event *events,
                              realm_error *errors,
                              realm_error *error);
+
+/* Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
+ *
+ * What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
+ * the parameter back before the model. A model that was granted stays in use until a turn begins without it; until then its id cannot
+ * be granted for other bytes: `ID_CONFLICT`.
+ *
+ * `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `NOT_FOUND` for an id, `ID_CONFLICT` as above, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`,
+ * `NO_MEMORY`, and the first failure of a session that has failed. The models are what they were then.
+ */
+realm_status realm_session_set_models(realm_session *session,
+                                      const uint32_t *ids,
+                                      size_t count,
+                                      realm_error *error);
 
 /* Says what a session that is opened with these options will hold, without making it: `realm_session_get_stats` will show
  * the same buffers, scratch and KV cache, to the byte, as long as no parameter changes in between or later.
@@ -1491,6 +1431,66 @@ realm_status realm_session_load_from(realm_runtime *runtime,
                                      void *ctx,
                                      realm_session **out,
                                      realm_error *error);
+
+/* Copies the raw logits of the last evaluated position, one float per token of the vocabulary, in two calls. Zeros
+ * before the first.
+ *
+ * `values`, `capacity`: where they go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after AGAIN) and after a
+ * rewind until a step has run, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`, and the first failure of a session that has
+ * failed.
+ */
+realm_status realm_session_logits(realm_session *session,
+                                  float *values,
+                                  size_t capacity,
+                                  size_t *count,
+                                  realm_error *error);
+
+/* Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
+ * turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
+ *
+ * `values`, `capacity`: where its elements go, and for how many there is room.
+ * `count` receives how many there are, also if they do not fit.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns what `realm_session_logits` does; and `STATE` from the beginning of a turn on, and after a rewind, until a turn has
+ * come to its end: one that was cancelled or failed leaves none, not even that of the input before.
+ */
+realm_status realm_session_embedding(realm_session *session,
+                                     float *values,
+                                     size_t capacity,
+                                     size_t *count,
+                                     realm_error *error);
+
+/* Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
+ * copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
+ * pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+ *
+ * `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
+ * `data`, `bytes`: the input.
+ * `values`, `capacity`: where the elements go, and for how many there is room; written when all has gone well, and as it was if
+ * not. It may be the memory that `data` is in.
+ * `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
+ *
+ * Threads: one at a time for a session. `realm_session_cancel` ends it.
+ *
+ * Returns `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`,
+ * and what `realm_session_prompt` and `realm_session_poll` do. Without OK, `realm_session_embedding` has none either once the turn
+ * has begun.
+ */
+realm_status realm_session_embed(realm_session *session,
+                                 uint32_t kind,
+                                 const void *data,
+                                 size_t bytes,
+                                 float *values,
+                                 size_t capacity,
+                                 size_t *count,
+                                 realm_error *error);
 
 /* ============================================================================================
  * The CPU port: which instructions it uses.

@@ -473,6 +473,7 @@ def refusals(tools):
     check("refuses a missing guest", refused, tools, 1, "--guest", scratch / "missing.wasm", "-p", "x")
     check("refuses an unknown backend", refused, tools, 1, "--backend", "abacus", "-p", "x")
     check("refuses a huge token id", refused, tools, 1, "--ids", "4294967295")
+    check("a full context has an exit code of its own", full, tools)
     check("refuses an unknown parameter", refused, tools, 1, "--param", "tmep=1", "-p", "x")
     misuses = [
         ["--frobnicate"], ["-n"], ["-n", "many"], ["-n", "1.5"], ["--temp", "nan"], ["--temp", "0x1"], ["-t", "0"],
@@ -481,6 +482,13 @@ def refusals(tools):
     ]
     for args in misuses:
         check(f"misuse {args}", refused, tools, 2, *args)
+
+
+def full(tools):
+    """A text that is cut short because the context is full ends with a code of its own."""
+    done = run(tools.run, "-c", "24", "-n", "-1", "--ignore-eos", "-p", "What is the capital of France?", timeout=60)
+    must(done.returncode == 3 and b"the context is full" in done.stderr, f"exit code {done.returncode}: {done.stderr!r}")
+    must(done.stdout.startswith(b"The capital"), f"{done.stdout!r}")
 
 
 def tells(tool, code, want, *args):
@@ -516,7 +524,9 @@ def messages(tools, demo):
         (tools.run, 2, "--stop: the value is empty", "--stop", ""),
         (tools.run, 2, "a system message belongs to a chat, and this prompt is raw text", "--raw", "-p", "x", "--system", "y"),
         (tools.run, 2, "a system message belongs to a chat, and this prompt is token ids", "--ids", "1", "--system", "y"),
+        (tools.run, 2, "a system message belongs to a chat, and images know no chat (--record)", "--record", tools.scratch / "no.image", "--system", "y"),
         (tools.run, 1, "unknown parameter 'tmep'; did you mean 'temp'?", "--param", "tmep=1"),
+        (tools.run, 1, "unknown parameter 'TOP_K'; did you mean 'top_k'?", "--param", "TOP_K=1"),
         (tools.run, 1, "parameter min_p is '-1', expected a number from 0 to 1", "--param", "min_p=-1"),
         (tools.bench, 2, "nothing to measure: -p and -n are both 0", "-m", demo, "-p", "0", "-n", "0,0"),
         (tools.run, 2, "--temp: 'hot' is not a number from 0 to 1000", "--temp", "hot"),

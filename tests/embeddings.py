@@ -111,6 +111,8 @@ def printed(tools, must, succeed):
     ids = " ".join(map(str, PROMPT))
     said = json.loads(succeed(tools.run, "-m", model, "--ids", ids, "--embedding", *tools.options).stdout)
     must([single(x) for x in said] == list(tools.embedding(model, PROMPT)), f"{said}")
+    # Such a model has nothing else to print.
+    must(json.loads(succeed(tools.run, "-m", model, "--ids", ids, *tools.options).stdout) == said, "without --embedding")
 
 
 def run(tools, check, must, succeed, tells, demo):

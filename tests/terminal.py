@@ -129,3 +129,8 @@ def piped(tools):
     )
     if done.returncode != 0 or done.stdout.decode() != f"{FRANCE}\n{FRANCE}\n" or b"> " in done.stderr:
         raise ValueError(f"exit code {done.returncode}: {done.stdout!r} {done.stderr!r}")
+    # A line with a zero byte is left out whole, and swallows nothing of the next.
+    lines = f"{QUESTION[:9]}\0{QUESTION[9:]}\n{QUESTION}".encode()
+    done = subprocess.run([str(tools.run), "--chat", "-n", "40"], input=lines, capture_output=True, timeout=120)
+    if done.returncode != 0 or done.stdout.decode() != f"{FRANCE}\n" or b"zero byte" not in done.stderr:
+        raise ValueError(f"exit code {done.returncode}: {done.stdout!r} {done.stderr!r}")

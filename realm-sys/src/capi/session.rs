@@ -6,24 +6,25 @@
 
 pub mod budget;
 pub mod many;
+pub mod models;
 pub mod plan;
 pub mod record;
 pub mod state;
+pub mod values;
 
 use super::error::{realm_error, realm_status};
 use super::guest::realm_guest;
 use super::model::realm_progress_fn;
 use super::runtime::{realm_runtime, runtime_ref};
 use super::{check, guard, new_handle, null, put, read_struct, slice, text, write_struct};
+use crate::bail;
 use crate::error::{Result, Short, Status};
 use crate::guest::host::{LogSink, ProgressSink};
 use crate::panics::caught;
 use crate::platform::no_extension;
 use crate::session::limits::Limits;
 use crate::session::params::{MAX_PARAMS, Params};
-use crate::session::{DoneReason, Event, InputKind, MAX_GRANTED, Options, Session};
-use crate::store::{Model, StoreRef};
-use crate::{bail, err};
+use crate::session::{Event, InputKind, Options, Session};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -415,7 +416,7 @@ unsafe fn convert(
     }
     // SAFETY: the caller's promise.
     let ids = unsafe { slice(o.models, o.model_count, "models") }?;
-    options.granted = opened(&runtime.store, ids)?;
+    options.granted = models::opened(&runtime.store, ids)?;
     let l = &mut options.limits;
     for (to, from) in [
         (&mut l.guest_memory_bytes, o.max_guest_memory_bytes),
@@ -441,54 +442,6 @@ unsafe fn convert(
     options.log = o.log.map(|call| LogSink { call, ctx: o.ctx });
     options.watch = o.progress.map(|call| ProgressSink { call, ctx: o.ctx });
     Ok(options)
-}
-
-/// The models of these ids.
-fn opened(store: &StoreRef, ids: &[u32]) -> Result<Vec<(u32, Arc<Model>)>> {
-    if ids.len() > MAX_GRANTED {
-        bail!(
-            Limit,
-            "{} further models, at most {MAX_GRANTED} are taken",
-            ids.len()
-        );
-    }
-    let mut models = crate::error::try_vec(ids.len(), "models")?;
-    for id in ids {
-        models.push((*id, store.open(*id)?));
-    }
-    Ok(models)
-}
-
-/// Replaces the further models that the guest may use: those of `realm_session_options.models`, or of the last such call.
-///
-/// What they are used for, a parameter says: with the library's guest `lora`. Grant a model before the parameter names it, and take
-/// the parameter back before the model. A model that was granted stays in use until a turn begins without it; until then its id cannot
-/// be granted for other bytes: `ID_CONFLICT`.
-///
-/// `ids`, `count`: their ids in the runtime's store, at most 64; not needed afterwards. NULL with 0: none.
-///
-/// **Threads**: one at a time for a session.
-///
-/// **Returns** `NOT_FOUND` for an id, `ID_CONFLICT` as above, `STATE` while a turn is running, `LIMIT`, `INVALID_ARGUMENT`,
-/// `NO_MEMORY`, and the first failure of a session that has failed. The models are what they were then.
-///
-/// # Safety
-/// `session` is live; `ids` points to `count` numbers; `error` is NULL or points to a `realm_error`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn realm_session_set_models(
-    session: *mut realm_session,
-    ids: *const u32,
-    count: usize,
-    error: *mut realm_error,
-) -> realm_status {
-    let body = |session: &mut Session| {
-        // SAFETY: the caller's promise.
-        let ids = unsafe { slice(ids, count, "ids") }?;
-        let models = opened(session.store(), ids)?;
-        session.grant(models)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { with(session, error, body) }
 }
 
 /// Closes a session at any point. KV and buffers are zeroed and freed.
@@ -711,172 +664,6 @@ pub unsafe extern "C" fn realm_session_cancel(session: *mut realm_session) {
         let cancel = unsafe { &*ptr::addr_of!((*session).cancel) };
         cancel.store(true, Ordering::Release);
     }
-}
-
-/// Copies the raw logits of the last evaluated position, one float per token of the vocabulary, in two calls. Zeros
-/// before the first.
-///
-/// `values`, `capacity`: where they go, and for how many there is room.
-/// `count` receives how many there are, also if they do not fit.
-///
-/// **Threads**: one at a time for a session.
-///
-/// **Returns** `NOT_FOUND` if the guest has published none, `STATE` while a step is half done (after AGAIN) and after a
-/// rewind until a step has run, `BUFFER_TOO_SMALL`, `INVALID_ARGUMENT`, and the first failure of a session that has
-/// failed.
-///
-/// # Safety
-/// `session` is live; `values` points to `capacity` floats (NULL with 0), `count` to a `size_t`; `error`
-/// is NULL or points to a `realm_error`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn realm_session_logits(
-    session: *mut realm_session,
-    values: *mut f32,
-    capacity: usize,
-    count: *mut usize,
-    error: *mut realm_error,
-) -> realm_status {
-    let body = |session: &mut Session| {
-        session.check()?;
-        let n = session.logits_len()?;
-        // SAFETY: the caller's promise.
-        session.logits(unsafe { floats(values, capacity, count, n, "logits") }?)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { with(session, error, body) }
-}
-
-/// Whether there is room for `n` floats, and how many they are in `count`.
-///
-/// # Safety
-/// `count` points to a `size_t`.
-unsafe fn room(
-    values: *mut f32,
-    capacity: usize,
-    count: *mut usize,
-    n: usize,
-    what: &str,
-) -> Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe { put(count, n, "count") }?;
-    if n > capacity {
-        bail!(BufferTooSmall, "{n} {what}, room for {capacity}");
-    }
-    if values.is_null() || !values.is_aligned() {
-        return Err(err!(InvalidArgument, "values is NULL or misaligned"));
-    }
-    Ok(())
-}
-
-/// Room for `n` floats in the caller's memory, and how many they are in `count`.
-///
-/// # Safety
-/// `values` points to `capacity` floats (NULL with 0), `count` to a `size_t`.
-unsafe fn floats<'a>(
-    values: *mut f32,
-    capacity: usize,
-    count: *mut usize,
-    n: usize,
-    what: &str,
-) -> Result<&'a mut [f32]> {
-    // SAFETY: the caller's promise.
-    unsafe { room(values, capacity, count, n, what) }?;
-    // SAFETY: zeros are floats, so that what is borrowed is initialised; there is room for `capacity`, in the
-    // caller's memory, which is not ours.
-    unsafe {
-        ptr::write_bytes(values, 0, n);
-        Ok(core::slice::from_raw_parts_mut(values, n))
-    }
-}
-
-/// Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
-/// turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
-///
-/// `values`, `capacity`: where its elements go, and for how many there is room.
-/// `count` receives how many there are, also if they do not fit.
-///
-/// **Threads**: one at a time for a session.
-///
-/// **Returns** what `realm_session_logits` does; and `STATE` from the beginning of a turn on, and after a rewind, until a turn has
-/// come to its end: one that was cancelled or failed leaves none, not even that of the input before.
-///
-/// # Safety
-/// As `realm_session_logits`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn realm_session_embedding(
-    session: *mut realm_session,
-    values: *mut f32,
-    capacity: usize,
-    count: *mut usize,
-    error: *mut realm_error,
-) -> realm_status {
-    let body = |session: &mut Session| {
-        session.check()?;
-        let n = session.embedding_len()?;
-        // SAFETY: the caller's promise.
-        session.embedding(unsafe { floats(values, capacity, count, n, "elements") }?)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { with(session, error, body) }
-}
-
-/// Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
-/// copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
-/// pooled and how the vector is scaled: `pooling`, `embd_normalize`.
-///
-/// `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
-/// `data`, `bytes`: the input.
-/// `values`, `capacity`: where the elements go, and for how many there is room; written when all has gone well, and as it was if
-/// not. It may be the memory that `data` is in.
-/// `count` receives how many there are, also if they do not fit; nothing is computed then, so that a capacity of 0 asks for it.
-///
-/// **Threads**: one at a time for a session. `realm_session_cancel` ends it.
-///
-/// **Returns** `INVALID_ARGUMENT` for another kind, `NOT_FOUND` if the model makes no embeddings, `BUFFER_TOO_SMALL`, `CANCELLED`,
-/// and what `realm_session_prompt` and `realm_session_poll` do. Without OK, `realm_session_embedding` has none either once the turn
-/// has begun.
-///
-/// # Safety
-/// `session` is live; `data` points to `bytes` bytes (NULL with 0), `values` to `capacity` floats (NULL with 0), `count` to a
-/// `size_t`; `error` is NULL or points to a `realm_error`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn realm_session_embed(
-    session: *mut realm_session,
-    kind: u32,
-    data: *const c_void,
-    bytes: usize,
-    values: *mut f32,
-    capacity: usize,
-    count: *mut usize,
-    error: *mut realm_error,
-) -> realm_status {
-    let body = |session: &mut Session| {
-        session.check()?;
-        if kind != REALM_INPUT_TEXT && kind != REALM_INPUT_IDS {
-            bail!(
-                InvalidArgument,
-                "embeddings are made of REALM_INPUT_TEXT (0) or _IDS (1), not of kind {kind}"
-            );
-        }
-        let n = session.embedding_len()?;
-        // SAFETY: the caller's promise.
-        unsafe { room(values, capacity, count, n, "elements") }?;
-        // SAFETY: the caller's promise.
-        let data = unsafe { slice(data.cast::<u8>(), bytes, "data") }?;
-        begin(session, kind, data)?;
-        loop {
-            match session.poll(0)? {
-                Event::Done(DoneReason::Cancelled) => bail!(Cancelled, "the turn was cancelled"),
-                Event::Done(_) => break,
-                Event::Again | Event::Token(_) => {}
-            }
-        }
-        // Only now, because the data may be where the elements go.
-        // SAFETY: the caller's promise.
-        session.embedding(unsafe { floats(values, capacity, count, n, "elements") }?)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { with(session, error, body) }
 }
 
 /// Writes what the session has cost so far.

@@ -5,6 +5,7 @@ use super::guest::*;
 use super::meta::*;
 use super::model::*;
 use super::runtime::*;
+use super::session::values::realm_session_logits;
 use super::session::*;
 use super::store::*;
 use super::tensor::*;

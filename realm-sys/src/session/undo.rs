@@ -37,13 +37,18 @@ impl Session {
             kind,
             event::PROMPT | event::REWIND | event::PARAMS | event::RECORD
         );
-        if cfg!(target_os = "none") || !reads || self.instance.portable().is_err() {
+        if cfg!(target_os = "none") || !reads || !self.can_go_back() {
             return;
         }
         self.before = self.as_it_is().ok();
         if self.before.is_some() {
             self.instance.host_mut().compute.memory.watch();
         }
+    }
+
+    /// Whether all that the guest can change is what is noted: not models that it has registered.
+    fn can_go_back(&self) -> bool {
+        self.instance.portable().is_ok() && !self.instance.host().models.has_registered()
     }
 
     /// What has happened has happened.
@@ -75,10 +80,15 @@ impl Session {
     /// Takes the present event back, if it broke because memory or fuel ran out: what the guest would have said, could it
     /// have said so. Otherwise what it broke with.
     pub(super) fn take_back(&mut self, broken: Error) -> Result<i32> {
+        if cfg!(target_os = "none") {
+            // Nor is the code there that would do it.
+            return Err(broken);
+        }
         let (Some(before), Some(lacking)) = (self.before.take(), self.instance.lacking()) else {
             return Err(broken);
         };
-        if broken.status() == Status::Internal || self.restore(before).is_err() {
+        let is_bug = broken.status() == Status::Internal;
+        if is_bug || !self.can_go_back() || self.restore(before).is_err() {
             return Err(broken);
         }
         let status = lacking.status();

@@ -19,8 +19,10 @@ use realm_sys::capi::error::*;
 use realm_sys::capi::model::{realm_model_get_info, realm_model_info, realm_model_remove};
 use realm_sys::capi::runtime::*;
 use realm_sys::capi::session::many::realm_poll_many;
+use realm_sys::capi::session::models::realm_session_set_models;
 use realm_sys::capi::session::plan::{realm_memory_plan, realm_plan};
 use realm_sys::capi::session::state::*;
+use realm_sys::capi::session::values::*;
 use realm_sys::capi::session::*;
 use realm_sys::capi::vocab::realm_model_tokenize;
 use realm_sys::gguf::Limits;
@@ -351,7 +353,7 @@ impl World {
         let budget = [0, 1, 100, 5000][usize::from(a & 3)];
         // SAFETY: sessions are live, pointers valid, arrays as long as said.
         unsafe {
-            match op % 28 {
+            match op % 29 {
                 0 | 1 => self.open(slot, a, b),
                 2 => faults::fail(u32::from(a), 0),
                 3 => faults::fail(0, u32::from(a)),
@@ -473,6 +475,7 @@ impl World {
                 }
                 25 => self.settle(slot, budget),
                 26 => Self::embed(s, a, b),
+                28 => Self::overload(s, a, usize::from(b) * 16),
                 _ => {
                     let ids: Vec<u32> = (0..a % 66)
                         .map(|i| [TINY, TOY, EMBEDDING, DAMAGED, 12345][usize::from(i ^ b) % 5])
@@ -480,6 +483,49 @@ impl World {
                     checked(|e| realm_session_set_models(s, ids.as_ptr(), ids.len(), e));
                 }
             }
+        }
+    }
+
+    /// Input for which the guest may have no memory or fuel: whatever comes of it, the session goes on (`settle`).
+    ///
+    /// # Safety
+    /// The session is live.
+    unsafe fn overload(s: *mut realm_session, a: u8, many: usize) {
+        let several = |one: fn(usize) -> String| (0..many).map(one).collect::<Vec<_>>();
+        let (key, text) = match a & 3 {
+            0 => {
+                let all = several(|i| format!("\"name {i}\":{{\"maxLength\":{i}}}")).join(",");
+                (c"json_schema", format!("{{\"properties\":{{{all}}}}}"))
+            }
+            1 => {
+                let all = several(|i| format!("r{i} ::= [a-{i}]{{1,{i}}} \"{i}\"\n")).concat();
+                (c"grammar", format!("root ::= \"x\"\n{all}"))
+            }
+            2 => (c"system", "It is said again and again. ".repeat(many)),
+            _ => {
+                let all =
+                    several(|i| format!("{{\"role\":\"user\",\"content\":\"{i}\"}}")).join(",");
+                let text = format!("[{all}]");
+                let (data, bytes) = (text.as_ptr().cast(), text.len());
+                // SAFETY: the caller's promise, and pointers are valid.
+                unsafe {
+                    checked(|e| realm_session_prompt(s, REALM_INPUT_MESSAGES, data, bytes, e));
+                    let _ = answer(s, 0);
+                }
+                return;
+            }
+        };
+        let Ok(text) = std::ffi::CString::new(text) else {
+            return;
+        };
+        // SAFETY: the caller's promise, and pointers are valid.
+        unsafe {
+            checked(|e| realm_session_set_param(s, key.as_ptr(), text.as_ptr(), e));
+            if a & 4 != 0 {
+                ask(s);
+                let _ = answer(s, 0);
+            }
+            checked(|e| realm_session_set_param(s, key.as_ptr(), null(), e));
         }
     }
 
