@@ -58,7 +58,8 @@ static void catch_interrupts(void) {
 
 /* ---- lines ---- */
 
-/* A message or command without its line end, in memory of its own. NULL: the input has ended. */
+/* A message or command without its line end, in memory of its own. NULL: the input has ended. A line with a zero byte in it, which
+ * is no text, is refused: it comes back empty. */
 static char *read_message(const conversation *c) {
     size_t used = 0, room = 256;
     char *text = (char *)malloc(room);
@@ -69,36 +70,32 @@ static char *read_message(const conversation *c) {
         fputs("> ", stderr);
     }
     for (;;) {
-        if (fgets(text + used, (int)(room - used), stdin) == NULL) {
-            if (ferror(stdin) && errno == EINTR) { /* Ctrl-C: a new line */
-                clearerr(stdin);
-                used = 0;
-                fputs("\n> ", stderr);
-                continue;
-            }
-            if (used > 0) {
-                break;
-            }
+        const int byte = getc(stdin);
+        if (byte == EOF && ferror(stdin) && errno == EINTR) { /* Ctrl-C: a new line */
+            clearerr(stdin);
+            used = 0;
+            fputs("\n> ", stderr);
+            continue;
+        }
+        if (byte == EOF && used == 0) {
             free(text);
             return NULL;
         }
-        used += strlen(text + used);
-        if (used > 0 && text[used - 1] == '\n') {
-            if (used > 1 && text[used - 2] == '\r') { /* lines of other systems */
-                text[--used - 1] = '\n';
-                text[used] = '\0';
-            }
-            if (used < 2 || text[used - 2] != '\\') {
+        if (byte == EOF || byte == '\n') {
+            if (byte == '\n' && used > 0 && text[used - 1] == '\r') { /* lines of other systems */
                 used--;
+            }
+            if (byte == EOF || used == 0 || text[used - 1] != '\\') {
                 break;
             }
-            text[used - 2] = '\n';
-            used--;
+            text[used - 1] = '\n';
             if (c->terminal) {
                 fputs(". ", stderr);
             }
+            continue;
         }
-        if (room - used < 128) {
+        text[used++] = (char)byte;
+        if (used + 1 == room) {
             room *= 2;
             if (room > TOOL_FILE_MAX) {
                 tool_die("a message is longer than %zu bytes", TOOL_FILE_MAX);
@@ -110,6 +107,10 @@ static char *read_message(const conversation *c) {
         }
     }
     text[used] = '\0';
+    if (strlen(text) != used) {
+        fputs("realm-run: the line has a zero byte in it and is no text: it is left out\n", stderr);
+        text[0] = '\0';
+    }
     return text;
 }
 

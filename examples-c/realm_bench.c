@@ -148,6 +148,16 @@ static uint32_t next_random(uint32_t *state) {
     return *state >> 8;
 }
 
+/* What the guest warns of is said once, and not for each of the sessions. */
+static void log_once(void *ctx, int32_t level, const char *text, size_t bytes) {
+    static char said[512];
+    (void)ctx;
+    if (level <= 1 && (strlen(said) != bytes || memcmp(said, text, bytes) != 0)) {
+        (void)snprintf(said, sizeof said, "%.*s", (int)bytes, text);
+        fprintf(stderr, "realm-bench: %s: %s\n", level <= 0 ? "error" : "warning", said);
+    }
+}
+
 static realm_session *open_session(realm_runtime *runtime, const test *t) {
     const int filled = t->n_depth > 0;
     char n_predict[16], ctx[16];
@@ -164,6 +174,7 @@ static realm_session *open_session(realm_runtime *runtime, const test *t) {
     session_options.param_count = sizeof params / sizeof params[0];
     session_options.backend = backend;
     session_options.thread_count = t->thread_count;
+    session_options.log = log_once;
     tool_check(realm_session_open(runtime, MODEL_ID, &session_options, &session, &error), &error);
     return session;
 }

@@ -87,14 +87,22 @@ static const char *const help[] = {
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
     "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
-    "      --embedding          print the embedding of the prompt, as a JSON array (models that make embeddings)\n"
+    "      --embedding          print the embedding of the prompt, as a JSON array (models that make embeddings,\n"
+    "                           which do so unless another output is asked for)\n"
     "      --pooling TYPE       mean, cls, last, rank or auto: how rows become one (default: as the model says)\n"
     "      --embd-normalize N   -1: not at all, 0: to a largest element of 32760, p: to a p-norm of 1 (default 2)\n"
     "      --embedding-out FILE write the embedding of the prompt (models that make embeddings; likewise)\n"
     "      --ids-out            print the generated token ids instead of text\n"
     "  -v, --verbose            the guest's log on stderr, debug messages too\n"
     "      --stats json         measurements as the last line on stderr\n"
-    "  -h, --help   --version\n", NULL};
+    "  -h, --help   --version\n"
+    "\n"
+    "The exit code is 0 if the text came to its end, 3 if the context was full before (-c gives more\n"
+    "room), 130 if Ctrl-C ended it, 1 if something failed, 2 if the arguments make no sense.\n", NULL};
+
+/* See above. */
+#define EXIT_CONTEXT 3
+#define EXIT_CANCELLED 130
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *record_path, *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
@@ -448,6 +456,11 @@ static float *floats_of(realm_session *session, read_floats read, size_t *count)
     return values;
 }
 
+static int makes_embeddings(realm_session *session) {
+    size_t count = 0;
+    return realm_session_embedding(session, NULL, 0, &count, NULL) == REALM_STATUS_BUFFER_TOO_SMALL;
+}
+
 /* Nine digits tell all floats apart. */
 static void print_embedding(realm_session *session) {
     size_t count = 0;
@@ -638,12 +651,13 @@ int main(int argc, char **argv) {
         }
     }
     if (p.kind != REALM_INPUT_CHAT) {
+        const char *const why = record_path != NULL            ? "images know no chat (--record)"
+                                : p.kind == REALM_INPUT_IDS ? "this prompt is token ids"
+                                : raw                       ? "this prompt is raw text"
+                                                            : "this prompt is raw text (the model has no chat template; --chat makes it a message)";
         for (size_t i = 0; i < tool_param_count; i++) {
             if (strcmp(tool_params[i].key, "system") == 0) {
-                tool_misuse("a system message belongs to a chat, and this prompt is %s",
-                            p.kind == REALM_INPUT_IDS ? "token ids"
-                            : raw                     ? "raw text"
-                                                      : "raw text (the model has no chat template; --chat makes it a message)");
+                tool_misuse("a system message belongs to a chat, and %s", why);
             }
         }
     }
@@ -660,9 +674,14 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (talk) {
+        if (makes_embeddings(session)) {
+            tool_die("this model makes embeddings, and has no conversations: give a prompt");
+        }
         end_session(runtime, guest, chat_run(runtime, MODEL_ID, &session_options, session, settle));
         return 0;
     }
+    /* A model that makes embeddings has nothing else to show. */
+    embedding |= logits_path == NULL && embedding_path == NULL && makes_embeddings(session);
     running = session;
     (void)signal(SIGINT, on_interrupt);
 
@@ -677,5 +696,5 @@ int main(int argc, char **argv) {
     }
     running = NULL;
     end_session(runtime, guest, session);
-    return reason == REALM_DONE_CANCELLED ? 130 : 0;
+    return reason == REALM_DONE_CANCELLED ? EXIT_CANCELLED : reason == REALM_DONE_CONTEXT ? EXIT_CONTEXT : 0;
 }

@@ -1,9 +1,9 @@
 // realm.hpp - Realm from C++17 and later: realm.h with owners, results and ranges.
 //
-// Header-only: every function here is an inline call of one in realm.h, where units, limits, threads and
-// the reasons for failing are described. Nothing is hidden: each object gives its C pointer by c(), and C
+// Header-only: every function here is an inline call of one in realm.h, all of which can be had here; units, limits, threads
+// and the reasons for failing are described there. Nothing is hidden: each object gives its C pointer by c(), and C
 // structs are filled in as in C (realm_session_options options = REALM_SESSION_OPTIONS_INIT;). Modules of your own are in
-// realm_wasm.hpp, files and threads in realm_posix.hpp. Left to C is the listing of models and metadata.
+// realm_wasm.hpp, files and threads in realm_posix.hpp.
 //
 // Objects own what they stand for, can be moved and not copied, and are empty (c() is NULL) when
 // default-constructed or moved from. They may be ended in any order; the exceptions are a model in a store
@@ -343,6 +343,15 @@ public:
         }
         return store(c);
     }
+    // The ids that are registered, in ascending order. `out` is a std::vector<std::uint32_t> or the like.
+    template <class Vector> result<void> list(Vector &out) const {
+        return detail::fill<std::uint32_t>(
+            out, [this](std::uint32_t *ids, std::size_t room, std::size_t *count, realm_error *error) {
+                const realm_status status = realm_model_list(c(), ids, room, count);
+                *error = *realm::error(status).c(); // no line of text comes with this one
+                return status;
+            });
+    }
 };
 
 // A registration of a model, taken back at the end. Sessions that are open keep its bytes.
@@ -441,6 +450,27 @@ public:
         return sha256;
     }
 
+    // The key of a metadata entry, from 0 to info().kv_count, and its GGUF type. `key` is a std::string or the like.
+    template <class String> result<std::uint32_t> meta_key(std::size_t index, String &key) const {
+        std::uint32_t type = 0;
+        const result<void> found =
+            detail::fill<char>(key, [&](char *data, std::size_t room, std::size_t *size, realm_error *error) {
+                return realm_model_meta_key(store_, id_, index, data, room, size, &type, error);
+            });
+        if (!found) {
+            return found.error();
+        }
+        return type;
+    }
+    // The number of elements of an array.
+    result<std::uint64_t> meta_count(std::string_view key) const noexcept {
+        realm::error error;
+        std::uint64_t count = 0;
+        if (realm_model_meta_count(store_, id_, key.data(), key.size(), &count, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return count;
+    }
     // Metadata, as an integer, a float or a string; `index` -1 is an entry that is no array, others are elements of one.
     result<std::int64_t> meta_int(std::string_view key, std::int64_t index = -1) const noexcept {
         realm::error error;
@@ -698,6 +728,17 @@ public:
         realm::error error;
         return detail::status_of(realm_session_set_param(c(), key, value, error.c()), error);
     }
+    // Further models of the runtime's store that the guest may use, in place of those before: adapters.
+    result<void> set_models(const std::uint32_t *ids, std::size_t count) noexcept {
+        realm::error error;
+        return detail::status_of(realm_session_set_models(c(), ids, count, error.c()), error);
+    }
+    result<void> set_models(std::initializer_list<std::uint32_t> ids) noexcept {
+        return set_models(ids.begin(), ids.size());
+    }
+#if defined(__cpp_lib_span)
+    result<void> set_models(std::span<const std::uint32_t> ids) noexcept { return set_models(ids.data(), ids.size()); }
+#endif
     // `out` is a std::vector<float> or the like.
     template <class Vector> result<void> logits(Vector &out) {
         return detail::fill<float>(out, [this](float *data, std::size_t room, std::size_t *size, realm_error *error) {
@@ -897,6 +938,20 @@ public:
         return plan;
     }
 };
+
+// ---- The library and the processor --------------------------------------------------------------
+
+// Of the library that is running: its release, and its interface as `major << 16 | minor`.
+inline const char *version() noexcept { return realm_version(); }
+inline std::uint32_t abi_version() noexcept { return realm_abi_version(); }
+
+// The level of instructions that the backend "cpu" uses; NULL in a library without it.
+inline const char *cpu_isa() noexcept { return realm_cpu_isa(); }
+// Another one, for the whole process; an empty name: the best of this machine.
+inline result<void> force_cpu_isa(std::string_view name) noexcept {
+    realm::error error;
+    return detail::status_of(realm_cpu_force_isa(name.data(), name.size(), error.c()), error);
+}
 
 } // namespace realm
 

@@ -407,6 +407,8 @@ pub fn vocab(id: u32) -> Result<Vocab> {
 pub const ADD_SPECIAL: u32 = 1;
 /// `tokenize` flag: text that spells a special token becomes that token.
 pub const PARSE_SPECIAL: u32 = 2;
+/// `tokenize` flag: the text goes on where another has ended, and nothing is put before it. Not with [`ADD_SPECIAL`].
+pub const GOES_ON: u32 = 4;
 
 /// Appends the tokens of `text` to `out`.
 pub fn tokenize(id: u32, text: &str, flags: u32, out: &mut Vec<u32>) -> Result<()> {

@@ -61,8 +61,13 @@ impl Lora {
         }
         for (i, adapter) in asked.iter().enumerate() {
             lora.asked.push(*adapter);
-            // Fails, and says so, for a model that the host has not granted.
-            let count = abi::tensor_count(adapter.id)?;
+            let Ok(count) = abi::tensor_count(adapter.id) else {
+                return Err(fail!(
+                    NOT_FOUND,
+                    "parameter lora names adapter {}, which is none of the session's models (realm_session_options.models; realm-run: --lora FILE)",
+                    adapter.id
+                ));
+            };
             let alpha = alpha(model, adapter.id)?;
             lora.add(model, i, adapter, (count, alpha))?;
         }

@@ -470,6 +470,7 @@ fn unknown(key: &str) -> Fail {
 /// The known name that a name is most likely a slip for.
 #[cold]
 fn nearest(key: &str) -> Option<&'static str> {
+    let key = &key.to_ascii_lowercase();
     let most = (1 + key.len() / 4).min(MAX_SLIPS);
     let slip = (0..=most).find_map(|slips| {
         let near = |name: &&&str| within(slips, key.as_bytes(), name.as_bytes());
@@ -784,6 +785,16 @@ mod tests {
                 "tmep",
                 "1",
                 "unknown parameter 'tmep'; did you mean 'temp'?",
+            ),
+            (
+                "Temperature",
+                "1",
+                "unknown parameter 'Temperature'; did you mean 'temp'?",
+            ),
+            (
+                "TOP_K",
+                "1",
+                "unknown parameter 'TOP_K'; did you mean 'top_k'?",
             ),
             (
                 "top-k",

@@ -220,7 +220,20 @@ void test_model_facts(const realm::model &model) {
     CHECK(model.meta_string("general.name", text) && text == info.name);
     CHECK(model.meta_string("none", text).status() == REALM_STATUS_NOT_FOUND && text == info.name);
 
+    // All entries, by their keys: what has elements is an array.
+    std::size_t arrays = 0;
+    for (std::size_t i = 0; i < info.kv_count; i++) {
+        const std::uint32_t type = TAKE(model.meta_key(i, text));
+        const realm::result<std::uint64_t> count = model.meta_count(text);
+        CHECK(!text.empty() && count.ok() == (type == 9));
+        arrays += type == 9;
+    }
+    CHECK(arrays >= 3 && model.meta_key(info.kv_count, text).status() == REALM_STATUS_NOT_FOUND);
+    CHECK(TAKE(model.meta_count("tokenizer.ggml.tokens")) == TAKE(model.meta_count("tokenizer.ggml.token_type")));
+    CHECK(model.meta_count("general.name").status() == REALM_STATUS_INVALID_ARGUMENT);
+
     std::vector<std::uint32_t> tokens;
+    CHECK(realm::store().list(tokens) && tokens == std::vector<std::uint32_t>{model.id()});
     CHECK(model.tokenize(france, tokens) && tokens.size() > 3);
     text.clear();
     CHECK(model.detokenize(tokens.data(), tokens.size(), text) && text == france);
@@ -231,6 +244,25 @@ void test_model_facts(const realm::model &model) {
     std::vector<float> rows;
     CHECK(model.tensor_rows(table, 1, 2, rows) && rows.size() == 2 * tensor.ne[0]);
     CHECK(!model.tensor_rows(table, tensor.ne[1], 1, rows) && !model.tensor("none"));
+}
+
+// Everything that realm.h has, realm.hpp has.
+void test_library() {
+    CHECK(std::string_view(realm::version()) == realm_version() && realm::abi_version() == realm_abi_version());
+    const std::string best = realm::cpu_isa();
+    CHECK(realm::force_cpu_isa("scalar") && std::string_view(realm::cpu_isa()) == "scalar");
+    CHECK(realm::force_cpu_isa("no such level").status() == REALM_STATUS_NOT_FOUND);
+    CHECK(realm::force_cpu_isa("") && best == realm::cpu_isa());
+}
+
+void test_granted(realm::runtime &runtime, const realm::model &model) {
+    realm::session session = TAKE(runtime.open(model));
+    CHECK(session.set_models({model.id()}) && session.set_models({}));
+    CHECK(session.set_models({model.id() + 1}).status() == REALM_STATUS_NOT_FOUND);
+    const std::vector<std::uint32_t> ids = {model.id()};
+    CHECK(session.set_models(ids.data(), ids.size()));
+    realm::turn turn = session.ask(france);
+    CHECK(all(turn) == paris);
 }
 
 void test_turns(realm::runtime &runtime, const realm::model &model) {
@@ -630,7 +662,9 @@ int main() {
     CHECK(pool.platform() != nullptr && realm::posix::pool().platform()->parallel_for == nullptr);
     realm::runtime runtime = TAKE(realm::runtime::create(pool.platform()));
     realm::model model = demo();
+    test_library();
     test_model_facts(model);
+    test_granted(runtime, model);
     test_turns(runtime, model);
     test_callbacks(runtime, model);
     test_many(runtime, model);

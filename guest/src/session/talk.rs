@@ -44,7 +44,7 @@ impl Session {
             None => self.committed + self.owed.feed().len() as u32,
         };
         let at = self.committed + feed.len() as u32;
-        self.parts(&Text::user(&next.prefill), 0, false, &mut feed)?;
+        self.begin_reply(&next.prefill, &mut feed)?;
         self.talk.begin(next, chat::copy(text)?, new, base, at);
         Ok(feed)
     }
@@ -62,8 +62,25 @@ impl Session {
         }
         let mut feed = try_vec(1 + text.len() / 4)?;
         feed.extend(self.owed.feed());
-        self.parts(&Text::user(text), 0, false, &mut feed)?;
+        self.begin_reply(text, &mut feed)?;
         Ok(feed)
+    }
+
+    /// Appends the tokens of what the reply says next. Behind characters it is no text of its own, before which a vocabulary
+    /// may want a space.
+    fn begin_reply(&self, text: &str, feed: &mut Vec<u32>) -> Result<()> {
+        let mut flags = match self.params.chat_special {
+            true => abi::PARSE_SPECIAL,
+            false => 0,
+        };
+        if let Some(last) = feed.last().or(self.sampler.context().last()) {
+            let mut piece = Vec::new();
+            abi::piece(self.model, *last, &mut piece)?;
+            if !piece.is_empty() {
+                flags |= abi::GOES_ON;
+            }
+        }
+        abi::tokenize(self.model, text, flags, feed)
     }
 
     fn has_tools(&self) -> bool {

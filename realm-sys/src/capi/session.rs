@@ -85,7 +85,9 @@ pub struct realm_session_options {
     pub params: *const realm_param,
     /// How many there are, at most 128.
     pub param_count: usize,
-    /// Most linear memory of the guest, in bytes. 0: 16 MiB.
+    /// Most linear memory of the guest, in bytes. 0: 16 MiB. A prompt or parameter for which it does not suffice is refused with
+    /// `REALM_STATUS_LIMIT`, and the session is as it was before; what needs more between two tokens ends the session with
+    /// `REALM_STATUS_GUEST`.
     pub max_guest_memory_bytes: u64,
     /// Most session buffers, in bytes. 0: 256 MiB.
     pub max_buffer_bytes: u64,
@@ -95,8 +97,8 @@ pub struct realm_session_options {
     pub max_scratch_bytes: u64,
     /// Most bytes of models that the guest registers itself. 0: none.
     pub max_guest_model_bytes: u64,
-    /// Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. What needs more
-    /// ends the session with `REALM_STATUS_GUEST`; a long prompt is one event, so leave room for reading it.
+    /// Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. A long prompt is one event,
+    /// so leave room for reading it. Where it does not suffice: as above.
     pub fuel_per_event: u64,
     /// `REALM_SESSION_GRANT_CLOCK`, or 0.
     pub flags: u32,

@@ -18,6 +18,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_void;
 
+mod journal;
+
 /// Most KV groups, KV layers and buffers of a session.
 pub const MAX_KV_GROUPS: u32 = 8;
 const MAX_KV_LAYERS: usize = 4096;
@@ -131,6 +133,8 @@ pub struct Memory {
     workspace: Option<Buffer>,
     /// Nothing is made, only counted: the scratch and workspace that there would be.
     counted: Option<(u64, u64)>,
+    /// What is kept so that it can be had back.
+    journal: Option<journal::Journal>,
 }
 
 // SAFETY: the raw pointers are handles of the buffers beside them.
@@ -147,6 +151,12 @@ fn copied<T: Clone>(from: &[T], what: &str) -> Result<Vec<T>> {
     let mut to = try_vec(from.len(), what)?;
     to.extend_from_slice(from);
     Ok(to)
+}
+
+/// The size of a buffer.
+fn buffer_bytes(b: &realm_buffer) -> u64 {
+    let size = if b.r#type == TYPE_F16 { 2 } else { 4 };
+    u64::from(b.cols) * u64::from(b.rows) * size
 }
 
 /// How a layer's part of a page is laid out.
@@ -173,7 +183,13 @@ impl Memory {
             scratch: None,
             workspace: None,
             counted: None,
+            journal: None,
         }
+    }
+
+    /// Nothing yet, within the same limits on the same backend.
+    pub fn empty(&self) -> Self {
+        Self::new(self.on.clone(), self.limits)
     }
 
     /// As [`new`](Self::new), but nothing is made: what is asked for is checked and counted. No step can run in it.
@@ -246,8 +262,7 @@ impl Memory {
         let Some(b) = self.buffer_desc(handle) else {
             bail!(NotFound, "there is no buffer {handle}");
         };
-        let size = if b.r#type == TYPE_F16 { 2 } else { 4 };
-        let bytes = u64::from(b.cols) * u64::from(b.rows) * size;
+        let bytes = buffer_bytes(&b);
         if offset.saturating_add(len as u64) > bytes {
             bail!(
                 InvalidArgument,
@@ -271,6 +286,7 @@ impl Memory {
         if self.counted.is_some() {
             return self.counted_range(handle, offset, data.len());
         }
+        self.note_buffer(handle);
         let order = self.byte_order(handle);
         let buffer = self
             .buffers
@@ -318,6 +334,8 @@ impl Memory {
         if self.sealed {
             bail!(State, "KV layers are created before the first step");
         }
+        // Nobody makes them but when a session opens.
+        self.settle();
         let ok = |n: u32, most: u32| n > 0 && n <= most;
         if !ok(d.n_head_kv, KV_EXTENT)
             || !ok(d.head_dim_k, KV_EXTENT)
@@ -464,9 +482,12 @@ impl Memory {
         for i in 0..self.groups.len() {
             if let Some(Some(g)) = self.groups.get_mut(i) {
                 let freed = g.pages.len().saturating_sub(keep) as u64;
+                self.usage.kv_bytes = self.usage.kv_bytes.saturating_sub(freed * g.page_bytes);
+            }
+            self.note_pages(i, keep);
+            if let Some(Some(g)) = self.groups.get_mut(i) {
                 g.pages.truncate(keep);
                 g.handles.truncate(keep);
-                self.usage.kv_bytes = self.usage.kv_bytes.saturating_sub(freed * g.page_bytes);
             }
             self.refresh(i);
         }
@@ -476,7 +497,7 @@ impl Memory {
     /// The same again, for a fork of the session: buffers are copied, pages shared. Shared pages count against both sessions'
     /// limits, because either may have to have all of them some day.
     pub fn fork(&self) -> Result<Self> {
-        let mut m = Self::new(self.on.clone(), self.limits);
+        let mut m = self.empty();
         for (desc, from) in self.buffer_descs.iter().zip(&self.buffers) {
             let to = m.buffer_create(desc.r#type, desc.cols, desc.rows)?;
             if let Some(to) = m.buffer_mut(to) {

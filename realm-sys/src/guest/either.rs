@@ -7,9 +7,9 @@ use super::engine::WasmGuest;
 use super::instance::WasmInstance;
 #[cfg(feature = "replay")]
 use crate::bail;
-use crate::error::Result;
 #[cfg(feature = "interpreter")]
 use crate::error::try_vec;
+use crate::error::{Error, Result};
 #[cfg(feature = "replay")]
 use crate::replay::{Image, Player, is_image};
 use crate::store::Sha256Digest;
@@ -178,6 +178,21 @@ impl Instance {
     /// `Guest` if the guest breaks; it must not be called again then.
     pub fn run(&mut self, fuel: u64) -> Result<Slice> {
         each!(&mut self.running, it => it.run(fuel))
+    }
+
+    /// What the present event has run out of, if it has: why it broke, if it did.
+    pub fn lacking(&self) -> Option<Error> {
+        module_or!(&self.running, it => it.lacking(), None)
+    }
+
+    /// Goes on with the host of another instance of the same guest, if it is a module.
+    pub fn take_host(&mut self, from: &mut Self) {
+        match (&mut self.running, &mut from.running) {
+            #[cfg(feature = "interpreter")]
+            (Running::Module(to), Running::Module(from)) => to.take_host(from),
+            #[cfg(feature = "replay")]
+            _ => {}
+        }
     }
 
     /// Refuses what has no memory that could be saved or copied.

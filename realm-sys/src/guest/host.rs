@@ -15,17 +15,11 @@ use crate::{bail, err};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
-#[cfg(feature = "interpreter")]
-use wasmi::{StoreLimits, StoreLimitsBuilder};
 
 use super::event;
+#[cfg(feature = "interpreter")]
+use super::limiter::Limiter;
 
-/// Table elements of one table; a guest of a few thousand functions has as many.
-#[cfg(feature = "interpreter")]
-const MAX_TABLE_ELEMENTS: usize = 1 << 14;
-/// Tables of an instance.
-#[cfg(feature = "interpreter")]
-const MAX_TABLES: usize = 4;
 /// Programs that exist at the same time.
 pub const MAX_PROGRAMS: usize = 16;
 /// Models a guest may have registered at the same time.
@@ -285,7 +279,7 @@ pub struct HostState {
     /// Most bytes it may grow to.
     pub memory_limit: u64,
     #[cfg(feature = "interpreter")]
-    pub(super) limiter: StoreLimits,
+    pub(super) limiter: Limiter,
     /// Fuel that the present import costs beyond its base price.
     pub(super) cost: u64,
     /// Fuel that imports cost beyond what the slice had.
@@ -339,13 +333,7 @@ impl HostState {
             memory: None,
             memory_limit,
             #[cfg(feature = "interpreter")]
-            limiter: StoreLimitsBuilder::new()
-                .memory_size(usize::try_from(memory_limit).unwrap_or(usize::MAX))
-                .table_elements(MAX_TABLE_ELEMENTS)
-                .instances(1)
-                .tables(MAX_TABLES)
-                .memories(1)
-                .build(),
+            limiter: Limiter::new(memory_limit),
             cost: 0,
             fuel_debt: 0,
             event: 0,
@@ -422,6 +410,8 @@ impl HostState {
         self.fail_message = None;
         self.outbox.forget_logprob();
         self.fuel_debt = 0;
+        #[cfg(feature = "interpreter")]
+        self.limiter.forget();
     }
 
     /// Whether the present event belongs to a running turn.

@@ -8,7 +8,7 @@ use super::Slice;
 use super::engine::{WasmGuest, said};
 use super::host::HostState;
 use super::{ABI_MAJOR, ABI_MINOR, globals};
-use crate::error::{Result, try_vec};
+use crate::error::{Error, Result, try_vec};
 use crate::{bail, err};
 use alloc::vec::Vec;
 use wasmi::{
@@ -35,6 +35,8 @@ pub struct WasmInstance {
     fuel_left: u64,
     /// What the suspended call needs at least to get on.
     fuel_needed: u64,
+    /// The present event has burnt all that it might.
+    burnt_out: bool,
     /// The minor number of the ABI that the guest was written for.
     abi_minor: u32,
     /// Fuel that may be given at once.
@@ -148,6 +150,7 @@ impl WasmInstance {
             fuel: 0,
             fuel_left: 0,
             fuel_needed: 0,
+            burnt_out: false,
             abi_minor: minor,
             slice_fuel: guest.slice_fuel(),
         })
@@ -255,9 +258,28 @@ impl WasmInstance {
         self.suspended = None;
         self.announced = Some((kind as i32, a as i32, b as i32));
         (self.fuel, self.fuel_left) = (fuel, fuel);
-        self.fuel_needed = 0;
+        (self.fuel_needed, self.burnt_out) = (0, false);
         let host = self.store.data_mut();
         host.begin_event(kind);
+    }
+
+    /// What the present event has run out of, if it has: why it broke, if it did.
+    pub fn lacking(&self) -> Option<Error> {
+        match self.burnt_out {
+            true => Some(err!(
+                Limit,
+                "the guest needs more fuel for it than it may use, {} (fuel_per_event)",
+                self.fuel
+            )),
+            false => self.host().limiter.refusal(),
+        }
+    }
+
+    /// Goes on with the host of another instance of the same guest.
+    pub fn take_host(&mut self, from: &mut Self) {
+        core::mem::swap(self.host_mut(), from.host_mut());
+        // The handle is good for its own store only.
+        core::mem::swap(&mut self.host_mut().memory, &mut from.host_mut().memory);
     }
 
     /// Takes back an event that no slice has run of. False if there is none.
@@ -285,6 +307,7 @@ impl WasmInstance {
     fn run_slice(&mut self, fuel: u64) -> Result<Slice> {
         let grant = fuel.max(self.fuel_needed).min(self.fuel_left);
         if grant == 0 || grant < self.fuel_needed {
+            self.burnt_out = true;
             bail!(
                 Guest,
                 "the guest used up its fuel for one event, {} (fuel_per_event)",

@@ -9,6 +9,7 @@
 //! | `globals`   | a module's mutable globals, made visible for saving |
 //! | `instance`  | one session's instance: event calls, sliced by fuel |
 //! | `host`      | what the imports work on: the state of one session |
+//! | `limiter`   | what an instance may grow to |
 //! | `memory`    | guest pointers, checked |
 //! | `imports`   | the functions of the module `realm`, one file per section of `guest/ABI.md` |
 //!
@@ -26,6 +27,8 @@ pub mod host;
 pub mod imports;
 #[cfg(feature = "interpreter")]
 pub mod instance;
+#[cfg(feature = "interpreter")]
+mod limiter;
 #[cfg(feature = "interpreter")]
 pub mod memory;
 

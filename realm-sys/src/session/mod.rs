@@ -9,6 +9,7 @@
 //! | `many`   | several sessions at once: their steps in one batch |
 //! | `fork`   | a second session from where one is |
 //! | `state`  | a session as bytes, and back |
+//! | `undo`   | taking back an event for which memory or fuel did not suffice |
 //! | `record` | an image of what its guest has decided |
 //! | `limits` | what a session may take |
 //! | `params` | what the host tells the guest |
@@ -25,6 +26,7 @@ mod poll;
 mod record;
 pub mod state;
 pub mod stats;
+mod undo;
 
 #[cfg(test)]
 mod draft_tests;
@@ -42,6 +44,8 @@ mod record_tests;
 mod state_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod undo_tests;
 
 use crate::backend::host::Selected;
 use crate::error::{Error, Result, Status, utf8};
@@ -185,6 +189,8 @@ pub struct Session {
     limits: Limits,
     stats: Stats,
     turn: Turn,
+    /// How things were before the present event, while it can be taken back.
+    before: Option<undo::Before>,
     place: many::Place,
 }
 
@@ -265,6 +271,7 @@ impl Session {
             limits: origin.limits,
             stats: Stats::default(),
             turn: Turn::default(),
+            before: None,
             place: many::Place::default(),
         }
     }

@@ -126,6 +126,7 @@ impl Session {
         }
         let ending = self.ending.take()?;
         self.phase = Phase::Idle;
+        self.forget();
         if self.embeds() && matches!(&ending, Ok(reason) if *reason != DoneReason::Cancelled) {
             self.rewound = false;
         }
@@ -252,6 +253,7 @@ impl Session {
     pub(super) fn begin(&mut self, kind: u32, a: u32, b: u32) {
         self.turn.decoding =
             kind != event::OPEN && self.instance.host().outbox.tokens() > self.turn.tokens_before;
+        self.remember(kind);
         self.instance.begin(kind, a, b, self.limits.fuel_per_event);
         self.stats.guest_events += 1;
         self.turn.slices = 0;
@@ -284,7 +286,13 @@ impl Session {
     fn run_guest(&mut self, fuel: u64) -> Result<Slice> {
         let start = self.now();
         self.turn.slices = self.turn.slices.saturating_add(1);
-        let result = self.instance.run(fuel);
+        let result = match self.instance.run(fuel) {
+            Err(broken) => self.take_back(broken).map(Slice::Returned),
+            went_on => went_on,
+        };
+        if !matches!(result, Ok(Slice::More)) {
+            self.forget();
+        }
         let running = self.instance.host().in_turn();
         if core::mem::take(&mut self.instance.host_mut().give_up) && running {
             self.cancel();

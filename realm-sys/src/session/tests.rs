@@ -182,6 +182,20 @@ fn publishing(what: u32, tokens: u32, repeat: u32, cols: u32) -> Arc<LoadedGuest
     guest(&more, &body)
 }
 
+/// A guest that submits a step at PROMPT, and then does this.
+pub fn after_a_step(body: &str) -> Arc<LoadedGuest> {
+    let more = format!("(data (i32.const 1024) \"{}\")", scale_program());
+    let body = format!(
+        "(if (i32.eq (local.get $kind) (i32.const 1)) (then
+           (drop (call $realm_buffer_create (i32.const 0) (i32.const 4) (i32.const 1)))
+           (return (call $realm_program_create (i32.const 1024) (i32.const 176)))))
+         (if (i32.eq (local.get $kind) (i32.const 2)) (then
+           (return (call $realm_step_submit (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1)))))
+         {body}"
+    );
+    guest(&more, &body)
+}
+
 fn run(s: &mut Session, budget: u64) -> (Vec<i32>, DoneReason, usize) {
     let (mut tokens, mut again) = (vec![], 0);
     loop {
@@ -275,11 +289,7 @@ fn a_turn_is_the_same_under_any_budget() {
 
 #[test]
 fn an_endless_guest_is_sliced_and_then_stopped() {
-    let g = guest(
-        "",
-        "(if (i32.eq (local.get $kind) (i32.const 1)) (then (return (i32.const 0)))) (loop $l (br $l)) (i32.const 0)",
-    );
-    let mut o = options(&g);
+    let mut o = options(&after_a_step("(loop $l (br $l)) (i32.const 0)"));
     o.limits.fuel_per_event = 20_000_000;
     let mut s = Session::open(o).unwrap();
     s.prompt(InputKind::Text, b"hi").unwrap();
@@ -369,10 +379,13 @@ fn memory_is_bounded() {
     o.limits.fuel_per_event = 3_000_000;
     let mut s = Session::open(o).unwrap();
     s.prompt(InputKind::Text, b"hi").unwrap();
-    while let Ok(e) = s.poll(20) {
-        assert_eq!(e, Event::Again);
-    }
-    assert!(s.check().unwrap_err().message().contains("fuel"));
+    let e = loop {
+        match s.poll(20) {
+            Ok(e) => assert_eq!(e, Event::Again),
+            Err(e) => break e,
+        }
+    };
+    assert!(e.message().contains("fuel"), "{e}");
 }
 
 #[test]

@@ -321,7 +321,21 @@ impl Vocab {
         out: &mut Vec<u32>,
     ) -> Result<()> {
         let before = out.len();
-        let result = self.tokenize_parts(text, add_special, parse_special, out);
+        let prefix = self.add_space_prefix;
+        let result = self.tokenize_parts(text, prefix, add_special, parse_special, out);
+        if result.is_err() {
+            out.truncate(before);
+        }
+        result
+    }
+
+    /// The same for a text that goes on where another has ended: nothing is put before it.
+    ///
+    /// # Errors
+    /// As for [`tokenize`](Self::tokenize).
+    pub fn tokenize_on(&self, text: &[u8], parse_special: bool, out: &mut Vec<u32>) -> Result<()> {
+        let before = out.len();
+        let result = self.tokenize_parts(text, false, false, parse_special, out);
         if result.is_err() {
             out.truncate(before);
         }
@@ -331,6 +345,7 @@ impl Vocab {
     fn tokenize_parts(
         &self,
         text: &[u8],
+        mut prefix: bool,
         add_special: bool,
         parse_special: bool,
         out: &mut Vec<u32>,
@@ -349,7 +364,6 @@ impl Vocab {
             push(out, bos)?;
         }
         let mut at = 0;
-        let mut prefix = self.add_space_prefix;
         while at < text.len() {
             let found = self.specials.find(text, at, parse_special);
             let end = found.map_or(text.len(), |m| m.start);

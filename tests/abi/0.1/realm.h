@@ -146,7 +146,9 @@ const char *realm_version(void);
 /* The call is not allowed in the object's present state. */
 #define REALM_STATUS_STATE (-8)
 
-/* The guest trapped or broke the guest ABI; its session is of no more use. Or a module of your own trapped. */
+/* The guest trapped or broke the guest ABI; its session is of no more use. Or a module of your own trapped. (A guest that runs out
+ * of memory or fuel while it reads a prompt or a parameter is a `REALM_STATUS_LIMIT`, and its session goes on.)
+ */
 #define REALM_STATUS_GUEST (-9)
 
 /* A backend reported a failure. */
@@ -922,7 +924,10 @@ typedef struct realm_session_options {
     const realm_param *params;
     /* How many there are, at most 128. */
     size_t param_count;
-    /* Most linear memory of the guest, in bytes. 0: 16 MiB. */
+    /* Most linear memory of the guest, in bytes. 0: 16 MiB. A prompt or parameter for which it does not suffice is refused with
+     * `REALM_STATUS_LIMIT`, and the session is as it was before; what needs more between two tokens ends the session with
+     * `REALM_STATUS_GUEST`.
+     */
     uint64_t max_guest_memory_bytes;
     /* Most session buffers, in bytes. 0: 256 MiB. */
     uint64_t max_buffer_bytes;
@@ -932,8 +937,8 @@ typedef struct realm_session_options {
     uint64_t max_scratch_bytes;
     /* Most bytes of models that the guest registers itself. 0: none. */
     uint64_t max_guest_model_bytes;
-    /* Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. What needs more
-     * ends the session with `REALM_STATUS_GUEST`; a long prompt is one event, so leave room for reading it.
+    /* Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. A long prompt is one event,
+     * so leave room for reading it. Where it does not suffice: as above.
      */
     uint64_t fuel_per_event;
     /* `REALM_SESSION_GRANT_CLOCK`, or 0. */
@@ -1311,7 +1316,8 @@ realm_status realm_poll_many(realm_session *const *sessions,
  * the same buffers, scratch and KV cache, to the byte, as long as no parameter changes in between or later.
  *
  * The guest does what it does when a session is opened, in the call, and the backend prepares its programs, for which a device
- * may need memory meanwhile. Not counted: some hundred KiB of the library's own objects, the loaded guest, the model and its
+ * may need memory meanwhile. Not counted: while a turn begins, and a parameter is set, a copy of the guest's linear memory as it was
+ * before, so that what fails can be taken back (not in firmware, where such a failure ends the session); some hundred KiB of the library's own objects, the loaded guest, the model and its
  * vocabulary, which sessions share.
  *
  * `options`: as for `realm_session_open`.

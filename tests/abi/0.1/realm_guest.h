@@ -364,14 +364,15 @@ int32_t realm_vocab_info(uint32_t id, realm_guest_vocab_info *dst, uint32_t len)
 /* Flags of realm_tokenize. */
 enum {
     REALM_GUEST_ADD_SPECIAL = 1,  /* Add BOS and EOS as the vocabulary says. */
-    REALM_GUEST_PARSE_SPECIAL = 2 /* Control tokens that are written out in the text become their ids. */
+    REALM_GUEST_PARSE_SPECIAL = 2, /* Control tokens that are written out in the text become their ids. */
+    REALM_GUEST_GOES_ON = 4 /* (since 0.2) The text goes on where another has ended: nothing is put before it. */
 };
 
 /* Turns text into token ids.
  *
  * `id`: the model.
  * `text`, `len`: any bytes; those that are not UTF-8 become the tokens of single bytes.
- * `flags`: REALM_GUEST_ADD_SPECIAL, REALM_GUEST_PARSE_SPECIAL, both or 0.
+ * `flags`: REALM_GUEST_PARSE_SPECIAL, and REALM_GUEST_ADD_SPECIAL or REALM_GUEST_GOES_ON; or 0.
  * `dst`, `dst_count`: where the ids go, and for how many there is room; at most so many are written.
  *
  * Returns how many there are. */

@@ -193,6 +193,7 @@ fn submit(
     let values = values.get(..count as usize).unwrap_or(&[]);
     let program = h.compute.program(program)?.clone();
     h.charge(program.check_count());
+    h.compute.memory.settle();
     let before = h.compute.memory.usage().kv_bytes;
     let run = Run::new(
         &program,

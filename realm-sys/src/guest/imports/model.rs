@@ -15,6 +15,7 @@ type Env<'a> = Caller<'a, HostState>;
 const TOKENIZE_ADD_SPECIAL: u32 = 1;
 /// `realm_tokenize`: control tokens written in the text become their ids.
 const TOKENIZE_PARSE_SPECIAL: u32 = 2;
+const TOKENIZE_GOES_ON: u32 = 4;
 
 /// Room that always suffices for what a token yields, unless the token itself is longer.
 const DETOK_BYTES: u32 = 256;
@@ -247,18 +248,21 @@ fn tokenize(
 ) -> Result<i32> {
     m.items(dst, count, 4)?;
     let text = m.get(text.0, text.1)?;
-    if flags & !(TOKENIZE_ADD_SPECIAL | TOKENIZE_PARSE_SPECIAL) != 0 {
+    const BOTH: u32 = TOKENIZE_ADD_SPECIAL | TOKENIZE_GOES_ON;
+    if flags & !(BOTH | TOKENIZE_PARSE_SPECIAL) != 0 || flags & BOTH == BOTH {
         bail!(InvalidArgument, "realm_tokenize: flags {flags:#x}");
     }
     // A tokenizer looks at every byte many times over.
     h.charge_bytes(text.len().saturating_mul(1024));
     let mut ids = Vec::new();
-    h.vocab(id)?.tokenize(
-        text,
-        flags & TOKENIZE_ADD_SPECIAL != 0,
-        flags & TOKENIZE_PARSE_SPECIAL != 0,
-        &mut ids,
-    )?;
+    let (vocab, parse_special) = (h.vocab(id)?, flags & TOKENIZE_PARSE_SPECIAL != 0);
+    match flags & TOKENIZE_GOES_ON {
+        0 => {
+            let add_special = flags & TOKENIZE_ADD_SPECIAL != 0;
+            vocab.tokenize(text, add_special, parse_special, &mut ids)?;
+        }
+        _ => vocab.tokenize_on(text, parse_special, &mut ids)?,
+    }
     let to = m.items(dst, count, 4)?;
     for (to, id) in to.as_chunks_mut::<4>().0.iter_mut().zip(&ids) {
         *to = id.to_le_bytes();
