@@ -104,7 +104,10 @@ def main():
     plain, seed = "--plain" in args, int(args[args.index("--seed") + 1]) if "--seed" in args else 0
     only = args[args.index("--only") + 1] if "--only" in args else None
     rng = random.Random(1 + seed)
-    shape = Shape(256, 2 if plain else 4, 4, 2, 256, [only] if only else PLAIN if plain else list(TYPES))
+    shape = Shape(256, 2 if plain else 4, 4, 2, 256, PLAIN if plain else list(TYPES))
+    if only:
+        shape.types = [only]
+        shape.layers = 1 if TYPES[only][1] == 1 else 4  # what 4 MB of flash have room for
     if seed:
         shape = drawn(rng)
         print(" ".join(rng.choices(WORDS, k=rng.randrange(3, 12))))

@@ -2,10 +2,13 @@
 """Writes a llama in GGUF as the checkpoint of llama2.c that has the same weights.
 
     checkpoint.py MODEL.gguf OUT.bin
+    checkpoint.py --alike MODEL.gguf PROMPT THEIRS OURS    how many tokens both answers begin with
 
-F32 becomes what run.c reads, Q8_0 what runq.c reads, with groups of 32. Norms are F32 in both.
+F32 becomes what run.c reads, Q8_0 what runq.c reads, with groups of 32. Norms are F32 in both. THEIRS is what main.c printed, OURS
+what firmware.c did.
 """
 import math
+import re
 import struct
 import sys
 
@@ -64,7 +67,31 @@ def quantized(data):
     return b"".join(b[2:] for b in blocks) + b"".join(struct.pack("<f", *struct.unpack("<e", b[:2])) for b in blocks)
 
 
+def shown(meta, token):
+    """What a token is in an answer: bytes that are no character by themselves are U+FFFD there, the unknown token is nothing."""
+    piece = meta["tokenizer.ggml.tokens"][token]
+    byte = re.fullmatch("<0x(..)>", piece)
+    if byte:
+        return bytes.fromhex(byte[1]).decode(errors="replace")
+    return "" if meta["tokenizer.ggml.token_type"][token] == 2 else piece.replace("\u2581", " ")
+
+
+def alike(meta, prompt, theirs, ours):
+    """How many tokens both answers have in common, from the beginning, and how many there are."""
+    ids = [int(i) for i in theirs.split(b"\n")[0].split()]
+    text = ours.replace(b"\0", b"").decode().split("text:         " + prompt, 1)[1].split("\ntokens: ")[0]
+    for i, token in enumerate(ids):
+        if not text.startswith(shown(meta, token)):
+            return f"{i} of {len(ids)}"
+        text = text[len(shown(meta, token)) :]
+    return f"{len(ids)} of {len(ids)}"
+
+
 def main():
+    if sys.argv[1] == "--alike":
+        model, prompt, theirs, ours = sys.argv[2:]
+        print(alike(gguf(open(model, "rb").read())[0], prompt, open(theirs, "rb").read(), open(ours, "rb").read()))
+        return
     meta, tensors = gguf(open(sys.argv[1], "rb").read())
     kind, (dim, vocabulary), _ = tensors["token_embd.weight"]
     layers = range(meta["llama.block_count"])
