@@ -20,4 +20,23 @@ fn main() {
     if target.starts_with("thumbv7em-") {
         println!("cargo::rustc-cfg=arm_dsp");
     }
+    #[cfg(feature = "gpu-emulation")]
+    emulated_kernels();
+}
+
+/// The GPU port's kernels for the host. Nothing may be fused or taken for finite that the text does not say is.
+#[cfg(feature = "gpu-emulation")]
+fn emulated_kernels() {
+    println!("cargo::rerun-if-changed=../ports/gpu/kernels");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .file("../ports/gpu/kernels/emulated.cpp")
+        .flag_if_supported("-ffp-contract=off")
+        .flag_if_supported("-fno-strict-aliasing")
+        .flag_if_supported("-Wno-unused-parameter")
+        .opt_level(2)
+        .warnings(true)
+        .extra_warnings(true)
+        .compile("realm_gpu_emulated");
 }
