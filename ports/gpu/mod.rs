@@ -15,8 +15,6 @@
 //! | `kernels/`   | one text for CUDA C++, Metal's language and the host's C++ |
 
 mod abi;
-#[cfg(feature = "cuda")]
-pub mod cuda;
 pub mod device;
 #[cfg(feature = "gpu-emulation")]
 pub mod emulated;
