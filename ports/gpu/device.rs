@@ -37,6 +37,12 @@ pub trait Device: Send + Sync {
     fn kernel(&self, name: &CStr) -> Result<u64>;
     /// Enqueues kernels over operations and a step at these addresses.
     fn launch(&self, launches: &[Launch], ops: u64, step: u64) -> Result<()>;
+    /// Makes one thing of launches, to be given to [`Device::drop_graph`]; never 0.
+    fn capture(&self, launches: &[Launch], ops: u64, step: u64) -> Result<u64>;
+    /// Enqueues what was captured.
+    fn replay(&self, graph: u64) -> Result<()>;
+    /// Destroys what was captured.
+    fn drop_graph(&self, graph: u64);
     /// A mark behind all that was launched, to be given to [`Device::forget`]; never 0.
     fn mark(&self) -> Result<u64>;
     /// Whether all before a mark has ended; waits for it, if asked to.

@@ -5,7 +5,9 @@
 use super::device::{Device, Launch, Result};
 use crate::error::Status;
 use alloc::alloc::{alloc_zeroed, dealloc};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +29,14 @@ pub struct Emulated {
     pub copied: AtomicU64,
     /// Kernels launched.
     pub launched: AtomicU64,
+    /// Captures alive, and how often they were replayed.
+    pub graphs: AtomicU64,
+    /// As above.
+    pub replayed: AtomicU64,
 }
+
+/// What is captured: launches and the two addresses.
+type Graph = (Vec<Launch>, u64, u64);
 
 impl Emulated {
     /// A device.
@@ -102,6 +111,25 @@ impl Device for Emulated {
             unsafe { realm_gpu_emulate(l.kernel, ops, l.op, step, l.blocks) };
         }
         Ok(())
+    }
+
+    fn capture(&self, launches: &[Launch], ops: u64, step: u64) -> Result<u64> {
+        self.graphs.fetch_add(1, Ordering::Relaxed);
+        let graph: Graph = (launches.to_vec(), ops, step);
+        Ok(Box::into_raw(Box::new(graph)) as u64)
+    }
+
+    fn replay(&self, graph: u64) -> Result<()> {
+        self.replayed.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: made by `capture`.
+        let (launches, ops, step) = unsafe { &*(graph as *const Graph) };
+        self.launch(launches, *ops, *step)
+    }
+
+    fn drop_graph(&self, graph: u64) {
+        self.graphs.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: made by `capture`.
+        drop(unsafe { Box::from_raw(graph as *mut Graph) });
     }
 
     fn mark(&self) -> Result<u64> {

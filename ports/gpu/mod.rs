@@ -15,6 +15,8 @@
 //! | `kernels/`   | one text for CUDA C++, Metal's language and the host's C++ |
 
 mod abi;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 #[cfg(feature = "gpu-emulation")]
 pub mod emulated;
@@ -22,9 +24,7 @@ mod plan;
 mod run;
 mod weights;
 
-use crate::backend::table::{
-    realm_backend, realm_cursor, realm_program, realm_step, realm_weight,
-};
+use crate::backend::table::{realm_backend, realm_cursor, realm_program, realm_step, realm_weight};
 use crate::error::Status;
 use crate::panics::{caught, slot};
 use crate::platform::REALM_ABI_VERSION;
@@ -35,6 +35,15 @@ use core::{ptr, slice};
 use device::{Device, Memory, Result};
 use plan::Plan;
 use weights::Weights;
+
+/// Sizes of what kernels are handed, for a test.
+#[cfg(all(test, feature = "gpu-emulation"))]
+pub(crate) const SIZES: [u32; 4] = [
+    size_of::<abi::Operand>() as u32,
+    size_of::<abi::Op>() as u32,
+    size_of::<abi::Step>() as u32,
+    size_of::<abi::Turn>() as u32,
+];
 
 /// A device with the weights that are on it: the `ctx` of a table.
 pub struct Gpu {
@@ -134,7 +143,8 @@ unsafe extern "C" fn buffer_read(
     unsafe {
         on(ctx, |gpu| {
             let data = slice::from_raw_parts_mut(data.cast::<u8>(), bytes as usize);
-            gpu.device.read(run::address(buffer) + offset, data, false)?;
+            gpu.device
+                .read(run::address(buffer) + offset, data, false)?;
             Ok(0)
         })
     }

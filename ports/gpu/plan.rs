@@ -45,7 +45,11 @@ impl Work {
     /// Blocks that a step with these registers can keep busy, at most `most`.
     pub fn blocks(&self, registers: &[u32], most: u32) -> u32 {
         let rows = u64::from(Dim::unpack(self.rows).value(registers));
-        let tiles = if rows == 1 { 1 } else { rows.div_ceil(self.tile) };
+        let tiles = if rows == 1 {
+            1
+        } else {
+            rows.div_ceil(self.tile)
+        };
         let blocks = tiles.saturating_mul(self.each).div_ceil(self.per_block);
         blocks.min(u64::from(most)) as u32
     }
@@ -82,7 +86,14 @@ pub struct Plan {
     /// Nanoseconds that a launch has taken of late.
     pub pace: core::sync::atomic::AtomicU64,
     /// Held from the writing of the head to the last launch that reads it.
-    pub queue: std::sync::Mutex<()>,
+    pub queue: std::sync::Mutex<Captured>,
+}
+
+/// The launches of the last whole replay, and what was made of them when they came a second time: decoding, they always do.
+#[derive(Default)]
+pub struct Captured {
+    launches: Vec<Launch>,
+    graph: Option<u64>,
 }
 
 /// The name that kernels of a type have, if there are any.
@@ -162,7 +173,10 @@ fn kernels_of(bound: &Bound<'_>, op: &realm_op) -> Option<Vec<Kernel>> {
     match code {
         Code::GetRows => {
             let ty = type_name(GgmlType::from_id(bound.weight(src(op, 0))?.r#type)?)?;
-            one(&format!("get_rows_{ty}"), work(1, cols.div_ceil(8), THREADS))
+            one(
+                &format!("get_rows_{ty}"),
+                work(1, cols.div_ceil(8), THREADS),
+            )
         }
         Code::RmsNorm => one("rms_norm", work(1, groups, 1)),
         Code::Norm => one("norm", work(1, groups, 1)),
@@ -261,8 +275,13 @@ fn attention(bound: &Bound<'_>, op: &realm_op, rows: u32) -> Option<Vec<Kernel>>
     };
     let mut kernels = Vec::new();
     if src(op, 1) != Operand::None {
-        let elements = u64::from(kv.n_head_kv) * (u64::from(kv.head_dim_k) + u64::from(kv.head_dim_v));
-        let each = if ty == "q8_0" { elements / 32 } else { elements };
+        let elements =
+            u64::from(kv.n_head_kv) * (u64::from(kv.head_dim_k) + u64::from(kv.head_dim_v));
+        let each = if ty == "q8_0" {
+            elements / 32
+        } else {
+            elements
+        };
         kernels.push(Kernel {
             name: format!("realm_append_{ty}"),
             work: work(each, THREADS),
@@ -299,7 +318,10 @@ impl Plan {
     ) -> Result<Self> {
         // SAFETY: the caller's promise.
         let (bound, p) = unsafe { (Bound::program(program), &*program) };
-        let ops = bound.ops.get(first as usize..).and_then(|o| o.get(..count as usize));
+        let ops = bound
+            .ops
+            .get(first as usize..)
+            .and_then(|o| o.get(..count as usize));
         let ops = ops.ok_or(Status::InvalidArgument)?;
         let mut made = Builder {
             device,
@@ -320,7 +342,10 @@ impl Plan {
             op.table += records.address + turns_at;
         }
         device.write(records.address, bytemuck::cast_slice(&made.records))?;
-        device.write(records.address + turns_at, bytemuck::cast_slice(&made.turns))?;
+        device.write(
+            records.address + turns_at,
+            bytemuck::cast_slice(&made.turns),
+        )?;
         let tables = tables(&bound, p.kv_layer_count);
         let buffer_count = p.buffer_count as usize;
         let strides = (0..p.register_count as usize)
@@ -339,7 +364,7 @@ impl Plan {
             strides,
             workspace_bytes: made.workspace_bytes,
             pace: core::sync::atomic::AtomicU64::new(0),
-            queue: std::sync::Mutex::new(()),
+            queue: std::sync::Mutex::default(),
         })
     }
 
@@ -361,9 +386,35 @@ impl Plan {
         .collect()
     }
 
-    /// Where the operations' records are.
-    pub fn ops(&self) -> u64 {
-        self.records.address
+    /// Enqueues launches; `whole` ones, which are all there are, as one thing when they come again. The head has been written under `queue`.
+    pub fn enqueue(&self, launches: Vec<Launch>, whole: bool, queue: &mut Captured) -> Result<()> {
+        let (ops, head) = (self.records.address, self.head.address);
+        if !whole || launches.is_empty() {
+            return self.device.launch(&launches, ops, head);
+        }
+        if launches != queue.launches {
+            if let Some(graph) = queue.graph.take() {
+                self.device.drop_graph(graph);
+            }
+            queue.launches = launches;
+            return self.device.launch(&queue.launches, ops, head);
+        }
+        let graph = match queue.graph {
+            Some(graph) => graph,
+            None => *queue
+                .graph
+                .insert(self.device.capture(&launches, ops, head)?),
+        };
+        self.device.replay(graph)
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        let captured = self.queue.get_mut().map(|q| q.graph.take());
+        if let Ok(Some(graph)) = captured {
+            self.device.drop_graph(graph);
+        }
     }
 }
 
@@ -449,7 +500,10 @@ impl Builder<'_> {
         self.records.push(record);
         // Whatever else writes to the input makes what the workspace holds stale.
         let second = op.src.get(1).filter(|_| code == Some(Code::TopK));
-        if self.held.is_some_and(|(x, ..)| op.dst == x || second == Some(&x)) {
+        if self
+            .held
+            .is_some_and(|(x, ..)| op.dst == x || second == Some(&x))
+        {
             self.held = None;
         }
         Ok(())
@@ -514,7 +568,11 @@ impl Builder<'_> {
             Turn {
                 // 2^64 turns to 0 in the conversion's end, and is as good as none.
                 phase: (part * 18_446_744_073_709_551_616.0) as u64,
-                scale: if rate.is_finite() { scale as f32 } else { f32::NAN },
+                scale: if rate.is_finite() {
+                    scale as f32
+                } else {
+                    f32::NAN
+                },
                 reserved: 0,
             }
         }));

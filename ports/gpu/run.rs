@@ -47,7 +47,11 @@ fn offsets(buffers: usize, pages: usize) -> [usize; 3] {
 ///
 /// # Safety
 /// The step is one of the plan's program's.
-unsafe fn head(plan: &Plan, step: &realm_step, registers: [u32; MAX_REGISTERS as usize]) -> Vec<u8> {
+unsafe fn head(
+    plan: &Plan,
+    step: &realm_step,
+    registers: [u32; MAX_REGISTERS as usize],
+) -> Vec<u8> {
     let mut pages: Vec<u64> = Vec::new();
     let mut first: Vec<u32> = Vec::new();
     for (i, &most) in plan.tables.iter().enumerate() {
@@ -103,7 +107,12 @@ unsafe fn registers(plan: &Plan, step: &realm_step, repeat: u64) -> [u32; MAX_RE
 ///
 /// # Safety
 /// As [`head`].
-unsafe fn enqueue(plan: &Plan, step: &realm_step, cursor: &mut realm_cursor, count: usize) -> Result<usize> {
+unsafe fn enqueue(
+    plan: &Plan,
+    step: &realm_step,
+    cursor: &mut realm_cursor,
+    count: usize,
+) -> Result<usize> {
     let [next, repeat, ..] = cursor.words;
     // SAFETY: the caller's promise.
     let registers = unsafe { registers(plan, step, repeat) };
@@ -111,9 +120,9 @@ unsafe fn enqueue(plan: &Plan, step: &realm_step, cursor: &mut realm_cursor, cou
     let count = count.min(plan.len() - next as usize);
     // SAFETY: the caller's promise.
     let bytes = unsafe { head(plan, step, registers) };
-    let queue = plan.queue.lock().map_err(|_| Status::Internal)?;
+    let mut queue = plan.queue.lock().map_err(|_| Status::Internal)?;
     plan.device.write(plan.head.address, &bytes)?;
-    plan.device.launch(&launches, plan.ops(), plan.head.address)?;
+    plan.enqueue(launches, count == plan.len(), &mut queue)?;
     drop(queue);
     cursor.words[NEXT] += count as u64;
     if cursor.words[NEXT] >= plan.len() as u64 {
@@ -125,14 +134,20 @@ unsafe fn enqueue(plan: &Plan, step: &realm_step, cursor: &mut realm_cursor, cou
 
 /// Begins: the step's status is cleared.
 pub fn begin(plan: &Plan, step: &realm_step) -> Result<()> {
-    plan.device.write(address(step.workspace), &0u32.to_ne_bytes())
+    plan.device
+        .write(address(step.workspace), &0u32.to_ne_bytes())
 }
 
 /// Works on a step for about so many nanoseconds; 0: to its end.
 ///
 /// # Safety
 /// The step is one of the plan's program's, begun.
-pub unsafe fn advance(plan: &Plan, step: &realm_step, cursor: &mut realm_cursor, quantum_ns: u64) -> Result<i32> {
+pub unsafe fn advance(
+    plan: &Plan,
+    step: &realm_step,
+    cursor: &mut realm_cursor,
+    quantum_ns: u64,
+) -> Result<i32> {
     let device = &plan.device;
     let begun = device.now_ns();
     let left = || quantum_ns.saturating_sub(device.now_ns().saturating_sub(begun));
@@ -145,7 +160,8 @@ pub unsafe fn advance(plan: &Plan, step: &realm_step, cursor: &mut realm_cursor,
                 core::hint::spin_loop();
             }
             let took = device.now_ns().saturating_sub(cursor.words[BEGUN]);
-            plan.pace.store(took / cursor.words[COUNT].max(1), Ordering::Relaxed);
+            plan.pace
+                .store(took / cursor.words[COUNT].max(1), Ordering::Relaxed);
             forget(plan, cursor);
         }
         if cursor.words[REPEAT] >= u64::from(step.repeat) || plan.len() == 0 {
@@ -170,7 +186,13 @@ pub unsafe fn advance(plan: &Plan, step: &realm_step, cursor: &mut realm_cursor,
 ///
 /// # Safety
 /// As [`advance`].
-unsafe fn slice(plan: &Plan, step: &realm_step, cursor: &mut realm_cursor, quantum_ns: u64, left: u64) -> Result<u64> {
+unsafe fn slice(
+    plan: &Plan,
+    step: &realm_step,
+    cursor: &mut realm_cursor,
+    quantum_ns: u64,
+    left: u64,
+) -> Result<u64> {
     let mut most = match (quantum_ns, plan.pace.load(Ordering::Relaxed)) {
         (0, _) => usize::MAX,
         (_, 0) => FIRST,

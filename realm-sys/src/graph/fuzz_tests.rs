@@ -74,6 +74,14 @@ pub(super) struct Weights {
     routers: Vec<(u32, u32)>,
 }
 
+#[cfg(feature = "gpu-emulation")]
+impl Weights {
+    /// Tensors, and their columns and rows.
+    pub(super) fn matrices(&self) -> &[(u32, u32, u32)] {
+        &self.matrices
+    }
+}
+
 fn matrix(rng: &mut Rng, ty: GgmlType, rows: u32, cols: u32) -> Vec<u8> {
     let bytes = ty.row_bytes(cols.into()).unwrap() as usize;
     let mut out = Vec::new();

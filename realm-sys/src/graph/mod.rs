@@ -39,6 +39,6 @@ mod expert_tests;
 mod fuzz_tests;
 #[cfg(all(test, feature = "cpu", feature = "gpu-emulation"))]
 #[path = "../../../ports/gpu/conformance.rs"]
-mod gpu_conformance;
+pub(crate) mod gpu_conformance;
 #[cfg(all(test, feature = "cpu"))]
 mod scan_tests;
