@@ -37,6 +37,9 @@ fn main() {
     } else {
         println!("cargo:warning=there is no {}", demo.display());
     }
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        tool.define("REALM_CUDA", None);
+    }
     tool.files(["tool.c", "demo_model.c", "chat.c"])
         .compile("realm_tool");
     println!("cargo:rustc-link-lib=m");

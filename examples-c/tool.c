@@ -7,6 +7,9 @@
 #endif
 
 #include "tool.h"
+#ifdef REALM_CUDA
+#include "realm_cuda.h"
+#endif
 
 #include <errno.h>
 #include <math.h>
@@ -515,6 +518,19 @@ void tool_isa(const char *name) {
     }
 }
 
+#ifdef REALM_CUDA
+/* A GPU is preferred where there is one; where there is none, the CPU does. */
+static void add_cuda(realm_runtime *runtime) {
+    realm_cuda_backend *cuda = NULL; /* as long as the program */
+    realm_error error = {0, ""};
+    if (realm_cuda_backend_create(NULL, &cuda, &error) < 0) {
+        fprintf(stderr, "%s\n", error.message);
+        return;
+    }
+    tool_check(realm_runtime_add_backend(runtime, realm_cuda_backend_table(cuda), &error), &error);
+}
+#endif
+
 realm_runtime *tool_runtime(uint32_t thread_count) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_runtime *runtime = NULL;
@@ -527,6 +543,9 @@ realm_runtime *tool_runtime(uint32_t thread_count) {
         options.platform = realm_posix_pool_platform(pool);
     }
     tool_check(realm_runtime_create(&options, &runtime, &error), &error);
+#ifdef REALM_CUDA
+    add_cuda(runtime);
+#endif
     return runtime;
 }
 

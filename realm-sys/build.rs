@@ -1,5 +1,6 @@
 //! Finds what the language cannot tell about a target: whether a 32-bit Arm has a floating-point unit with a fused multiply-add,
-//! and whether it has the instructions for signal processing.
+//! and whether it has the instructions for signal processing, and those for vectors. Compiles the kernels of ports/gpu for the
+//! features that want them.
 
 use std::env;
 
@@ -7,6 +8,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(arm_fma)");
     println!("cargo::rustc-check-cfg=cfg(arm_dsp)");
+    println!("cargo::rustc-check-cfg=cfg(arm_mve)");
+    println!("cargo::rustc-check-cfg=cfg(realm_cuda_fatbin)");
     let target = env::var("TARGET").unwrap_or_default();
     // Cortex-M4F, M7, M33 and later. Those of ARMv7-A and R (VFPv3) do not all have one.
     if ["thumbv7em-", "thumbv8m.main-"]
@@ -16,8 +19,119 @@ fn main() {
     {
         println!("cargo::rustc-cfg=arm_fma");
     }
-    // Part of ARMv7E-M, an option of ARMv8-M.
-    if target.starts_with("thumbv7em-") {
+    // Part of ARMv7E-M, options of ARMv8-M; those with vectors have both.
+    let has = |feature| target.starts_with("thumbv8m.main-") && env::var_os(feature).is_some();
+    if target.starts_with("thumbv7em-") || has("CARGO_FEATURE_ARM_DSP") {
         println!("cargo::rustc-cfg=arm_dsp");
     }
+    if has("CARGO_FEATURE_ARM_MVE") {
+        println!("cargo::rustc-cfg=arm_mve");
+    }
+    #[cfg(feature = "gpu-emulation")]
+    emulated_kernels();
+    #[cfg(feature = "cuda")]
+    cuda::kernels();
+}
+
+/// The GPU port's kernels for CUDA: one text, and what nvcc makes of it where there is nvcc. (Without, NVRTC compiles it when the program runs.)
+#[cfg(feature = "cuda")]
+mod cuda {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+    use std::{env, fs};
+
+    pub fn kernels() {
+        println!("cargo::rerun-if-changed=../ports/gpu/kernels");
+        for name in ["REALM_NVCC", "CUDA_PATH", "CUDA_HOME", "PATH"] {
+            println!("cargo::rerun-if-env-changed={name}");
+        }
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+        let source = out.join("realm.cu");
+        let text = flatten(
+            Path::new("../ports/gpu/kernels"),
+            "cuda.cu",
+            &mut BTreeSet::new(),
+        );
+        fs::write(&source, text).expect("OUT_DIR can be written to");
+        let Some(nvcc) = nvcc() else {
+            println!(
+                "cargo::warning=no nvcc: the CUDA kernels will be compiled by NVRTC when a backend is created (ports/gpu/README.md)"
+            );
+            return;
+        };
+        let status = Command::new(&nvcc)
+            .args([
+                "-fatbin",
+                "-std=c++17",
+                "-O3",
+                "-fmad=false",
+                "-diag-suppress=177",
+            ])
+            .args([
+                "-gencode=arch=compute_80,code=[sm_80,compute_80]",
+                "-gencode=arch=compute_90,code=sm_90",
+                "-o",
+            ])
+            .arg(out.join("realm.fatbin"))
+            .arg(&source)
+            .status();
+        match status {
+            Ok(status) if status.success() => println!("cargo::rustc-cfg=realm_cuda_fatbin"),
+            other => panic!(
+                "{}: {other:?} (REALM_NVCC=none builds without nvcc)",
+                nvcc.display()
+            ),
+        }
+    }
+
+    /// `REALM_NVCC` (`none`: none), else a toolkit's or what PATH has.
+    fn nvcc() -> Option<PathBuf> {
+        if let Some(named) = env::var_os("REALM_NVCC").filter(|n| !n.is_empty()) {
+            return (named != "none").then(|| named.into());
+        }
+        let toolkits = ["CUDA_PATH", "CUDA_HOME"]
+            .iter()
+            .filter_map(|n| env::var_os(n));
+        let folders = toolkits.map(|t| PathBuf::from(t).join("bin"));
+        let path = env::var_os("PATH").unwrap_or_default();
+        let mut all = folders.chain(env::split_paths(&path));
+        all.find_map(|folder| {
+            let program = folder.join(format!("nvcc{}", env::consts::EXE_SUFFIX));
+            program.is_file().then_some(program)
+        })
+    }
+
+    /// A file with what it includes of its folder put in place, each once.
+    fn flatten(folder: &Path, name: &str, seen: &mut BTreeSet<String>) -> String {
+        if !seen.insert(name.into()) {
+            return String::new();
+        }
+        let text = fs::read_to_string(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let line = |line: &str| match line
+            .strip_prefix("#include \"")
+            .and_then(|l| l.strip_suffix('"'))
+        {
+            Some(name) => flatten(folder, name, seen),
+            None => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    }
+}
+
+/// The GPU port's kernels for the host. Nothing may be fused or taken for finite that the text does not say is.
+#[cfg(feature = "gpu-emulation")]
+fn emulated_kernels() {
+    println!("cargo::rerun-if-changed=../ports/gpu/kernels");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .file("../ports/gpu/kernels/emulated.cpp")
+        .flag_if_supported("-ffp-contract=off")
+        .flag_if_supported("-fno-strict-aliasing")
+        .flag_if_supported("-Wno-unused-parameter")
+        .opt_level(2)
+        .warnings(true)
+        .extra_warnings(true)
+        .compile("realm_gpu_emulated");
 }

@@ -42,6 +42,8 @@ pub struct Host {
     pub logprobs: Vec<f32>,
     /// Registers of the submitted step, and its tokens.
     pub submitted: Option<(Vec<u32>, Vec<u32>)>,
+    /// It has the operation TOP_K.
+    pub top_k: bool,
     /// Tokens of all steps that completed, by position.
     pub context: Vec<u32>,
     pub steps: usize,
@@ -139,7 +141,13 @@ impl Host {
         let (regs, tokens) = self.submitted.take().unwrap();
         if regs.len() == 3 {
             // A second pick: greedy, and all logits are equal.
-            let mask = &self.buffers.last().unwrap().3;
+            let (best, masks) = (256, 260u32.div_ceil(32));
+            if self.top_k {
+                let best = self.buffers.iter_mut().find(|b| b.1 == best).unwrap();
+                best.3 = (0u32..256).flat_map(u32::to_le_bytes).collect();
+                return;
+            }
+            let mask = &self.buffers.iter().find(|b| b.1 == masks).unwrap().3;
             let allowed = (0u32..260).find(|t| mask[(t >> 3) as usize] >> (t & 7) & 1 == 1);
             self.buffers[0].3[..4].copy_from_slice(&allowed.unwrap().to_le_bytes());
             return;
@@ -166,6 +174,15 @@ impl Host {
         // Greedy: the program writes it to the first row of the tokens.
         self.buffers[0].3[..4].copy_from_slice(&token.to_le_bytes());
     }
+}
+
+/// The codes of a program's operations.
+fn codes(program: &[u8]) -> Vec<u32> {
+    let word = |at: usize| u32::from_le_bytes(program[at..at + 4].try_into().unwrap());
+    let start = 32 + 16 * (word(8) + word(12)) as usize;
+    let ops = program[start..].chunks_exact(128).take(word(16) as usize);
+    ops.map(|op| u32::from(u16::from_le_bytes([op[0], op[1]])))
+        .collect()
 }
 
 unsafe fn text(p: *const u8, n: usize) -> String {
@@ -357,6 +374,7 @@ mod imports {
             let words = buffer.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap()));
             let tokens = words.take(regs[0] as usize).collect();
             h.submitted = Some((regs, tokens));
+            h.top_k = codes(&h.programs[program as usize]).contains(&17);
             0
         }
     }

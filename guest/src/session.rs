@@ -20,7 +20,7 @@ use crate::stop::Stops;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use constrain::Constrained;
+use constrain::{Again, Constrained};
 use core::fmt::Write;
 use draft::Drafted;
 use owed::Owed;
@@ -630,7 +630,8 @@ impl Session {
         }
         // A second pick is from the logits of the step before.
         let most = match self.constrained.second() {
-            Some(most) => most,
+            Some(Again::Look) => return self.looked(),
+            Some(Again::Pick(most)) => most,
             None if self.drafted.picks() => u32::MAX,
             None => {
                 if let Some(outcome) = self.stepped()? {

@@ -58,6 +58,10 @@ set(realm_features "")
 if(REALM_CARGO_FEATURES)
   set(realm_features --no-default-features --features hosted,${REALM_CARGO_FEATURES})
 endif()
+option(REALM_CUDA "Have NVIDIA's GPUs in the library (realm_cuda.h, ports/gpu/README.md)" OFF)
+if(REALM_CUDA)
+  list(APPEND realm_features --features cuda)
+endif()
 
 # Ninja's "console" pool shows cargo's own progress and keeps other steps from mixing into it.
 add_custom_target(realm_cargo ALL
@@ -102,4 +106,11 @@ if(BUILD_SHARED_LIBS)
   add_library(realm::realm ALIAS realm_shared)
 else()
   add_library(realm::realm ALIAS realm_static)
+endif()
+
+# Libraries that have realm_cuda.h's functions, for who needs them: nothing else has to be linked.
+if(REALM_CUDA)
+  add_library(realm_cuda INTERFACE)
+  target_link_libraries(realm_cuda INTERFACE realm::realm)
+  add_library(realm::cuda ALIAS realm_cuda)
 endif()

@@ -12,6 +12,7 @@
 //! | [`graph`]   | recorded programs: operations, validation, planning, reference kernels |
 //! | [`backend`] | the function-pointer tables that arithmetic is plugged in by |
 //! | `cpu`       | the CPU port, `ports/cpu` (feature `cpu`): the same bits, at the machine's speed |
+//! | `gpu`       | the port for GPUs, `ports/gpu` (features `cuda`, `gpu-emulation`) |
 //! | [`store`]   | the shared, spin-locked table of models |
 //! | [`vocab`]   | tokenizers, one file per algorithm |
 //! | [`quant`]   | the block formats of ggml: dequantization and integer dot products |
@@ -48,7 +49,7 @@
 )]
 
 extern crate alloc;
-#[cfg(any(test, feature = "hosted"))]
+#[cfg(any(test, feature = "hosted", feature = "gpu"))]
 extern crate std;
 
 pub mod backend;
@@ -58,6 +59,9 @@ pub mod capi;
 pub mod cpu;
 pub mod error;
 pub mod gguf;
+#[cfg(feature = "gpu")]
+#[path = "../../ports/gpu/mod.rs"]
+pub mod gpu;
 pub mod graph;
 pub mod guest;
 pub mod hash;

@@ -3,9 +3,9 @@
 //! [`gbnf`] reads a grammar into [`code`], [`machine`] runs that over bytes, [`vocab`] finds which tokens may come next.
 //! Here is what a session has of it: the grammar in force, and where in it the turn is.
 //!
-//! As in llama.cpp, what the sampler picked is looked at first. Only when the grammar refuses it is the whole vocabulary gone
-//! through, and the sampler picks once more from what is left. Where a grammar allows much, the first pick
-//! is nearly always good, and where it allows little, the walk is short.
+//! As in llama.cpp, what the sampler picked is looked at first. When the grammar refuses it the sampler picks once more from what
+//! fits. Where a grammar allows much, enough of the most probable tokens fit, and no others need be looked at; where it allows
+//! little, the walk through the whole vocabulary is short.
 
 pub mod check;
 pub mod code;
@@ -263,6 +263,11 @@ impl Constraint {
     /// The state behind a token; None if no trigger has come by then.
     fn behind(&mut self, token: u32) -> Result<Option<State>> {
         self.rest()?;
+        self.reach(token)
+    }
+
+    /// The same, as a part of the work under way.
+    fn reach(&mut self, token: u32) -> Result<Option<State>> {
         self.piece.clear();
         abi::piece(self.model, token, &mut self.piece)?;
         let text = if self.triggers.waiting() {
@@ -290,6 +295,13 @@ impl Constraint {
         Ok(())
     }
 
+    fn shrink(&mut self) -> Result<()> {
+        let mut kept = [self.state];
+        self.machine.shrink(&mut kept).map_err(full)?;
+        [self.state] = kept;
+        Ok(())
+    }
+
     /// The token that was looked at comes next, and leads there.
     fn accept(&mut self, next: Option<State>) {
         self.refusals = 0;
@@ -302,20 +314,82 @@ impl Constraint {
         }
     }
 
-    /// After a refusal of `token`: which tokens may come next, as bits, and how many there are. `eog`: those that end a generation
-    /// as well, if the text is complete.
+    /// Whether the tokens that fit are those that the grammar lets through, and not all but one.
+    pub fn is_strict(&self) -> bool {
+        !self.triggers.waiting()
+    }
+
+    /// The tokens that were let through, as bits.
+    pub fn mask(&self) -> &[u32] {
+        &self.mask
+    }
+
+    /// After a refusal: lets through the first `wanted` of these candidates that may come next. False if there are not so many. `eog`: those
+    /// that end a generation are among them, if the text is complete.
+    pub fn first_allowed(
+        &mut self,
+        candidates: impl Iterator<Item = u32>,
+        wanted: u32,
+        n_vocab: u32,
+        eog: bool,
+    ) -> Result<bool> {
+        self.clear_mask(n_vocab)?;
+        self.rest()?;
+        let complete = eog && self.machine.accepts(self.state);
+        let mut left = wanted;
+        for id in candidates {
+            if self.machine.is_crowded() {
+                self.shrink()?;
+            }
+            let fits = match abi::is_eog(self.model, id) {
+                true => complete,
+                false => self.reach(id)? != Some(DEAD),
+            };
+            if !fits {
+                continue;
+            }
+            self.let_through(id);
+            left -= 1;
+            if left == 0 {
+                self.refusals += 1;
+                return if self.refusals > 1 {
+                    Err(nothing())
+                } else {
+                    Ok(true)
+                };
+            }
+        }
+        Ok(false)
+    }
+
+    fn clear_mask(&mut self, n_vocab: u32) -> Result<()> {
+        if self.mask.is_empty() {
+            let words = n_vocab.div_ceil(32) as usize;
+            self.mask = try_vec(words)?;
+            self.mask.resize(words, 0);
+        }
+        self.mask.fill(0);
+        Ok(())
+    }
+
+    fn let_through(&mut self, id: u32) {
+        if let Some(word) = self.mask.get_mut((id >> 5) as usize) {
+            *word |= 1 << (id & 31);
+        }
+    }
+
+    /// After a refusal of `token`: lets through all tokens that may come next, and says how many there are. `eog`: those that end a
+    /// generation as well, if the text is complete.
     pub fn allowed(
         &mut self,
         token: u32,
         vocabulary: &Vocabulary,
         n_vocab: u32,
         eog: bool,
-    ) -> Result<(&[u32], u32)> {
+    ) -> Result<u32> {
         self.rest()?;
-        if self.mask.is_empty() {
-            let words = n_vocab.div_ceil(32) as usize;
-            self.mask = try_vec(words)?;
-            self.mask.resize(words, 0);
+        if self.refusals == 0 || self.is_strict() {
+            self.clear_mask(n_vocab)?;
         }
         self.refusals += 1;
         if self.triggers.waiting() {
@@ -327,7 +401,7 @@ impl Constraint {
                 *word &= !(1 << (token & 31));
             }
             return match n_vocab.saturating_sub(self.refusals) {
-                left if left > 0 && self.refusals <= MAX_REFUSALS => Ok((&self.mask, left)),
+                left if left > 0 && self.refusals <= MAX_REFUSALS => Ok(left),
                 _ => Err(nothing()),
             };
         }
@@ -335,16 +409,14 @@ impl Constraint {
         let mut count = count.map_err(full)?;
         if eog && self.machine.accepts(self.state) {
             for id in vocabulary.ends() {
-                if let Some(word) = self.mask.get_mut((id >> 5) as usize) {
-                    *word |= 1 << (id & 31);
-                    count += 1;
-                }
+                self.let_through(*id);
+                count += 1;
             }
         }
         if count == 0 || self.refusals > 1 {
             return Err(nothing());
         }
-        Ok((&self.mask, count))
+        Ok(count)
     }
 }
 

@@ -232,8 +232,8 @@ impl Sampler {
         }
     }
 
-    /// Appends the sampling operations to the program; `logits` `[n_out, n_vocab]` may be changed.
-    pub fn record(&self, r: &mut Recorder, regs: &Regs, logits: Operand, n_out: Dim) {
+    /// Appends what changes logits before any candidate is chosen: biases, penalties, DRY.
+    pub fn record_changes(&self, r: &mut Recorder, regs: &Regs, logits: Operand) {
         if slim::SAMPLERS && self.key.bias > 0 {
             self.bias.record(r, logits, regs.n_bias);
         }
@@ -243,6 +243,11 @@ impl Sampler {
         if slim::SAMPLERS && self.key.dry > 0 {
             self.dry.record(r, logits, regs.n_dry);
         }
+    }
+
+    /// Appends the sampling operations to the program; `logits` `[n_out, n_vocab]` may be changed.
+    pub fn record(&self, r: &mut Recorder, regs: &Regs, logits: Operand, n_out: Dim) {
+        self.record_changes(r, regs, logits);
         if self.key.top_k == 0 {
             r.argmax(Operand::buffer(self.tokens), logits);
         } else {
@@ -306,6 +311,11 @@ impl Sampler {
             self.dry.write(self.model, self.penalties.history())?;
         }
         Ok(())
+    }
+
+    /// How many of the best candidates a pick depends on; None for all of the vocabulary.
+    pub fn looks_at(&self) -> Option<u32> {
+        (self.key.full == 0.0).then(|| self.key.top_k.max(1))
     }
 
     /// Whether the program itself puts the token that is picked where the next step reads it.

@@ -1,7 +1,8 @@
 //! What a grammar adds to a turn: a look at every token that was picked, and a second pick where it is refused.
 //!
 //! The second pick is a step of its own, without the model: a small program takes the logits that the host keeps,
-//! bans what the grammar does not allow, and samples as the first did.
+//! bans what the grammar does not allow, and samples as the first did. A step before it gives the best candidates: as soon as as many of
+//! them fit as the sampler looks at, no other token can be picked, and the rest of the vocabulary is banned unseen.
 
 use super::{Outcome, Session};
 use crate::abi::{self, Result, kind};
@@ -9,8 +10,20 @@ use crate::grammar::vocab::Vocabulary;
 use crate::grammar::{Constraint, Prepared, Verdict};
 use crate::params::Params;
 use crate::program::{Dim, Operand, Recorder};
-use crate::sample::Sampler;
+use crate::sample::{Regs, Sampler};
 use crate::slim::GRAMMAR;
+
+/// Candidates of the step before a second pick.
+const CANDIDATES: u32 = 256;
+
+/// A step of a second pick that is under way.
+#[derive(Clone, Copy)]
+pub enum Again {
+    /// What the best candidates are.
+    Look,
+    /// The pick, among so many tokens.
+    Pick(u32),
+}
 
 /// The grammar of a session, and what second picks need. All but the grammar is made when it is needed first.
 #[derive(Default)]
@@ -21,8 +34,10 @@ pub struct Constrained {
     /// i32 `[1, ⌈n_vocab / 32⌉]`: a bit for each token that is allowed.
     mask: Option<u32>,
     program: Option<u32>,
-    /// A second pick is under way, among so many tokens.
-    again: Option<u32>,
+    /// i32 `[1, CANDIDATES]`, or as many as there are tokens; and the program that writes it.
+    candidates: Option<(u32, u32)>,
+    look: Option<u32>,
+    again: Option<Again>,
 }
 
 impl Constrained {
@@ -36,8 +51,8 @@ impl Constrained {
         self.again = None;
     }
 
-    /// If a second pick is under way: among how many tokens. It is not any more.
-    pub fn second(&mut self) -> Option<u32> {
+    /// The step of a second pick that was under way, if one was.
+    pub fn second(&mut self) -> Option<Again> {
         self.again.take().filter(|_| GRAMMAR)
     }
 
@@ -50,8 +65,10 @@ impl Constrained {
 
     /// The sampler's operations are others now.
     pub fn forget_program(&mut self) {
-        if let Some(program) = self.program.take() {
-            abi::program_destroy(program);
+        for program in [self.program.take(), self.look.take()] {
+            if let Some(program) = program {
+                abi::program_destroy(program);
+            }
         }
     }
 }
@@ -110,43 +127,120 @@ impl Session {
         }
     }
 
-    /// Submits a second pick, because the grammar refuses `token`.
+    /// Begins a second pick, because the grammar refuses `token`.
     #[cold]
     fn pick_again(&mut self, token: u32) -> Result<()> {
+        let grammar = self.constrained.grammar.as_ref();
+        match self.sampler.looks_at() {
+            Some(1..=CANDIDATES) if grammar.is_some_and(Constraint::is_strict) => self.look(),
+            _ => self.walk(token),
+        }
+    }
+
+    /// Submits the step that finds the best candidates.
+    fn look(&mut self) -> Result<()> {
+        let n_vocab = self.family.facts().n_vocab;
+        let (buffer, count) = match self.constrained.candidates {
+            Some(candidates) => candidates,
+            None => {
+                let count = CANDIDATES.min(n_vocab);
+                (abi::buffer(kind::I32, count, 1)?, count)
+            }
+        };
+        self.constrained.candidates = Some((buffer, count));
+        let program = match self.constrained.look {
+            Some(program) => program,
+            None => self.record_look(buffer, count)?,
+        };
+        self.constrained.look = Some(program);
+        self.constrained.again = Some(Again::Look);
+        abi::step_submit(program, &self.sampler.regs())
+    }
+
+    /// The best candidates are known: lets through what fits.
+    #[cold]
+    pub(super) fn looked(&mut self) -> Result<Outcome> {
+        let (Some(grammar), Some((buffer, count)), Some(wanted)) = (
+            &mut self.constrained.grammar,
+            self.constrained.candidates,
+            self.sampler.looks_at(),
+        ) else {
+            return Err(fail!(STATE, "no candidates to look at"));
+        };
+        let mut ids = [0u32; CANDIDATES as usize];
+        let ids = ids.get_mut(..count as usize).unwrap_or_default();
+        abi::buffer_read(buffer, 0, ids)?;
+        let (n_vocab, n_tokens) = (self.family.facts().n_vocab, self.vocab.n_tokens);
+        // A model may have more logits than its vocabulary has tokens.
+        let ids = ids.iter().copied().filter(|id| *id < n_tokens);
+        if grammar.first_allowed(ids, wanted, n_vocab, !self.params.ignore_eos)? {
+            self.submit_again(wanted)?;
+        } else {
+            self.walk(abi::NO_INDEX)?;
+        }
+        Ok(Outcome::Continue)
+    }
+
+    /// Lets through what fits of the whole vocabulary, after a refusal of `token`.
+    fn walk(&mut self, token: u32) -> Result<()> {
+        let n_vocab = self.family.facts().n_vocab;
+        if self.constrained.vocabulary.is_none() {
+            self.constrained.vocabulary = Some(Vocabulary::read(self.model, self.vocab.n_tokens)?);
+        }
+        let (Some(grammar), Some(vocabulary)) =
+            (&mut self.constrained.grammar, &self.constrained.vocabulary)
+        else {
+            return Err(fail!(STATE, "no grammar to pick by"));
+        };
+        let count = grammar.allowed(token, vocabulary, n_vocab, !self.params.ignore_eos)?;
+        self.submit_again(count)
+    }
+
+    /// Submits the second pick, among the `count` tokens that were let through.
+    fn submit_again(&mut self, count: u32) -> Result<()> {
         let n_vocab = self.family.facts().n_vocab;
         let mask = match self.constrained.mask {
             Some(mask) => mask,
             None => abi::buffer(kind::I32, n_vocab.div_ceil(32), 1)?,
         };
         self.constrained.mask = Some(mask);
-        if self.constrained.vocabulary.is_none() {
-            self.constrained.vocabulary = Some(Vocabulary::read(self.model, self.vocab.n_tokens)?);
-        }
         let program = match self.constrained.program {
             Some(program) => program,
             None => self.record_again(mask, n_vocab)?,
         };
         self.constrained.program = Some(program);
-        let (Some(grammar), Some(vocabulary)) =
-            (&mut self.constrained.grammar, &self.constrained.vocabulary)
-        else {
-            return Ok(());
-        };
-        let (bits, count) = grammar.allowed(token, vocabulary, n_vocab, !self.params.ignore_eos)?;
-        abi::buffer_write(mask, 0, bits)?;
-        self.constrained.again = Some(count);
+        if let Some(grammar) = &self.constrained.grammar {
+            abi::buffer_write(mask, 0, grammar.mask())?;
+        }
+        self.constrained.again = Some(Again::Pick(count));
         abi::step_submit(program, &self.sampler.regs())
+    }
+
+    /// The program that finds the best candidates.
+    fn record_look(&self, buffer: u32, count: u32) -> Result<u32> {
+        let n_vocab = self.family.facts().n_vocab;
+        let (mut r, regs, logits) = self.kept_logits(n_vocab)?;
+        self.sampler.record_changes(&mut r, &regs, logits);
+        let (ids, values) = (r.i32(count, Dim(1)), r.f32(count, Dim(1)));
+        r.top_k(ids, values, logits, Dim(count));
+        r.copy(Operand::buffer(buffer), Dim(0), ids, Dim(0), Dim(1));
+        abi::program_create(&r.finish())
     }
 
     /// The program of a second pick.
     fn record_again(&self, mask: u32, n_vocab: u32) -> Result<u32> {
+        let (mut r, regs, logits) = self.kept_logits(n_vocab)?;
+        r.mask(logits, Operand::buffer(mask));
+        self.sampler.record(&mut r, &regs, logits, Dim(1));
+        abi::program_create(&r.finish())
+    }
+
+    /// The beginning of both: the sampler's registers, and the logits that are kept.
+    fn kept_logits(&self, n_vocab: u32) -> Result<(Recorder, Regs, Operand)> {
         let mut r = Recorder::new(self.model, Sampler::OPS + 2)?;
         let regs = self.sampler.declare(&mut r);
-        let one = Dim(1);
-        let logits = r.f32(n_vocab, one);
+        let (logits, one) = (r.f32(n_vocab, Dim(1)), Dim(1));
         r.copy(logits, Dim(0), Operand::buffer(self.logits), Dim(0), one);
-        r.mask(logits, Operand::buffer(mask));
-        self.sampler.record(&mut r, &regs, logits, one);
-        abi::program_create(&r.finish())
+        Ok((r, regs, logits))
     }
 }

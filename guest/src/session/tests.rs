@@ -658,6 +658,18 @@ fn a_grammar_lets_through_what_fits_and_picks_again_where_it_does_not() {
 }
 
 #[test]
+fn a_second_pick_looks_at_the_whole_vocabulary_where_no_candidate_fits() {
+    // 256 tokens are better: the one that fits is not among them, and control tokens have no bytes.
+    let mut h = tiny(&[("grammar", "root ::= \"<t>\" \"b\"")]);
+    h.pieces = (0u8..=255).map(|b| vec![b]).collect();
+    h.pieces.extend([vec![], vec![], b"<t>".to_vec()]);
+    h.pieces[usize::from(b'<')].clear();
+    let mut c = Chat::open(h).unwrap();
+    assert_eq!(c.run(TEXT, b"p", &[120, 120, EOS], 20), 1);
+    assert_eq!(context(), [BOS, 112, 258, 98]);
+}
+
+#[test]
 fn a_text_goes_on_where_it_was_cut_or_rewound_to() {
     let mut c = Chat::open(tiny(&[("grammar", JUST_AB), ("n_predict", "3")])).unwrap();
     assert_eq!(c.run(TEXT, b"p", &[97, 98, 97], 20), 3);

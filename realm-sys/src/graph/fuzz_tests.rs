@@ -22,7 +22,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use std::format;
 
-const V: u32 = 256;
+pub(super) const V: u32 = 256;
 const ROWS: u32 = 24;
 const FEW: u32 = 8;
 const CTX: u32 = 200;
@@ -60,8 +60,8 @@ fn types(k: u32) -> &'static [GgmlType] {
     }
 }
 
-struct Weights {
-    model: Arc<Model>,
+pub(super) struct Weights {
+    pub(super) model: Arc<Model>,
     /// Tensor and its columns and rows.
     matrices: Vec<(u32, u32, u32)>,
     tables: Vec<(u32, u32)>,
@@ -72,6 +72,14 @@ struct Weights {
     kernels: Vec<(u32, u32)>,
     /// What scores experts, by its columns.
     routers: Vec<(u32, u32)>,
+}
+
+#[cfg(feature = "gpu-emulation")]
+impl Weights {
+    /// Tensors, and their columns and rows.
+    pub(super) fn matrices(&self) -> &[(u32, u32, u32)] {
+        &self.matrices
+    }
 }
 
 fn matrix(rng: &mut Rng, ty: GgmlType, rows: u32, cols: u32) -> Vec<u8> {
@@ -88,7 +96,7 @@ fn matrix(rng: &mut Rng, ty: GgmlType, rows: u32, cols: u32) -> Vec<u8> {
     out
 }
 
-fn weights() -> Weights {
+pub(super) fn weights() -> Weights {
     let mut rng = Rng(19);
     let mut f = Writer::new();
     let mut made = 0;
@@ -151,7 +159,7 @@ fn weights() -> Weights {
 }
 
 /// Type, columns and rows of the session's buffers. 0 and 1: ids. Then results, then floats.
-const BUFFERS: [(u32, u32, u32); 13] = [
+pub(super) const BUFFERS: [(u32, u32, u32); 13] = [
     (26, 1, ROWS),
     (26, 1, ROWS),
     (0, 1, ROWS),
@@ -176,7 +184,7 @@ const LAYERS: [(u32, u32, u32, u32, u32, u32); 5] = [
     (1, 2, 32, 32, 1, 70),
 ];
 
-fn memory(backends: &Backends, name: &str, seed: u64) -> Memory {
+pub(super) fn memory(backends: &Backends, name: &str, seed: u64) -> Memory {
     let mut m = Memory::new(backends.select(Some(name)).unwrap(), NO_LIMITS);
     let mut rng = Rng(seed);
     for (i, (ty, cols, rows)) in BUFFERS.into_iter().enumerate() {
@@ -219,7 +227,7 @@ fn memory(backends: &Backends, name: &str, seed: u64) -> Memory {
 }
 
 /// Everything a session keeps.
-fn kept(m: &mut Memory) -> Vec<Vec<u8>> {
+pub(super) fn kept(m: &mut Memory) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for (i, (_, cols, rows)) in BUFFERS.into_iter().enumerate() {
         let mut out = vec![0; (cols * rows * 4) as usize];
@@ -237,7 +245,7 @@ fn kept(m: &mut Memory) -> Vec<Vec<u8>> {
 }
 
 /// Equal bits, or a NaN on both sides.
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     let words = |(x, y): (&[u8; 4], &[u8; 4])| {
         let (f, g) = (f32::from_le_bytes(*x), f32::from_le_bytes(*y));
         let half = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]) & 0x7fff > 0x7c00;
@@ -259,7 +267,7 @@ struct Value {
     dim: usize,
 }
 
-struct Maker<'a> {
+pub(super) struct Maker<'a> {
     r: Recorder,
     rng: Rng,
     weights: &'a Weights,
@@ -277,7 +285,7 @@ struct Maker<'a> {
 const N: usize = 0;
 
 impl<'a> Maker<'a> {
-    fn new(seed: u64, weights: &'a Weights) -> Self {
+    pub(super) fn new(seed: u64, weights: &'a Weights) -> Self {
         let mut r = Recorder::default();
         let n = r.register(0, ROWS, 0);
         let few = r.register(0, FEW, 0);
@@ -858,7 +866,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn program(mut self, size: u32) -> (Vec<u8>, Vec<std::string::String>) {
+    pub(super) fn program(mut self, size: u32) -> (Vec<u8>, Vec<std::string::String>) {
         while (self.text.len() as u32) < size {
             match self.below(9) {
                 0..=2 => self.products(),

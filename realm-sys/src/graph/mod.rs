@@ -37,5 +37,8 @@ mod tests;
 mod expert_tests;
 #[cfg(all(test, feature = "cpu"))]
 mod fuzz_tests;
+#[cfg(all(test, feature = "cpu", feature = "gpu-emulation"))]
+#[path = "../../../ports/gpu/conformance.rs"]
+pub(crate) mod gpu_conformance;
 #[cfg(all(test, feature = "cpu"))]
 mod scan_tests;

@@ -220,16 +220,16 @@ pub(super) const NO_LIMITS: MemoryLimits = MemoryLimits {
     scratch_bytes: u64::MAX,
 };
 
-struct Bench {
-    memory: Memory,
-    prepared: Arc<Prepared>,
+pub(super) struct Bench {
+    pub memory: Memory,
+    pub prepared: Arc<Prepared>,
 }
 
 fn bench(backends: &Backends, kv_type: u32) -> Bench {
     bench_on(backends, None, kv_type)
 }
 
-fn bench_on(backends: &Backends, name: Option<&str>, kv_type: u32) -> Bench {
+pub(super) fn bench_on(backends: &Backends, name: Option<&str>, kv_type: u32) -> Bench {
     let mut memory = Memory::new(backends.select(name).unwrap(), NO_LIMITS);
     memory.buffer_create(26, 1, BATCH).unwrap();
     memory.buffer_create(0, V, 1).unwrap();
@@ -240,14 +240,14 @@ fn bench_on(backends: &Backends, name: Option<&str>, kv_type: u32) -> Bench {
 }
 
 impl Bench {
-    fn fork(&self) -> Self {
+    pub fn fork(&self) -> Self {
         Self {
             memory: self.memory.fork().unwrap(),
             prepared: Arc::clone(&self.prepared),
         }
     }
 
-    fn step(&mut self, tokens: &[u32], pos: u32, threads: u32, quantum: u64) -> u32 {
+    pub fn step(&mut self, tokens: &[u32], pos: u32, threads: u32, quantum: u64) -> u32 {
         let bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
         self.memory.buffer_write(0, 0, &bytes).unwrap();
         let n = tokens.len() as u32;
@@ -260,14 +260,14 @@ impl Bench {
         slices
     }
 
-    fn logits(&self) -> Vec<u8> {
+    pub fn logits(&self) -> Vec<u8> {
         let mut out = vec![0; V as usize * 4];
         self.memory.buffer_read(1, 0, &mut out).unwrap();
         out
     }
 }
 
-fn tokens() -> Vec<u32> {
+pub(super) fn tokens() -> Vec<u32> {
     let mut rng = Rng(3);
     (0..150).map(|_| rng.bits() % V).collect()
 }

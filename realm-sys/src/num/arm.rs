@@ -3,8 +3,11 @@
 //! All of it is whole functions, because inline assembly has no names for single-precision registers where there are no
 //! double-precision ones. The assembler has to be told of them as well. `build.rs` has found that every processor of the target
 //! has the instructions: `arm_fma` a floating-point unit with fused multiply-add and conversions of halves, `arm_dsp` products
-//! of two pairs of 16-bit integers. Integers may lie anywhere, as in all code for these processors; floats are loaded several at a
-//! time, at multiples of 4.
+//! of two pairs of 16-bit integers, `arm_mve` vectors of 16 bytes and their products. Integers may lie anywhere, as in all code for these
+//! processors; floats are loaded several at a time, at multiples of 4.
+//!
+//! Vectors are for integers only: those of floats always take the smallest numbers for zero (`FPStandard` in the architecture's manual), which
+//! is not what the other machines compute.
 
 use core::arch::naked_asm;
 
@@ -287,7 +290,7 @@ pub extern "C" fn half(h: u32) -> f32 {
 ///
 /// # Safety
 /// `blocks` blocks of 34 bytes at `w`, of 32 bytes at `q`, and as many floats at `d`, which is aligned to 4.
-#[cfg(all(arm_fma, arm_dsp))]
+#[cfg(all(arm_fma, arm_dsp, not(arm_mve)))]
 #[unsafe(naked)]
 pub unsafe extern "C" fn row_q8_0(w: *const u8, q: *const i8, d: *const u8, blocks: usize) -> f32 {
     naked_asm!(
@@ -334,11 +337,47 @@ pub unsafe extern "C" fn row_q8_0(w: *const u8, q: *const i8, d: *const u8, bloc
     )
 }
 
+/// The same with vectors. Of these, q4 and above would have to be kept for the caller, and q0 has the floats.
+///
+/// # Safety
+/// As above.
+#[cfg(all(arm_fma, arm_mve))]
+#[unsafe(naked)]
+pub unsafe extern "C" fn row_q8_0(w: *const u8, q: *const i8, d: *const u8, blocks: usize) -> f32 {
+    naked_asm!(
+        ".cpu cortex-m55",
+        "push {{r4, lr}}",
+        "movs r4, #0",
+        "vmov s0, r4",
+        "cmp r3, #0",
+        "beq 3f",
+        "2:",
+        "ldrh r4, [r0], #2",
+        "vmov s1, r4",
+        "vcvtb.f32.f16 s1, s1",
+        "vldmia r2!, {{s2}}",
+        "vmul.f32 s1, s1, s2",
+        "vldrb.u8 q2, [r0], #16",
+        "vldrb.u8 q3, [r1], #16",
+        "vmladav.s8 r12, q2, q3",
+        "vldrb.u8 q2, [r0], #16",
+        "vldrb.u8 q3, [r1], #16",
+        "vmladava.s8 r12, q2, q3",
+        "vmov s2, r12",
+        "vcvt.f32.s32 s2, s2",
+        "vfma.f32 s0, s1, s2",
+        "subs r3, #1",
+        "bne 2b",
+        "3:",
+        "pop {{r4, pc}}",
+    )
+}
+
 /// The sums of products of each sixteen bytes of `q` and `a`, multiplied with `scale`: see `Isa::dot256`.
 ///
 /// # Safety
 /// 256 bytes at `q` and at `a`, 16 numbers at `scale`.
-#[cfg(arm_dsp)]
+#[cfg(all(arm_dsp, not(arm_mve)))]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dot256(
     q: *const [i8; 256],
@@ -372,11 +411,40 @@ pub unsafe extern "C" fn dot256(
     )
 }
 
+/// The same with vectors.
+///
+/// # Safety
+/// As above.
+#[cfg(arm_mve)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn dot256(
+    q: *const [i8; 256],
+    scale: *const [i16; 16],
+    a: *const [i8; 256],
+) -> i32 {
+    naked_asm!(
+        ".cpu cortex-m55",
+        "push {{r4, lr}}",
+        "movs r3, #0",
+        "movs r4, #16",
+        "2:",
+        "vldrb.u8 q0, [r0], #16",
+        "vldrb.u8 q1, [r2], #16",
+        "vmladav.s8 r12, q0, q1",
+        "ldrsh lr, [r1], #2",
+        "mla r3, r12, lr, r3",
+        "subs r4, #1",
+        "bne 2b",
+        "mov r0, r3",
+        "pop {{r4, pc}}",
+    )
+}
+
 /// The sums of products of each 32 bytes of `q` and `a`.
 ///
 /// # Safety
 /// 256 bytes at `q` and at `a`, 8 numbers at `sums`, aligned to 4.
-#[cfg(arm_dsp)]
+#[cfg(all(arm_dsp, not(arm_mve)))]
 #[unsafe(naked)]
 pub unsafe extern "C" fn dots32(sums: *mut [i32; 8], q: *const [i8; 256], a: *const [i8; 256]) {
     naked_asm!(
@@ -400,5 +468,29 @@ pub unsafe extern "C" fn dots32(sums: *mut [i32; 8], q: *const [i8; 256], a: *co
         "subs lr, #1",
         "bne 2b",
         "pop {{r4-r8, pc}}",
+    )
+}
+
+/// The same with vectors.
+///
+/// # Safety
+/// As above.
+#[cfg(arm_mve)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn dots32(sums: *mut [i32; 8], q: *const [i8; 256], a: *const [i8; 256]) {
+    naked_asm!(
+        ".cpu cortex-m55",
+        "movs r3, #8",
+        "2:",
+        "vldrb.u8 q0, [r1], #16",
+        "vldrb.u8 q1, [r2], #16",
+        "vmladav.s8 r12, q0, q1",
+        "vldrb.u8 q0, [r1], #16",
+        "vldrb.u8 q1, [r2], #16",
+        "vmladava.s8 r12, q0, q1",
+        "str r12, [r0], #4",
+        "subs r3, #1",
+        "bne 2b",
+        "bx lr",
     )
 }

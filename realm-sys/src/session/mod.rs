@@ -30,6 +30,9 @@ mod undo;
 
 #[cfg(test)]
 mod draft_tests;
+#[cfg(all(test, feature = "cpu", feature = "gpu-emulation"))]
+#[path = "../../../ports/gpu/sessions.rs"]
+mod gpu_sessions;
 #[cfg(test)]
 mod grant_tests;
 #[cfg(test)]

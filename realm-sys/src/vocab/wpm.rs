@@ -97,7 +97,9 @@ impl Words<'_> {
         let class = class(c);
         // Of the control characters that are white space, these three count as such.
         let dropped = c.is_control() && !matches!(c, '\t' | '\n' | '\r');
-        if dropped || class == Class::Other || c == char::REPLACEMENT_CHARACTER {
+        // What is not assigned yet is an unknown word, as it is to the package `tokenizers`.
+        let other = class == Class::Other && c.general_category() != GeneralCategory::Unassigned;
+        if dropped || other || c == char::REPLACEMENT_CHARACTER {
             return Ok(());
         }
         if class == Class::Space {

@@ -122,6 +122,12 @@ impl<'a> Bound<'a> {
         }
     }
 
+    /// The type of a session buffer's elements.
+    #[cfg(feature = "gpu")]
+    pub fn buffer_type(&self, buffer: u32) -> u32 {
+        self.buffers.get(buffer as usize).map_or(0, |b| b.r#type)
+    }
+
     /// Columns and current rows of a value or buffer.
     pub fn shape(&self, operand: Operand) -> (usize, usize) {
         match operand {

@@ -1,0 +1,24 @@
+/* emulated.cpp - the kernels compiled for the host: blocks one after the other, a block's threads as loops. For tests. */
+#include "attention.h"
+
+/* A kernel, by its name; 0: there is none. */
+extern "C" u64 realm_gpu_find(const char *name) {
+    for (Entry *e = entries; e; e = e->next)
+        if (std::strcmp(e->name, name) == 0) return (u64)(uintptr_t)e;
+    return 0;
+}
+
+/* Runs it over so many blocks. */
+extern "C" void realm_gpu_emulate(u64 kernel, u64 ops, u32 index, u64 step, u32 blocks) {
+    for (u32 i = 0; i < blocks; i++) {
+        alignas(16) float shared[SHARED_FLOATS];
+        std::memset(shared, 0xff, sizeof shared); /* what a block finds there is nothing to rely on */
+        ADDRESS(const Entry, kernel)->run(ADDRESS(const Op, ops) + index, ADDRESS(const Step, step), Block{0, i, blocks}, shared);
+    }
+}
+
+/* Sizes of what the host hands over, for a test of them. */
+extern "C" void realm_gpu_sizes(u32 sizes[4]) {
+    const u32 all[4] = {sizeof(Operand), sizeof(Op), sizeof(Step), sizeof(Turn)};
+    std::memcpy(sizes, all, sizeof all);
+}

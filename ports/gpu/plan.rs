@@ -1,0 +1,592 @@
+//! A run of operations as launches: which kernel, over how many blocks, and the records that kernels read.
+//!
+//! The one place that says what is supported ([`kernels_of`]): an operation without kernels here is the reference's.
+
+use super::abi::{Op, Operand as DeviceOperand, Turn, WORKSPACE_HEAD};
+use super::device::{Device, Launch, Memory, Result};
+use super::weights;
+use crate::backend::table::{
+    REALM_OPERAND_BUFFER, REALM_OPERAND_VALUE, REALM_OPERAND_WEIGHT, realm_kv_layer, realm_op,
+    realm_program,
+};
+use crate::error::Status;
+use crate::graph::exec::{Bound, rope_params};
+use crate::graph::kernels::act::SWIGLU_OAI;
+use crate::graph::kernels::matmul::{ActKind, act_kind};
+use crate::graph::kernels::rope::rope_rates;
+use crate::graph::op::{Code, Dim, Operand, param, src};
+use crate::quant::GgmlType;
+use alloc::ffi::CString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use alloc::{format, vec};
+
+/// Threads of a block, rows of weights that a block does at once, and rows of the input that one pass over them takes.
+const THREADS: u64 = 256;
+const WARPS: u64 = 8;
+const TILE: u64 = 8;
+/// Elements that an operand may have: kernels count them in 32 bits.
+const MOST: u64 = 1 << 31;
+/// Elements of a key and of a value that attention has room for.
+const MOST_KEY: u32 = 2048;
+const MOST_VALUE: u32 = 1024;
+
+/// How many units of work there are in a step: rows (a dim), so many of them at once, times what each of those has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    rows: u32,
+    tile: u64,
+    each: u64,
+    /// Units that a block does at once.
+    per_block: u64,
+}
+
+impl Work {
+    /// Blocks that a step with these registers can keep busy, at most `most`.
+    pub fn blocks(&self, registers: &[u32], most: u32) -> u32 {
+        let rows = u64::from(Dim::unpack(self.rows).value(registers));
+        let tiles = if rows == 1 {
+            1
+        } else {
+            rows.div_ceil(self.tile)
+        };
+        let blocks = tiles.saturating_mul(self.each).div_ceil(self.per_block);
+        blocks.min(u64::from(most)) as u32
+    }
+}
+
+/// A kernel's name and its work.
+struct Kernel {
+    name: alloc::string::String,
+    work: Work,
+}
+
+/// A kernel, resolved.
+#[derive(Clone, Copy)]
+struct Prepared {
+    kernel: u64,
+    op: u32,
+    work: Work,
+}
+
+/// A run of operations, prepared.
+pub struct Plan {
+    pub device: Arc<dyn Device>,
+    launches: Vec<Prepared>,
+    /// The operations' records, ROPE's turns behind them.
+    records: Memory,
+    /// A step's head, as large as it can get. Whoever launches writes it first.
+    pub head: Memory,
+    pub buffer_count: usize,
+    /// Pages that each page table can have.
+    pub tables: Vec<u32>,
+    /// What is added to each register between replays.
+    pub strides: Vec<i32>,
+    pub workspace_bytes: u64,
+    /// Nanoseconds that a launch has taken of late.
+    pub pace: core::sync::atomic::AtomicU64,
+    /// Held from the writing of the head to the last launch that reads it.
+    pub queue: std::sync::Mutex<Captured>,
+}
+
+/// The launches of the last whole replay, and what was made of them when they came a second time: decoding, they always do.
+#[derive(Default)]
+pub struct Captured {
+    launches: Vec<Launch>,
+    graph: Option<u64>,
+}
+
+/// The name that kernels of a type have, if there are any.
+fn type_name(ty: GgmlType) -> Option<&'static str> {
+    use GgmlType as T;
+    Some(match ty {
+        T::IQ4_NL => "iq4_nl",
+        T::IQ4_XS => "iq4_xs",
+        T::MXFP4 => "mxfp4",
+        T::F32 | T::F16 | T::BF16 | T::Q8_0 | T::Q4_0 | T::Q4_1 | T::Q5_0 | T::Q5_1 => ty.name(),
+        T::Q2_K | T::Q3_K | T::Q4_K | T::Q5_K | T::Q6_K => ty.name(),
+        _ => return None,
+    })
+}
+
+fn kv_name(ty: u32) -> Option<&'static str> {
+    let ty = GgmlType::from_id(ty)?;
+    let kept = matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::Q8_0);
+    kept.then(|| ty.name())
+}
+
+/// The rows that an operation works on, as a dim: as [`Bound::rows`] has it, before there are registers.
+fn rows_of(bound: &Bound<'_>, op: &realm_op) -> u32 {
+    let dst = Operand::of(op.dst);
+    let dim = |o: Operand| match bound.value(o) {
+        Some(v) => v.rows,
+        None => bound.shape(o).1 as u32,
+    };
+    match Code::from_u16(op.code) {
+        Some(Code::Cpy) => param(op, 2),
+        Some(Code::GetRows | Code::LogitBias | Code::Penalties | Code::Mask) => dim(dst),
+        Some(Code::SsmScan) => bound.shape(src(op, 1)).0 as u32,
+        Some(Code::SsmConv) => match (dst, src(op, 0)) {
+            (Operand::Value(_), _) => dim(dst),
+            (_, x @ Operand::Value(_)) => dim(x),
+            _ => dim(dst),
+        },
+        _ => {
+            let all = [dst, src(op, 0), src(op, 1), src(op, 2)];
+            let exact = all.into_iter().find(|o| matches!(o, Operand::Value(_)));
+            dim(exact.unwrap_or(dst))
+        }
+    }
+}
+
+/// The kernels of an operation, in order; none if it is not for this device.
+fn kernels_of(bound: &Bound<'_>, op: &realm_op) -> Option<Vec<Kernel>> {
+    let code = Code::from_u16(op.code)?;
+    let operands = [Operand::of(op.dst)]
+        .into_iter()
+        .chain((0..op.src.len()).map(|i| src(op, i)));
+    for o in operands {
+        let elements = (bound.shape(o).0 as u64).checked_mul(bound.max_rows(o))?;
+        if !matches!(o, Operand::Weight(_)) && elements > MOST {
+            return None;
+        }
+    }
+    let rows = rows_of(bound, op);
+    let cols = bound.shape(Operand::of(op.dst)).0 as u64;
+    let work = |tile, each, per_block| Work {
+        rows,
+        tile,
+        each,
+        per_block,
+    };
+    let one = |name: &str, work| {
+        Some(vec![Kernel {
+            name: format!("realm_{name}"),
+            work,
+        }])
+    };
+    let elements = work(1, cols, THREADS);
+    let groups = match param(op, 1) {
+        0 => 1,
+        group => cols / u64::from(group),
+    };
+    match code {
+        Code::GetRows => {
+            let ty = type_name(GgmlType::from_id(bound.weight(src(op, 0))?.r#type)?)?;
+            one(
+                &format!("get_rows_{ty}"),
+                work(1, cols.div_ceil(8), THREADS),
+            )
+        }
+        Code::RmsNorm => one("rms_norm", work(1, groups, 1)),
+        Code::Norm => one("norm", work(1, groups, 1)),
+        Code::MulMat | Code::MulMatId => product(bound, op, code, rows),
+        Code::Rope => one("rope", elements),
+        Code::FlashAttnExt => attention(bound, op, rows),
+        Code::Glu if param(op, 0) == SWIGLU_OAI => one("swiglu_oai", elements),
+        Code::Glu => one("glu", elements),
+        Code::Unary => one("unary", elements),
+        Code::Add => one("add", elements),
+        Code::Mul => one("mul", elements),
+        Code::Div => one("div", elements),
+        Code::Scale => one("scale", elements),
+        Code::Softcap => one("softcap", elements),
+        Code::Cpy => one("cpy", elements),
+        Code::ViewCols => one("view_cols", elements),
+        Code::Concat => one("concat", elements),
+        Code::Gather => one("gather", elements),
+        Code::Mask => one("mask", elements),
+        Code::WeightedSum => one("weighted_sum", elements),
+        Code::SsmConv => one("ssm_conv", elements),
+        Code::Argmax => one("argmax", work(1, 1, 1)),
+        Code::TopK => one("top_k", work(1, 1, 1)),
+        Code::LogitBias => one("logit_bias", work(1, 1, 1)),
+        Code::Penalties => one("penalties", work(1, 1, 1)),
+        Code::LogSumExp => one("logsumexp", work(1, 1, 1)),
+        Code::SoftMax => one("soft_max", work(1, 1, 1)),
+        Code::SumRows => one("sum_rows", work(1, 1, 1)),
+        Code::SsmScan => one("ssm_scan", work(1, 1, 1)),
+    }
+}
+
+/// Bytes of a row that a product's input is prepared as; 0: it is used as it is.
+fn prepared_bytes(ty: GgmlType, k: u64) -> u64 {
+    match act_kind(ty) {
+        ActKind::F32 => 0,
+        _ => (k + k / 32 * 4).next_multiple_of(16),
+    }
+}
+
+fn product(bound: &Bound<'_>, op: &realm_op, code: Code, rows: u32) -> Option<Vec<Kernel>> {
+    let w = bound.weight(src(op, 0))?;
+    let ty = GgmlType::from_id(w.r#type)?;
+    let name = type_name(ty)?;
+    let (k, parts) = bound.parts(op);
+    if w.ne[0] > MOST || w.ne[1] > MOST || w.ne[2] > MOST || w.bytes / w.ne[1].max(1) > MOST {
+        return None;
+    }
+    let quantize = match act_kind(ty) {
+        ActKind::F32 => None,
+        ActKind::Q8x32 => Some(("realm_quantize_32", 32)),
+        ActKind::Q8x256 => Some(("realm_quantize_256", 256)),
+    };
+    let mut kernels = Vec::new();
+    if let Some((name, block)) = quantize {
+        let work = Work {
+            rows,
+            tile: 1,
+            each: (parts * k / block) as u64,
+            per_block: WARPS,
+        };
+        kernels.push(Kernel {
+            name: name.into(),
+            work,
+        });
+    }
+    let at_once = w.ne[1].div_ceil(WARPS);
+    let (prefix, tile, each) = match code {
+        Code::MulMatId => ("mul_mat_id", 1, at_once * bound.used(op) as u64),
+        _ => ("mul_mat", TILE, at_once),
+    };
+    let work = Work {
+        rows,
+        tile,
+        each,
+        per_block: 1,
+    };
+    kernels.push(Kernel {
+        name: format!("realm_{prefix}_{name}"),
+        work,
+    });
+    Some(kernels)
+}
+
+fn attention(bound: &Bound<'_>, op: &realm_op, rows: u32) -> Option<Vec<Kernel>> {
+    let kv = bound.kv_layer(src(op, 3))?;
+    let ty = kv_name(kv.r#type)?;
+    if kv.head_dim_k > MOST_KEY || kv.head_dim_v > MOST_VALUE {
+        return None;
+    }
+    let work = |each, per_block| Work {
+        rows,
+        tile: 1,
+        each,
+        per_block,
+    };
+    let mut kernels = Vec::new();
+    if src(op, 1) != Operand::None {
+        let elements =
+            u64::from(kv.n_head_kv) * (u64::from(kv.head_dim_k) + u64::from(kv.head_dim_v));
+        let each = if ty == "q8_0" {
+            elements / 32
+        } else {
+            elements
+        };
+        kernels.push(Kernel {
+            name: format!("realm_append_{ty}"),
+            work: work(each, THREADS),
+        });
+    }
+    kernels.push(Kernel {
+        name: format!("realm_attend_{ty}"),
+        work: work(param(op, 1).into(), 1),
+    });
+    Some(kernels)
+}
+
+/// Whether the device runs an operation.
+///
+/// # Safety
+/// `program` is whole.
+pub unsafe fn supports(program: *const realm_program, index: u32) -> bool {
+    // SAFETY: the caller's promise.
+    let bound = unsafe { Bound::program(program) };
+    let op = bound.ops.get(index as usize);
+    op.is_some_and(|op| kernels_of(&bound, op).is_some())
+}
+
+impl Plan {
+    /// Prepares operations of a program.
+    ///
+    /// # Safety
+    /// `program` is whole and its weights are bound.
+    pub unsafe fn new(
+        device: &Arc<dyn Device>,
+        program: *const realm_program,
+        first: u32,
+        count: u32,
+    ) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let (bound, p) = unsafe { (Bound::program(program), &*program) };
+        let ops = bound
+            .ops
+            .get(first as usize..)
+            .and_then(|o| o.get(..count as usize));
+        let ops = ops.ok_or(Status::InvalidArgument)?;
+        let mut made = Builder {
+            device,
+            bound: &bound,
+            records: Vec::new(),
+            turns: Vec::new(),
+            launches: Vec::new(),
+            workspace_bytes: WORKSPACE_HEAD,
+            held: None,
+        };
+        for op in ops {
+            made.add(op)?;
+        }
+        let turns_at = (made.records.len() * size_of::<Op>()) as u64;
+        let bytes = turns_at + (made.turns.len() * size_of::<Turn>()) as u64;
+        let records = Memory::new(device, bytes)?;
+        for op in &mut made.records {
+            op.table += records.address + turns_at;
+        }
+        device.write(records.address, bytemuck::cast_slice(&made.records))?;
+        device.write(
+            records.address + turns_at,
+            bytemuck::cast_slice(&made.turns),
+        )?;
+        let tables = tables(&bound, p.kv_layer_count);
+        let buffer_count = p.buffer_count as usize;
+        let strides = (0..p.register_count as usize)
+            // SAFETY: the program has so many.
+            .map(|i| unsafe { (*p.registers.add(i)).stride })
+            .collect();
+        let pages: u64 = tables.iter().map(|&n| u64::from(n)).sum();
+        let head = super::run::head_bytes(buffer_count, tables.len(), pages);
+        Ok(Self {
+            device: Arc::clone(device),
+            launches: made.launches,
+            records,
+            head: Memory::new(device, head)?,
+            buffer_count,
+            tables,
+            strides,
+            workspace_bytes: made.workspace_bytes,
+            pace: core::sync::atomic::AtomicU64::new(0),
+            queue: std::sync::Mutex::default(),
+        })
+    }
+
+    /// How many launches there are.
+    pub fn len(&self) -> usize {
+        self.launches.len()
+    }
+
+    /// The launches from `first` on, at most so many, of a step with these registers.
+    pub fn launches(&self, first: usize, count: usize, registers: &[u32]) -> Vec<Launch> {
+        let most = self.device.most_blocks();
+        let some = self.launches.iter().skip(first).take(count);
+        some.map(|l| Launch {
+            kernel: l.kernel,
+            op: l.op,
+            blocks: l.work.blocks(registers, most),
+        })
+        .filter(|l| l.blocks > 0)
+        .collect()
+    }
+
+    /// Enqueues launches; `whole` ones, which are all there are, as one thing when they come again. The head has been written under `queue`.
+    pub fn enqueue(&self, launches: Vec<Launch>, whole: bool, queue: &mut Captured) -> Result<()> {
+        let (ops, head) = (self.records.address, self.head.address);
+        if !whole || launches.is_empty() {
+            return self.device.launch(&launches, ops, head);
+        }
+        if launches != queue.launches {
+            if let Some(graph) = queue.graph.take() {
+                self.device.drop_graph(graph);
+            }
+            queue.launches = launches;
+            return self.device.launch(&queue.launches, ops, head);
+        }
+        let graph = match queue.graph {
+            Some(graph) => graph,
+            None => *queue
+                .graph
+                .insert(self.device.capture(&launches, ops, head)?),
+        };
+        self.device.replay(graph)
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        let captured = self.queue.get_mut().map(|q| q.graph.take());
+        if let Ok(Some(graph)) = captured {
+            self.device.drop_graph(graph);
+        }
+    }
+}
+
+/// Most pages of each table that the layers use.
+fn tables(bound: &Bound<'_>, layers: u32) -> Vec<u32> {
+    let mut tables = Vec::new();
+    for layer in (0..layers).filter_map(|i| bound.kv_layer(Operand::Kv(i))) {
+        let group = layer.group as usize;
+        if tables.len() <= group {
+            tables.resize(group + 1, 0);
+        }
+        if let Some(pages) = tables.get_mut(group) {
+            *pages = layer.max_positions.div_ceil(64).max(*pages);
+        }
+    }
+    tables
+}
+
+/// A plan in the making.
+struct Builder<'a> {
+    device: &'a Arc<dyn Device>,
+    bound: &'a Bound<'a>,
+    records: Vec<Op>,
+    turns: Vec<Turn>,
+    launches: Vec<Prepared>,
+    workspace_bytes: u64,
+    /// What the workspace holds: an input, the kernel that prepared it, its rows and their elements. Products of one input share it.
+    held: Option<(u32, u64, u32, u64)>,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, op: &realm_op) -> Result<()> {
+        let kernels = kernels_of(self.bound, op).ok_or(Status::Unsupported)?;
+        let index = self.records.len() as u32;
+        let mut record = Op {
+            code: op.code.into(),
+            flags: op.flags.into(),
+            rows: rows_of(self.bound, op),
+            dst: self.operand(op.dst)?,
+            param: op.param,
+            ..Op::default()
+        };
+        for (to, &bits) in record.src.iter_mut().zip(&op.src) {
+            *to = self.operand(bits)?;
+        }
+        let code = Code::from_u16(op.code);
+        if code == Some(Code::Rope) {
+            record.table = (self.turns.len() * size_of::<Turn>()) as u64;
+            self.turn(op);
+        }
+        if let Some(kv) = self.bound.kv_layer(src(op, 3)) {
+            record.extra = kv.v_offset;
+        }
+        let mut input = None;
+        if matches!(code, Some(Code::MulMat | Code::MulMatId)) {
+            let w = self.bound.weight(src(op, 0)).ok_or(Status::Internal)?;
+            let ty = GgmlType::from_id(w.r#type).ok_or(Status::Internal)?;
+            record.extra = prepared_bytes(ty, w.ne[0]);
+            let x = op.src.get(1).copied().unwrap_or(0);
+            if record.extra != 0 {
+                let rows = self.bound.max_rows(src(op, 1)) * self.bound.parts(op).1 as u64;
+                let bytes = rows.checked_mul(record.extra).ok_or(Status::NoMemory)?;
+                self.workspace_bytes = self.workspace_bytes.max(WORKSPACE_HEAD + bytes);
+                input = Some((x, record.rows, w.ne[0]));
+            }
+        }
+        for kernel in kernels {
+            let name = CString::new(kernel.name).map_err(|_| Status::Internal)?;
+            let id = self.device.kernel(&name)?;
+            if let Some((x, rows, k)) = input.take() {
+                // The first kernel of such a product prepares its input.
+                if self.held == Some((x, id, rows, k)) {
+                    continue;
+                }
+                self.held = Some((x, id, rows, k));
+            }
+            self.launches.push(Prepared {
+                kernel: id,
+                op: index,
+                work: kernel.work,
+            });
+        }
+        self.records.push(record);
+        // Whatever else writes to the input makes what the workspace holds stale.
+        let second = op.src.get(1).filter(|_| code == Some(Code::TopK));
+        if self
+            .held
+            .is_some_and(|(x, ..)| op.dst == x || second == Some(&x))
+        {
+            self.held = None;
+        }
+        Ok(())
+    }
+
+    fn operand(&self, bits: u32) -> Result<DeviceOperand> {
+        let o = Operand::of(bits);
+        let (cols, rows) = self.bound.shape(o);
+        let plain = DeviceOperand {
+            cols: cols as u32,
+            rows: rows as u32,
+            ..DeviceOperand::default()
+        };
+        Ok(match o {
+            Operand::None => DeviceOperand::default(),
+            Operand::Weight(_) => {
+                let w = self.bound.weight(o).ok_or(Status::Internal)?;
+                // SAFETY: weights are bound before a program is prepared.
+                let bound = unsafe { weights::of(w) }.ok_or(Status::Internal)?;
+                let ty = GgmlType::from_id(w.r#type).ok_or(Status::Internal)?;
+                DeviceOperand {
+                    at: bound.address(self.device)?,
+                    kind: REALM_OPERAND_WEIGHT,
+                    ty: w.r#type,
+                    depth: w.ne[2] as u32,
+                    row_bytes: ty.row_bytes(w.ne[0]).ok_or(Status::Internal)? as u32,
+                    ..plain
+                }
+            }
+            Operand::Value(_) => {
+                let v = self.bound.value(o).ok_or(Status::Internal)?;
+                DeviceOperand {
+                    at: v.offset,
+                    kind: REALM_OPERAND_VALUE,
+                    ty: v.r#type,
+                    rows: v.rows,
+                    ..plain
+                }
+            }
+            Operand::Buffer(i) => DeviceOperand {
+                at: i.into(),
+                kind: REALM_OPERAND_BUFFER,
+                ty: self.bound.buffer_type(i),
+                ..plain
+            },
+            Operand::Kv(_) => kv_operand(self.bound.kv_layer(o).ok_or(Status::Internal)?),
+        })
+    }
+
+    /// Angles in turns, exact to 2^-64 of one, so that kernels need no double precision at any position.
+    fn turn(&mut self, op: &realm_op) {
+        let p = rope_params(op);
+        let mut rates = vec![0.0; p.n_dims / 2];
+        rope_rates(&p, self.bound.weight_bytes(src(op, 1)), &mut rates);
+        let mut scale = f64::from(p.attn_factor);
+        if p.ext_factor != 0.0 {
+            scale *= 1.0 + 0.1 * libm::log(1.0 / f64::from(p.freq_scale));
+        }
+        self.turns.extend(rates.iter().map(|&rate| {
+            let turns = rate / (2.0 * core::f64::consts::PI);
+            let part = turns - libm::floor(turns);
+            Turn {
+                // 2^64 turns to 0 in the conversion's end, and is as good as none.
+                phase: (part * 18_446_744_073_709_551_616.0) as u64,
+                scale: if rate.is_finite() {
+                    scale as f32
+                } else {
+                    f32::NAN
+                },
+                reserved: 0,
+            }
+        }));
+    }
+}
+
+fn kv_operand(layer: &realm_kv_layer) -> DeviceOperand {
+    DeviceOperand {
+        at: layer.offset,
+        kind: crate::backend::table::REALM_OPERAND_KV,
+        ty: layer.r#type,
+        cols: layer.head_dim_k,
+        rows: layer.head_dim_v,
+        depth: layer.n_head_kv,
+        row_bytes: layer.group,
+    }
+}

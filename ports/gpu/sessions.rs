@@ -1,0 +1,168 @@
+//! Models on the emulated device: the tokens that llama.cpp picks, those of the reference, and nothing that falls back.
+//!
+//! Compiled as a child of `session`, whose tests it borrows from.
+
+use super::state_tests::ended;
+use super::tests::options;
+use super::{InputKind, Session};
+use crate::backend::host::Backends;
+use crate::gguf::Limits;
+use crate::graph::gpu_conformance::backends;
+use crate::guest::LoadedGuest;
+use crate::store::{Store, StoreRef};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+struct Room {
+    backends: Backends,
+    guest: Arc<LoadedGuest>,
+}
+
+/// What a turn picked, its last logits, and operations that were run elsewhere.
+struct Turn {
+    tokens: Vec<i32>,
+    logits: Vec<f32>,
+    fallback: u64,
+}
+
+impl Room {
+    fn new() -> Self {
+        let guest = std::fs::read(root().join("guest/realm_guest.wasm")).unwrap();
+        Self {
+            backends: backends().0,
+            guest: LoadedGuest::load(&guest).unwrap(),
+        }
+    }
+
+    fn turn(&self, model: &Path, backend: &str, ids: &[u32], params: &[(&str, &str)]) -> Turn {
+        let store = Arc::new(Store::new());
+        let bytes = std::fs::read(model).unwrap();
+        store
+            .register_copy(&[&bytes], 1, &Limits::default())
+            .unwrap();
+        let mut o = options(&self.guest);
+        o.model_id = 1;
+        o.model = store.open(1).unwrap();
+        o.store = StoreRef::Own(store);
+        o.backend = self.backends.select(Some(backend)).unwrap();
+        for (key, value) in params {
+            o.params.set(key, value).unwrap();
+        }
+        let mut s = Session::open(o).unwrap();
+        let input: Vec<u8> = ids.iter().flat_map(|i| i.to_le_bytes()).collect();
+        s.prompt(InputKind::Ids, &input).unwrap();
+        let ((tokens, _, logits), _) = ended(&mut s);
+        Turn {
+            tokens,
+            logits: logits.into_iter().map(f32::from_bits).collect(),
+            fallback: s.stats().fallback_ops,
+        }
+    }
+}
+
+/// The largest difference, of the largest logit.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    let most = b.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let pairs = a.iter().zip(b);
+    pairs.fold(0f32, |d, (a, b)| d.max((a - b).abs())) / most
+}
+
+#[test]
+fn architectures_pick_the_tokens_of_llama_cpp() {
+    let room = Room::new();
+    let folder = root().join("tests/golden/arch");
+    let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let numbers = |v: &serde_json::Value| -> Vec<u32> {
+        v.as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_u64().unwrap() as u32)
+            .collect()
+    };
+    let mut compared = 0;
+    for (name, model) in expected.as_object().unwrap() {
+        // Of another guest's architecture, or for embeddings.
+        if model.get("guest").is_some() || model["cases"][0].get("greedy_ids").is_none() {
+            continue;
+        }
+        for case in model["cases"].as_array().unwrap() {
+            let (ids, want) = (numbers(&case["prompt_ids"]), numbers(&case["greedy_ids"]));
+            let count = std::format!("{}", want.len());
+            let params = [
+                ("temp", "0"),
+                ("ignore_eos", "1"),
+                ("n_predict", count.as_str()),
+            ];
+            let path = folder.join(std::format!("{name}.gguf"));
+            let got = room.turn(&path, "gpu-emulated", &ids, &params);
+            let tokens: Vec<u32> = got.tokens.iter().map(|&t| t as u32).collect();
+            assert_eq!(tokens, want, "{name}");
+            assert_eq!(got.fallback, 0, "{name}: operations fell back");
+            let reference = room.turn(&path, "reference", &ids, &params);
+            let off = difference(&got.logits, &reference.logits);
+            assert!(off < 1e-4, "{name}: logits differ by {off:e}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 28, "{compared} prompts");
+}
+
+#[test]
+fn files_of_all_types_pick_the_tokens_of_the_reference() {
+    let room = Room::new();
+    let data =
+        std::env::var("REALM_TEST_DATA").map_or(root().join("../shared/data"), PathBuf::from);
+    let mut files = vec![root().join("examples-c/demo/realm-demo.gguf")];
+    match std::fs::read_dir(data.join("models/stories260K")) {
+        Ok(all) => {
+            let paths = all.map(|f| f.unwrap().path());
+            files.extend(paths.filter(|p| p.extension().is_some_and(|e| e == "gguf")));
+        }
+        // Past the test runner, which keeps what passing tests print.
+        Err(_) => writeln!(
+            std::io::stderr(),
+            "SKIPPED: the 260K llama on the emulated GPU: {} does not have it",
+            data.display()
+        )
+        .unwrap(),
+    }
+    for path in files {
+        let mut exact = Vec::new();
+        for kv in ["f32", "f16", "q8_0"] {
+            let params = [
+                ("temp", "0"),
+                ("ignore_eos", "1"),
+                ("n_predict", "24"),
+                ("kv_type", kv),
+            ];
+            let prompt: Vec<u32> = (0..40).map(|i| 3 + i * 7 % 300).collect();
+            let got = room.turn(&path, "gpu-emulated", &prompt, &params);
+            let want = room.turn(&path, "reference", &prompt, &params);
+            let name = String::from(path.file_name().unwrap().to_string_lossy());
+            assert_eq!(got.tokens, want.tokens, "{name} {kv}");
+            if exact.is_empty() {
+                exact.clone_from(&want.logits);
+            }
+            // A last bit can turn the rounding of a cached element: not more than rounding the cache costs itself.
+            let most = difference(&want.logits, &exact).max(1e-3);
+            let off = difference(&got.logits, &want.logits);
+            assert!(
+                off < most,
+                "{name} {kv}: logits differ by {off:e}, at most {most:e}"
+            );
+            std::eprintln!(
+                "{name} {kv}: {off:.1e}, {} operations elsewhere",
+                got.fallback
+            );
+        }
+    }
+}
