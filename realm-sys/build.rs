@@ -9,11 +9,8 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(arm_fma)");
     println!("cargo::rustc-check-cfg=cfg(arm_dsp)");
     println!("cargo::rustc-check-cfg=cfg(arm_mve)");
-<<<<<<< HEAD
     println!("cargo::rustc-check-cfg=cfg(realm_cuda_fatbin)");
-=======
     println!("cargo::rustc-check-cfg=cfg(arm_v8m)");
->>>>>>> small
     let target = env::var("TARGET").unwrap_or_default();
     // Cortex-M4F, M7, M33 and later. Those of ARMv7-A and R (VFPv3) do not all have one.
     if ["thumbv7em-", "thumbv8m.main-"]

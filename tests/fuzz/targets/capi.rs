@@ -8,17 +8,8 @@
 //!   what the model says, as soon as nothing fails any more;
 //! - when everything has been given back, the platform and the sanitizer have everything back.
 
-<<<<<<< HEAD
-mod faults;
-mod tiny;
-mod world;
-
-use faults::Clock;
-use libfuzzer_sys::fuzz_target;
-=======
 use crate::faults::{self, Clock};
 use crate::world::*;
->>>>>>> small
 use realm_sys::capi::error::*;
 use realm_sys::capi::model::{realm_model_get_info, realm_model_info, realm_model_remove};
 use realm_sys::capi::runtime::*;

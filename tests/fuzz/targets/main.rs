@@ -7,6 +7,7 @@ mod faults;
 mod gguf;
 mod guest;
 mod states;
+mod tiny;
 mod tokenizer;
 mod wasm;
 mod world;

@@ -4,16 +4,8 @@
 //! where, one what is written there. A state with a right checksum is trusted no more than another: it is a session like any
 //! other, which uses no more than its limits, and can be polled, saved, forked and closed.
 
-<<<<<<< HEAD
-mod faults;
-mod tiny;
-mod world;
-
-use libfuzzer_sys::fuzz_target;
-=======
 use crate::faults;
 use crate::world::*;
->>>>>>> small
 use realm_sys::capi::runtime::*;
 use realm_sys::capi::session::state::*;
 use realm_sys::capi::session::*;
