@@ -74,10 +74,13 @@ impl Source {
         !self.grammar.is_empty() || !self.json_schema.is_empty()
     }
 
-    /// A machine for it; the error says what is wrong and where.
-    fn compile(&self) -> Result<Machine> {
+    /// A machine for it, with the tokens of a model; the error says what is wrong and where.
+    fn compile(&self, model: u32) -> Result<Machine> {
+        let find = |text: &str| abi::token_find(model, text).ok().flatten();
         let code = match (self.grammar.as_str(), self.json_schema.as_str()) {
-            (grammar, "") => gbnf::compile(grammar).map_err(|e| refused("grammar", grammar, &e))?,
+            (grammar, "") => {
+                gbnf::compile_with(grammar, &find).map_err(|e| refused("grammar", grammar, &e))?
+            }
             ("", schema) => {
                 let gbnf =
                     schema::to_gbnf(schema).map_err(|e| refused("json_schema", schema, &e))?;
@@ -155,7 +158,12 @@ pub type Prepared = Option<(Source, Machine)>;
 
 impl Constraint {
     /// Whether the parameters would do, if they differ from what is in force or `prepared`.
-    pub fn check(now: Option<&Self>, prepared: &mut Prepared, params: &Params) -> Result<()> {
+    pub fn check(
+        now: Option<&Self>,
+        prepared: &mut Prepared,
+        params: &Params,
+        model: u32,
+    ) -> Result<()> {
         let source = &params.constraint;
         let same = now.is_some_and(|now| now.source == *source);
         let ready = prepared.as_ref().is_some_and(|(ready, _)| ready == source);
@@ -163,7 +171,7 @@ impl Constraint {
             *prepared = None;
         }
         if source.is_some() && !same && !ready {
-            *prepared = Some((source.clone(), source.compile()?));
+            *prepared = Some((source.clone(), source.compile(model)?));
         }
         Ok(())
     }
@@ -183,7 +191,7 @@ impl Constraint {
             *now = Some(Self {
                 machine: match ready {
                     Some((_, machine)) => machine,
-                    None => source.compile()?,
+                    None => source.compile(model)?,
                 },
                 triggers: Triggers::new(model, source)?,
                 source: source.clone(),
@@ -278,12 +286,16 @@ impl Constraint {
         } else {
             self.piece.as_slice()
         };
-        if text.is_empty() || self.piece.len() > MAX_TOKEN {
-            return Ok(Some(DEAD));
-        }
-        let mut state = self.state;
+        let mut state = match text.is_empty() || self.piece.len() > MAX_TOKEN {
+            true => DEAD,
+            false => self.state,
+        };
         for byte in text {
             state = self.machine.step(state, *byte).map_err(full)?;
+        }
+        // One that brings a trigger is its text.
+        if !self.triggers.waiting() {
+            state = self.machine.token(self.state, token, state).map_err(full)?;
         }
         Ok(Some(state))
     }
@@ -407,6 +419,14 @@ impl Constraint {
         }
         let count = vocabulary.allowed(&mut self.machine, &mut self.state, &mut self.mask);
         let mut count = count.map_err(full)?;
+        if self.machine.takes_tokens(self.state) {
+            for id in (0..n_vocab).filter(|id| !vocabulary.ends().contains(id)) {
+                if self.machine.takes_token(self.state, id) {
+                    self.let_through(id);
+                }
+            }
+            count = self.mask.iter().map(|bits| bits.count_ones()).sum();
+        }
         if eog && self.machine.accepts(self.state) {
             for id in vocabulary.ends() {
                 self.let_through(*id);

@@ -87,7 +87,7 @@ impl Session {
                 let Constrained {
                     grammar, prepared, ..
                 } = &mut self.constrained;
-                Constraint::check(grammar.as_ref(), prepared, params)
+                Constraint::check(grammar.as_ref(), prepared, params, self.model)
             }
             false => Ok(()),
         }
