@@ -168,8 +168,8 @@ impl Machine {
 
     /// Whether anything in this state takes this token as a whole.
     pub fn takes_token(&self, state: State, token: u32) -> bool {
-        let places = self.states.get(u32::from(state)).iter();
-        self.code.has_tokens && places.into_iter().any(|place| self.is_taken(place, token))
+        let mut places = self.states.get(u32::from(state)).iter();
+        self.code.has_tokens && places.any(|place| self.is_taken(place, token))
     }
 
     fn is_taken(&self, place: &Place, token: u32) -> bool {
@@ -180,14 +180,26 @@ impl Machine {
         }
     }
 
-    /// Whether anything in this state takes tokens as a whole.
-    pub fn takes_tokens(&self, state: State) -> bool {
-        let op = |place: &Place| self.code.op(place.at);
-        let places = self.states.get(u32::from(state)).iter();
-        self.code.has_tokens
-            && places
-                .into_iter()
-                .any(|p| matches!(op(p), Op::Token(_) | Op::NotToken(_)))
+    /// Gives `f` each token below `n_tokens` that is taken as a whole in this state.
+    pub fn each_token(&self, state: State, n_tokens: u32, mut f: impl FnMut(u32)) {
+        let places = match self.code.has_tokens {
+            true => self.states.get(u32::from(state)),
+            false => &[],
+        };
+        // The token that nothing takes, as long as there is only one such.
+        let mut but: Option<Option<u32>> = None;
+        for place in places {
+            match self.code.op(place.at) {
+                Op::Token(id) if id < n_tokens => f(id),
+                Op::NotToken(id) => {
+                    but = Some(but.map_or(Some(id), |but| but.filter(|b| *b == id)))
+                }
+                _ => {}
+            }
+        }
+        if let Some(but) = but {
+            (0..n_tokens).filter(|id| Some(*id) != but).for_each(f);
+        }
     }
 
     /// Where a token leads that its bytes lead to `by_bytes`: there, and where it is taken as a whole.

@@ -360,7 +360,7 @@ impl Constraint {
             if !fits {
                 continue;
             }
-            self.let_through(id);
+            let_through(&mut self.mask, id);
             left -= 1;
             if left == 0 {
                 self.refusals += 1;
@@ -382,12 +382,6 @@ impl Constraint {
         }
         self.mask.fill(0);
         Ok(())
-    }
-
-    fn let_through(&mut self, id: u32) {
-        if let Some(word) = self.mask.get_mut((id >> 5) as usize) {
-            *word |= 1 << (id & 31);
-        }
     }
 
     /// After a refusal of `token`: lets through all tokens that may come next, and says how many there are. `eog`: those that end a
@@ -419,24 +413,33 @@ impl Constraint {
         }
         let count = vocabulary.allowed(&mut self.machine, &mut self.state, &mut self.mask);
         let mut count = count.map_err(full)?;
-        if self.machine.takes_tokens(self.state) {
-            for id in (0..n_vocab).filter(|id| !vocabulary.ends().contains(id)) {
-                if self.machine.takes_token(self.state, id) {
-                    self.let_through(id);
+        let (mask, ends) = (&mut self.mask, vocabulary.ends());
+        self.machine
+            .each_token(self.state, vocabulary.n_tokens(), |id| {
+                if !ends.contains(&id) {
+                    count += let_through(mask, id);
                 }
-            }
-            count = self.mask.iter().map(|bits| bits.count_ones()).sum();
-        }
+            });
         if eog && self.machine.accepts(self.state) {
             for id in vocabulary.ends() {
-                self.let_through(*id);
-                count += 1;
+                count += let_through(&mut self.mask, *id);
             }
         }
         if count == 0 || self.refusals > 1 {
             return Err(nothing());
         }
         Ok(count)
+    }
+}
+
+/// Sets a token's bit; how many more tokens are let through now.
+fn let_through(mask: &mut [u32], id: u32) -> u32 {
+    match mask.get_mut((id >> 5) as usize) {
+        Some(word) if *word >> (id & 31) & 1 == 0 => {
+            *word |= 1 << (id & 31);
+            1
+        }
+        _ => 0,
     }
 }
 

@@ -721,6 +721,14 @@ fn a_grammar_takes_tokens_as_a_whole() {
     // It may not before 258, which has no bytes, and x; 97 fits nowhere but in front, and the lowest that does is 0.
     assert_eq!(c.run(TEXT, b"p", &[100, 97, EOS, 258, 120, EOS], 20), 1);
     assert_eq!(context(), [BOS, 112, 100, 0, 0, 258, 120]);
+    // None of the best candidates.
+    host(|h| {
+        h.context.clear();
+        h.set("grammar", "root ::= <[258]> | <[300]>");
+    });
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
+    assert_eq!(c.run(TEXT, b"p", &[120], 20), 1);
+    assert_eq!(context(), [BOS, 112, 258]);
     for (grammar, said) in [
         (
             "root ::= <nothing>",
