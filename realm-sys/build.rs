@@ -10,6 +10,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(arm_dsp)");
     println!("cargo::rustc-check-cfg=cfg(arm_mve)");
     println!("cargo::rustc-check-cfg=cfg(realm_cuda_fatbin)");
+    println!("cargo::rustc-check-cfg=cfg(arm_v8m)");
     let target = env::var("TARGET").unwrap_or_default();
     // Cortex-M4F, M7, M33 and later. Those of ARMv7-A and R (VFPv3) do not all have one.
     if ["thumbv7em-", "thumbv8m.main-"]
@@ -20,9 +21,13 @@ fn main() {
         println!("cargo::rustc-cfg=arm_fma");
     }
     // Part of ARMv7E-M, options of ARMv8-M; those with vectors have both.
-    let has = |feature| target.starts_with("thumbv8m.main-") && env::var_os(feature).is_some();
+    let v8m = target.starts_with("thumbv8m.main-");
+    let has = |feature| v8m && env::var_os(feature).is_some();
     if target.starts_with("thumbv7em-") || has("CARGO_FEATURE_ARM_DSP") {
         println!("cargo::rustc-cfg=arm_dsp");
+    }
+    if v8m {
+        println!("cargo::rustc-cfg=arm_v8m");
     }
     if has("CARGO_FEATURE_ARM_MVE") {
         println!("cargo::rustc-cfg=arm_mve");

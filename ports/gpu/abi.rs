@@ -34,7 +34,7 @@ pub struct Op {
     /// That it works on, as a dim.
     pub rows: u32,
     pub reserved: u32,
-    /// Address of ROPE's turns.
+    /// Address of ROPE's turns; where in the workspace attention has partial results.
     pub table: u64,
     /// KV: where values begin in a layer's part of a page. Products: bytes of a prepared row.
     pub extra: u64,

@@ -17,6 +17,7 @@ use crate::graph::kernels::rope::rope_rates;
 use crate::graph::op::{Code, Dim, Operand, param, src};
 use crate::quant::GgmlType;
 use alloc::ffi::CString;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -25,6 +26,8 @@ use alloc::{format, vec};
 const THREADS: u64 = 256;
 const WARPS: u64 = 8;
 const TILE: u64 = 8;
+/// Positions of a chunk of attention.
+const CHUNK: u64 = 128;
 /// Elements that an operand may have: kernels count them in 32 bits.
 const MOST: u64 = 1 << 31;
 /// Elements of a key and of a value that attention has room for.
@@ -42,9 +45,13 @@ pub struct Work {
 }
 
 impl Work {
+    fn rows(&self, registers: &[u32]) -> u64 {
+        Dim::unpack(self.rows).value(registers).into()
+    }
+
     /// Blocks that a step with these registers can keep busy, at most `most`.
     pub fn blocks(&self, registers: &[u32], most: u32) -> u32 {
-        let rows = u64::from(Dim::unpack(self.rows).value(registers));
+        let rows = self.rows(registers);
         let tiles = if rows == 1 {
             1
         } else {
@@ -57,8 +64,19 @@ impl Work {
 
 /// A kernel's name and its work.
 struct Kernel {
-    name: alloc::string::String,
+    name: String,
     work: Work,
+    when: When,
+}
+
+/// For which steps a kernel is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    /// One row: those that spread it over the device.
+    Single,
+    /// Any other number.
+    Several,
 }
 
 /// A kernel, resolved.
@@ -67,6 +85,7 @@ struct Prepared {
     kernel: u64,
     op: u32,
     work: Work,
+    when: When,
 }
 
 /// A run of operations, prepared.
@@ -163,6 +182,7 @@ fn kernels_of(bound: &Bound<'_>, op: &realm_op) -> Option<Vec<Kernel>> {
         Some(vec![Kernel {
             name: format!("realm_{name}"),
             work,
+            when: When::Always,
         }])
     };
     let elements = work(1, cols, THREADS);
@@ -241,6 +261,7 @@ fn product(bound: &Bound<'_>, op: &realm_op, code: Code, rows: u32) -> Option<Ve
         kernels.push(Kernel {
             name: name.into(),
             work,
+            when: When::Always,
         });
     }
     let at_once = w.ne[1].div_ceil(WARPS);
@@ -254,9 +275,21 @@ fn product(bound: &Bound<'_>, op: &realm_op, code: Code, rows: u32) -> Option<Ve
         each,
         per_block: 1,
     };
+    let when = match code {
+        Code::MulMatId => When::Always,
+        _ => When::Several,
+    };
+    if when == When::Several {
+        kernels.push(Kernel {
+            name: format!("realm_mul_mat_vec_{name}"),
+            work,
+            when: When::Single,
+        });
+    }
     kernels.push(Kernel {
         name: format!("realm_{prefix}_{name}"),
         work,
+        when,
     });
     Some(kernels)
 }
@@ -273,6 +306,11 @@ fn attention(bound: &Bound<'_>, op: &realm_op, rows: u32) -> Option<Vec<Kernel>>
         each,
         per_block,
     };
+    let kernel = |name: &str, each, per_block, when| Kernel {
+        name: format!("realm_{name}"),
+        work: work(each, per_block),
+        when,
+    };
     let mut kernels = Vec::new();
     if src(op, 1) != Operand::None {
         let elements =
@@ -282,16 +320,27 @@ fn attention(bound: &Bound<'_>, op: &realm_op, rows: u32) -> Option<Vec<Kernel>>
         } else {
             elements
         };
-        kernels.push(Kernel {
-            name: format!("realm_append_{ty}"),
-            work: work(each, THREADS),
-        });
+        let name = format!("append_{ty}");
+        kernels.push(kernel(&name, each, THREADS, When::Always));
     }
-    kernels.push(Kernel {
-        name: format!("realm_attend_{ty}"),
-        work: work(param(op, 1).into(), 1),
-    });
+    let heads = u64::from(param(op, 1));
+    let name = format!("attend_{ty}");
+    kernels.push(kernel(&name, heads, 1, When::Several));
+    // As many blocks as the longest context has chunks for, so that launches are the same at any position.
+    let name = format!("attend_part_{ty}");
+    kernels.push(kernel(&name, heads * chunks(kv), 1, When::Single));
+    kernels.push(kernel("attend_merge", heads, 1, When::Single));
     Some(kernels)
+}
+
+/// Chunks of pages that a layer's context can have.
+fn chunks(kv: &realm_kv_layer) -> u64 {
+    u64::from(kv.max_positions).div_ceil(CHUNK).max(1)
+}
+
+/// Bytes of the partial results of one row's attention: an output and four numbers more for each head and chunk.
+fn partial_bytes(kv: &realm_kv_layer, heads: u32) -> u64 {
+    u64::from(heads) * chunks(kv) * (u64::from(kv.head_dim_v) + 4) * 4
 }
 
 /// Whether the device runs an operation.
@@ -330,6 +379,7 @@ impl Plan {
             turns: Vec::new(),
             launches: Vec::new(),
             workspace_bytes: WORKSPACE_HEAD,
+            partial_bytes: 0,
             held: None,
         };
         for op in ops {
@@ -338,8 +388,12 @@ impl Plan {
         let turns_at = (made.records.len() * size_of::<Op>()) as u64;
         let bytes = turns_at + (made.turns.len() * size_of::<Turn>()) as u64;
         let records = Memory::new(device, bytes)?;
+        let partial_at = made.workspace_bytes.next_multiple_of(256);
         for op in &mut made.records {
-            op.table += records.address + turns_at;
+            op.table = match op.code == Code::FlashAttnExt as u32 {
+                true => partial_at,
+                false => op.table + records.address + turns_at,
+            };
         }
         device.write(records.address, bytemuck::cast_slice(&made.records))?;
         device.write(
@@ -362,7 +416,7 @@ impl Plan {
             buffer_count,
             tables,
             strides,
-            workspace_bytes: made.workspace_bytes,
+            workspace_bytes: partial_at + made.partial_bytes,
             pace: core::sync::atomic::AtomicU64::new(0),
             queue: std::sync::Mutex::default(),
         })
@@ -377,7 +431,12 @@ impl Plan {
     pub fn launches(&self, first: usize, count: usize, registers: &[u32]) -> Vec<Launch> {
         let most = self.device.most_blocks();
         let some = self.launches.iter().skip(first).take(count);
-        some.map(|l| Launch {
+        some.filter(|l| match l.when {
+            When::Always => true,
+            When::Single => l.work.rows(registers) == 1,
+            When::Several => l.work.rows(registers) != 1,
+        })
+        .map(|l| Launch {
             kernel: l.kernel,
             op: l.op,
             blocks: l.work.blocks(registers, most),
@@ -441,6 +500,8 @@ struct Builder<'a> {
     turns: Vec<Turn>,
     launches: Vec<Prepared>,
     workspace_bytes: u64,
+    /// Of attention's partial results, which lie behind prepared inputs.
+    partial_bytes: u64,
     /// What the workspace holds: an input, the kernel that prepared it, its rows and their elements. Products of one input share it.
     held: Option<(u32, u64, u32, u64)>,
 }
@@ -467,6 +528,7 @@ impl Builder<'_> {
         }
         if let Some(kv) = self.bound.kv_layer(src(op, 3)) {
             record.extra = kv.v_offset;
+            self.partial_bytes = self.partial_bytes.max(partial_bytes(kv, param(op, 1)));
         }
         let mut input = None;
         if matches!(code, Some(Code::MulMat | Code::MulMatId)) {
@@ -495,6 +557,7 @@ impl Builder<'_> {
                 kernel: id,
                 op: index,
                 work: kernel.work,
+                when: kernel.when,
             });
         }
         self.records.push(record);
@@ -529,7 +592,7 @@ impl Builder<'_> {
                     kind: REALM_OPERAND_WEIGHT,
                     ty: w.r#type,
                     depth: w.ne[2] as u32,
-                    row_bytes: ty.row_bytes(w.ne[0]).ok_or(Status::Internal)? as u32,
+                    row_bytes: weights::row_bytes(ty, w.ne[0]).ok_or(Status::Internal)? as u32,
                     ..plain
                 }
             }

@@ -136,31 +136,40 @@ fn files_of_all_types_pick_the_tokens_of_the_reference() {
         .unwrap(),
     }
     for path in files {
-        let mut exact = Vec::new();
-        for kv in ["f32", "f16", "q8_0"] {
-            let params = [
-                ("temp", "0"),
-                ("ignore_eos", "1"),
-                ("n_predict", "24"),
-                ("kv_type", kv),
-            ];
-            let prompt: Vec<u32> = (0..40).map(|i| 3 + i * 7 % 300).collect();
-            let got = room.turn(&path, "gpu-emulated", &prompt, &params);
-            let want = room.turn(&path, "reference", &prompt, &params);
-            let name = String::from(path.file_name().unwrap().to_string_lossy());
+        // The little llama's heads are too short for blocks.
+        let kinds = match path.ends_with("realm-demo.gguf") {
+            true => &["f32", "f16", "q8_0"][..],
+            false => &["f32", "f16"],
+        };
+        let name = String::from(path.file_name().unwrap().to_string_lossy());
+        let prompt: Vec<u32> = (0..40).map(|i| 3 + i * 7 % 300).collect();
+        let turns = |backend: &str| {
+            let turn = |kv: &&str| {
+                let params = [
+                    ("temp", "0"),
+                    ("ignore_eos", "1"),
+                    ("n_predict", "24"),
+                    ("kv_type", *kv),
+                ];
+                room.turn(&path, backend, &prompt, &params)
+            };
+            kinds.iter().map(turn).collect::<Vec<_>>()
+        };
+        let (want, got) = (turns("reference"), turns("gpu-emulated"));
+        // A last bit can turn the rounding of an input's byte in some layer, and from there on numbers differ by what such roundings
+        // do: not by more than the reference's own do from one type of cache to another.
+        let most = want.iter().fold(1e-3, |most: f32, w| {
+            most.max(difference(&w.logits, &want[0].logits))
+        });
+        for ((kv, got), want) in kinds.iter().zip(&got).zip(&want) {
             assert_eq!(got.tokens, want.tokens, "{name} {kv}");
-            if exact.is_empty() {
-                exact.clone_from(&want.logits);
-            }
-            // A last bit can turn the rounding of a cached element: not more than rounding the cache costs itself.
-            let most = difference(&want.logits, &exact).max(1e-3);
             let off = difference(&got.logits, &want.logits);
             assert!(
-                off < most,
+                off <= most,
                 "{name} {kv}: logits differ by {off:e}, at most {most:e}"
             );
             std::eprintln!(
-                "{name} {kv}: {off:.1e}, {} operations elsewhere",
+                "{name} {kv}: {off:.1e} of {most:.1e}, {} elsewhere",
                 got.fallback
             );
         }

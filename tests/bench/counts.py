@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("counts.json")
 BAND = 0.03
+FEATURES = "own-std,cpu,embedded-guest,vocabularies,types,ops"
 
 
 def skip(why):
@@ -29,8 +30,9 @@ def output(*command):
 
 
 def program():
-    """Builds the cases; returns the path of the program."""
-    build = ["cargo", "bench", "--locked", "-p", "realm-sys", "--bench", "counts", "--no-run", "--message-format=json"]
+    """Builds the cases, upon the library as librealm.a has it; returns the path of the program."""
+    build = ["cargo", "bench", "--locked", "-p", "realm-sys", "--no-default-features", "--features", FEATURES, "--bench", "counts",
+             "--no-run", "--message-format=json"]
     for line in output(*build).splitlines():
         made = json.loads(line)
         if made.get("reason") == "compiler-artifact" and made["target"]["name"] == "counts":

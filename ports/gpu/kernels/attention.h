@@ -1,6 +1,7 @@
 /* attention.h - FLASH_ATTN_EXT over pages of 64 positions, whose layout is realm_port.h's (realm_kv_layer).
  *
- * The order is the reference's: page by page, with the running maximum and sum rescaled at pages only, masked keys skipped.
+ * As in the reference, the running maximum and sum are rescaled at pages only, and masked keys are skipped; but every two pages begin anew and are
+ * merged, so that blocks can share a long context.
  */
 #ifndef REALM_GPU_ATTENTION_H
 #define REALM_GPU_ATTENTION_H
@@ -96,72 +97,201 @@ KERNEL(append_q8_0) {
 
 /* Columns of the output that a thread has. */
 #define COLUMNS 4
+/* Pages of a chunk. What a row's head sees is attended to chunk by chunk, from a boundary of the context on, and what comes of
+ * each is merged in order: by one block, or by the block that comes after many. */
+#define CHUNK 2u
 
-/* A block for each head of each row. Four threads share a key, in quarters of its elements. */
-template <class S> DEVICE void attend(KERNEL_ARGS) {
-    const u32 dk = op->src[3].cols, dv = op->src[3].rows, heads = op->param[1], first = dim(step, op->param[0]), rows = ROWS;
+/* One row's head. */
+struct Query {
+    GLOBAL const float *q;
+    u32 head, from, last; /* which positions it sees */
+};
+
+DEVICE Query query_of(GLOBAL const Op *op, GLOBAL const Step *step, u32 u) {
+    const u32 heads = op->param[1], first = dim(step, op->param[0]), window = op->param[3];
+    Query r;
+    r.q = FLOATS(op->src[0]) + u * op->src[3].cols;
+    r.head = u % heads;
+    r.last = first + (op->flags & 1 ? dim(step, op->rows) - 1 : u / heads);
+    r.from = window && r.last + 1 > window ? r.last + 1 - window : 0;
+    return r;
+}
+
+/* The largest score, the sum of what is relative to it, and the output so far, a thread's columns of it. */
+struct Softmax {
+    float most, sum;
+    bool begun;
+};
+
+DEVICE Softmax none() {
+    Softmax s = {-infinity_(), 0.0f, false};
+    return s;
+}
+
+/* A sink is a score without a value. */
+DEVICE Softmax sink(GLOBAL const Op *op, GLOBAL const Step *step, u32 head) {
+    Softmax s = none();
+    if (op->src[4].kind != NONE) s.most = FLOATS(op->src[4])[head], s.sum = 1.0f, s.begun = true;
+    return s;
+}
+
+/* Attends to a chunk's pages. Four threads share a key, in quarters of its elements. The query is in `shared` already. */
+template <class S>
+DEVICE Softmax attend_chunk(KERNEL_ARGS, LOCAL const Query &r, u32 chunk, PRIVATE_ROWS(float, out, COLUMNS)) {
+    const u32 dk = op->src[3].cols, dv = op->src[3].rows, heads = op->param[1], quarter = (dk + 3) / 4;
     const float scale = PARAM_F32(2), cap = PARAM_F32(4);
-    const u32 window = op->param[3], quarter = (dk + 3) / 4;
     SHARED float *scores = shared + REDUCE_FLOATS, *parts = scores + PAGE, *query = parts + 4 * PAGE;
-    FOR_BLOCKS(u, rows * heads) {
-        const u32 head = u % heads, last = first + (op->flags & 1 ? rows - 1 : u / heads);
-        const u32 from = window && last + 1 > window ? last + 1 - window : 0;
-        const bool sink = op->src[4].kind != NONE;
-        GLOBAL const float *q = FLOATS(op->src[0]) + u * dk;
-        PRIVATES(float, out, COLUMNS);
+    Softmax s = none();
+    FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) OF(out, t)[c] = 0.0f;
+    for (u32 at = chunk * CHUNK; at < (chunk + 1) * CHUNK && at <= r.last / PAGE; at++) {
+        if (at < r.from / PAGE) continue;
+        const u64 page = page_of(step, op->src[3], at);
+        if (!page) continue;
+        const Head<S> h = Head<S>::of(op, page, r.head * op->src[3].depth / heads);
+        const u32 lo = r.from > at * PAGE ? r.from - at * PAGE : 0, hi = r.last - at * PAGE < PAGE ? r.last - at * PAGE + 1 : PAGE;
         FOR_THREADS(t) {
-            for (u32 d = t; d < dk; d += THREADS) query[d] = q[d];
-            UNROLL for (u32 c = 0; c < COLUMNS; c++) OF(out, t)[c] = 0.0f;
+            const u32 slot = t % PAGE, begin = t / PAGE * quarter;
+            float x = 0.0f;
+            for (u32 d = begin; d < dk && d < begin + quarter; d++) x = fmaf_(query[d], S::key(h.keys, d, slot), x);
+            parts[t] = x;
         }
         BARRIER();
-        float most = sink ? FLOATS(op->src[4])[head] : -infinity_(), sum = sink ? 1.0f : 0.0f;
-        bool begun = sink;
-        for (u32 at = from / PAGE; at <= last / PAGE; at++) {
-            const u64 page = page_of(step, op->src[3], at);
-            if (!page) continue;
-            const Head<S> h = Head<S>::of(op, page, head * op->src[3].depth / heads);
-            const u32 lo = from > at * PAGE ? from - at * PAGE : 0, hi = last - at * PAGE < PAGE ? last - at * PAGE + 1 : PAGE;
-            FOR_THREADS(t) {
-                const u32 slot = t % PAGE, begin = t / PAGE * quarter;
-                float s = 0.0f;
-                for (u32 d = begin; d < dk && d < begin + quarter; d++) s = fmaf_(query[d], S::key(h.keys, d, slot), s);
-                parts[t] = s;
-            }
-            BARRIER();
-            FOR_THREADS(t) if (t < PAGE) {
-                float s = (parts[t] + parts[t + PAGE] + parts[t + 2 * PAGE] + parts[t + 3 * PAGE]) * scale;
-                if (cap != 0.0f) s = cap * tanh_(s / cap);
-                scores[t] = s;
-            }
-            BARRIER();
-            float next = most;
-            for (u32 j = lo; j < hi; j++) next = Max::of(next, scores[j]);
-            const float shrink = begun ? exp_(most - next) : 0.0f;
-            FOR_THREADS(t) if (t < PAGE) parts[t] = t >= lo && t < hi ? exp_(scores[t] - next) : 0.0f;
-            BARRIER();
-            sum = begun ? sum * shrink : 0.0f;
-            for (u32 j = lo; j < hi; j++) sum += parts[j];
-            FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) {
-                const u32 d = t + c * THREADS;
-                if (d >= dv) continue;
-                float y = begun ? OF(out, t)[c] * shrink : 0.0f;
-                for (u32 j = lo; j < hi; j++) y = fmaf_(parts[j], S::value(h.values + j * h.value_bytes, d), y);
-                OF(out, t)[c] = y;
-            }
-            BARRIER();
-            most = next;
-            begun = true;
+        FOR_THREADS(t) if (t < PAGE) {
+            float x = (parts[t] + parts[t + PAGE] + parts[t + 2 * PAGE] + parts[t + 3 * PAGE]) * scale;
+            if (cap != 0.0f) x = cap * tanh_(x / cap);
+            scores[t] = x;
+        }
+        BARRIER();
+        float next = s.most;
+        for (u32 j = lo; j < hi; j++) next = Max::of(next, scores[j]);
+        const float shrink = s.begun ? exp_(s.most - next) : 0.0f;
+        FOR_THREADS(t) if (t < PAGE) parts[t] = t >= lo && t < hi ? exp_(scores[t] - next) : 0.0f;
+        BARRIER();
+        s.sum = s.begun ? s.sum * shrink : 0.0f;
+        for (u32 j = lo; j < hi; j++) s.sum += parts[j];
+        FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) {
+            const u32 d = t + c * THREADS;
+            if (d >= dv) continue;
+            float y = s.begun ? OF(out, t)[c] * shrink : 0.0f;
+            for (u32 j = lo; j < hi; j++) y = fmaf_(parts[j], S::value(h.values + j * h.value_bytes, d), y);
+            OF(out, t)[c] = y;
+        }
+        BARRIER();
+        s.most = next;
+        s.begun = true;
+    }
+    return s;
+}
+
+/* What two outputs are multiplied by before they are added, and their sum's softmax. */
+struct Merge {
+    Softmax s;
+    float left, right;
+};
+DEVICE Merge merge(LOCAL const Softmax &a, LOCAL const Softmax &z) {
+    Merge m = {a, 1.0f, 0.0f};
+    if (!z.begun) return m;
+    m.s.most = Max::of(a.most, z.most);
+    m.left = a.begun ? exp_(a.most - m.s.most) : 0.0f;
+    m.right = exp_(z.most - m.s.most);
+    m.s.sum = a.begun ? fmaf_(a.sum, m.left, z.sum * m.right) : z.sum * m.right;
+    m.s.begun = true;
+    return m;
+}
+DEVICE float merged(LOCAL const Merge &m, bool begun, float a, float z) {
+    return begun ? fmaf_(a, m.left, z * m.right) : z * m.right;
+}
+
+DEVICE void take_query(KERNEL_ARGS, LOCAL const Query &r) {
+    SHARED float *query = shared + REDUCE_FLOATS + 5 * PAGE;
+    FOR_THREADS(t) for (u32 d = t; d < op->src[3].cols; d += THREADS) query[d] = r.q[d];
+    BARRIER();
+}
+
+/* A block for each head of each row. */
+template <class S> DEVICE void attend(KERNEL_ARGS) {
+    const u32 dv = op->src[3].rows;
+    FOR_BLOCKS(u, ROWS * op->param[1]) {
+        const Query r = query_of(op, step, u);
+        PRIVATES(float, out, COLUMNS);
+        PRIVATES(float, part, COLUMNS);
+        FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) OF(out, t)[c] = 0.0f;
+        take_query(KERNEL_PASS, r);
+        Softmax all = sink(op, step, r.head);
+        for (u32 chunk = r.from / PAGE / CHUNK; chunk <= r.last / PAGE / CHUNK; chunk++) {
+            const Softmax s = attend_chunk<S>(KERNEL_PASS, r, chunk, part);
+            const Merge m = merge(all, s);
+            if (!s.begun) continue;
+            FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) OF(out, t)[c] = merged(m, all.begun, OF(out, t)[c], OF(part, t)[c]);
+            all = m.s;
         }
         FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) {
             const u32 d = t + c * THREADS;
-            if (d < dv) FLOATS(op->dst)[u * dv + d] = OF(out, t)[c] / sum;
+            if (d < dv) FLOATS(op->dst)[u * dv + d] = OF(out, t)[c] / all.sum;
         }
         BARRIER();
     }
 }
 
-KERNEL(attend_f32) { attend<Plain<F32> >(KERNEL_PASS); }
-KERNEL(attend_f16) { attend<Plain<F16> >(KERNEL_PASS); }
-KERNEL(attend_q8_0) { attend<Blocks>(KERNEL_PASS); }
+/* The same for few rows: a block for each chunk, whose results lie in the workspace from `op->table` on, then one for each head to merge
+ * them. Of a head and a chunk: the largest, the sum, whether there is any, and the output. */
+DEVICE GLOBAL float *partial(GLOBAL const Op *op, GLOBAL const Step *step, u32 u, u32 chunk, u32 chunks) {
+    return ADDRESS(float, step->workspace + op->table) + (u * chunks + chunk) * (op->src[3].rows + 4);
+}
+/* Chunks of the longest row. */
+DEVICE u32 chunks_of(GLOBAL const Op *op, GLOBAL const Step *step) {
+    return (dim(step, op->param[0]) + dim(step, op->rows) - 1) / PAGE / CHUNK + 1;
+}
+
+template <class S> DEVICE void attend_part(KERNEL_ARGS) {
+    const u32 dv = op->src[3].rows, chunks = chunks_of(op, step);
+    FOR_BLOCKS(i, ROWS * op->param[1] * chunks) {
+        const u32 u = i / chunks, chunk = i % chunks;
+        const Query r = query_of(op, step, u);
+        GLOBAL float *to = partial(op, step, u, chunk, chunks);
+        PRIVATES(float, part, COLUMNS);
+        take_query(KERNEL_PASS, r);
+        const Softmax s = attend_chunk<S>(KERNEL_PASS, r, chunk, part);
+        FOR_THREADS(t) {
+            if (t == 0) to[0] = s.most, to[1] = s.sum, to[2] = s.begun ? 1.0f : 0.0f;
+            UNROLL for (u32 c = 0; c < COLUMNS; c++) {
+                if (t + c * THREADS < dv) to[4 + t + c * THREADS] = OF(part, t)[c];
+            }
+        }
+        BARRIER();
+    }
+}
+
+KERNEL(attend_merge) {
+    const u32 dv = op->src[3].rows, chunks = chunks_of(op, step);
+    FOR_BLOCKS(u, ROWS * op->param[1]) {
+        const Query r = query_of(op, step, u);
+        PRIVATES(float, out, COLUMNS);
+        FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) OF(out, t)[c] = 0.0f;
+        Softmax all = sink(op, step, r.head);
+        for (u32 chunk = r.from / PAGE / CHUNK; chunk <= r.last / PAGE / CHUNK; chunk++) {
+            GLOBAL const float *from = partial(op, step, u, chunk, chunks);
+            const Softmax s = {from[0], from[1], from[2] != 0.0f};
+            const Merge m = merge(all, s);
+            if (!s.begun) continue;
+            FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) {
+                const u32 d = t + c * THREADS;
+                if (d < dv) OF(out, t)[c] = merged(m, all.begun, OF(out, t)[c], from[4 + d]);
+            }
+            all = m.s;
+        }
+        FOR_THREADS(t) UNROLL for (u32 c = 0; c < COLUMNS; c++) {
+            const u32 d = t + c * THREADS;
+            if (d < dv) FLOATS(op->dst)[u * dv + d] = OF(out, t)[c] / all.sum;
+        }
+    }
+}
+
+#define ATTEND(S, name)                                     \
+    KERNEL(attend_##name) { attend<S>(KERNEL_PASS); }       \
+    KERNEL(attend_part_##name) { attend_part<S>(KERNEL_PASS); }
+ATTEND(Plain<F32>, f32)
+ATTEND(Plain<F16>, f16)
+ATTEND(Blocks, q8_0)
 
 #endif

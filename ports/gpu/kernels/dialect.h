@@ -40,10 +40,10 @@ typedef long i64;
 #define GLOBAL device
 #define SHARED threadgroup
 #define LOCAL thread
-#define CONSTANT constant
 #define DEVICE static inline
 #define REALM_GPU 1
 #define UNROLL _Pragma("unroll")
+#define TWICE _Pragma("unroll 2")
 
 #elif defined(__CUDACC__)
 
@@ -57,10 +57,10 @@ typedef long long i64;
 #define GLOBAL
 #define SHARED
 #define LOCAL
-#define CONSTANT static __device__ const
 #define DEVICE static __device__ __forceinline__
 #define REALM_GPU 1
 #define UNROLL _Pragma("unroll")
+#define TWICE _Pragma("unroll 2")
 
 #else
 
@@ -77,10 +77,10 @@ typedef int64_t i64;
 #define GLOBAL
 #define SHARED
 #define LOCAL
-#define CONSTANT static const
 #define DEVICE static inline
 #define REALM_GPU 0
 #define UNROLL
+#define TWICE
 
 #endif
 
@@ -107,7 +107,7 @@ struct Op {
     u32 flags;
     u32 rows; /* that the operation works on, as a dim */
     u32 reserved;
-    u64 table; /* address of what was computed when the program was prepared: ROPE's turns */
+    u64 table; /* ROPE: address of its turns; attention: where in the workspace a row's partial results are */
     u64 extra; /* KV: where values begin in a layer's part of a page; products: bytes of a prepared row of the input */
     Operand dst;
     Operand src[7];
@@ -144,12 +144,14 @@ struct Block {
 #define PRIVATE(T, name) T name
 #define PRIVATES(T, name, count) T name[count]
 #define PRIVATE_REF(T) LOCAL T &
+#define PRIVATE_ROWS(T, name, count) LOCAL T (&name)[count]
 #define OF(name, t) name
 #else
 #define FOR_THREADS(t) for (u32 t = 0; t < THREADS; t++)
 #define PRIVATE(T, name) T name[THREADS]
 #define PRIVATES(T, name, count) T name[THREADS][count]
 #define PRIVATE_REF(T) T *
+#define PRIVATE_ROWS(T, name, count) T (*name)[count]
 #define OF(name, t) name[t]
 #endif
 

@@ -1,4 +1,4 @@
-/* products.h - rows of a table, and products with weights: the simple kernels, a warp for each row of the weights.
+/* products.h - rows of a table, and products with weights: a warp for each row of the weights, whose lanes read 16 bytes at a time.
  *
  * The input of a product with quantized weights is rounded to signed bytes first, in the blocks that the reference has
  * (realm-sys/src/graph/kernels/matmul.rs), so a product differs from the reference's by the order of its sum only.
@@ -10,18 +10,19 @@
 #include "types.h"
 
 template <class T> DEVICE void get_rows(KERNEL_ARGS) {
-    const u32 cols = op->dst.cols, groups = (cols + 7) / 8, first = dim(step, op->param[0]);
+    typedef Form<T, T::ACTIVATIONS> As;
+    const u32 cols = op->dst.cols, vectors = As::vectors(cols), first = dim(step, op->param[0]);
     const bool ids = op->src[1].kind != NONE;
-    FOR_EACH(i, ROWS * groups) {
-        const u32 row = i / groups, g = i % groups;
+    FOR_EACH(i, ROWS * vectors) {
+        const u32 row = i / vectors, v = i % vectors;
         const u32 id = ids ? (u32)INTS(op->src[1])[first + row] : first + row;
         if (id >= op->src[0].rows) {
             fail(step);
             continue;
         }
-        float y[8];
-        Reader<T>::eight(BYTES(op->src[0]) + (u64)id * op->src[0].row_bytes, g, cols, y);
-        for (u32 j = 0; j < 8 && 8 * g + j < cols; j++) FLOATS(op->dst)[row * cols + 8 * g + j] = y[j];
+        typename As::Part part;
+        As::load(BYTES(op->src[0]) + (u64)id * op->src[0].row_bytes, v, cols, part);
+        As::put(part, FLOATS(op->dst) + row * cols, v, cols);
     }
 }
 
@@ -65,19 +66,6 @@ template <u32 LEN> DEVICE void quantize(KERNEL_ARGS) {
 KERNEL(quantize_32) { quantize<32>(KERNEL_PASS); }
 KERNEL(quantize_256) { quantize<256>(KERNEL_PASS); }
 
-/* Eight elements of a product's input. */
-template <u32 ACTIVATIONS> struct Input {
-    DEVICE void eight(GLOBAL const u8 *row, u32 g, u32 k, LOCAL float *x) {
-        const float d = ((GLOBAL const float *)(row + k))[g / 4];
-        EIGHT x[i] = d * (float)((GLOBAL const i8 *)row)[8 * g + i];
-    }
-};
-template <> struct Input<0> {
-    DEVICE void eight(GLOBAL const u8 *row, u32 g, u32 k, LOCAL float *x) {
-        EIGHT x[i] = 8 * g + i < k ? ((GLOBAL const float *)row)[8 * g + i] : 0.0f;
-    }
-};
-
 /* Of one matrix, and rows that are multiplied by it. */
 struct Product {
     GLOBAL const u8 *weights;
@@ -92,19 +80,19 @@ struct Product {
 
 /* The block's warps do a row of the weights each, from `first` on. */
 template <class T, u32 TILE> DEVICE void multiply(Block b, LOCAL const Product &p, u32 first) {
+    typedef Form<T, T::ACTIVATIONS> As;
     PRIVATES(float, sums, TILE);
     FOR_THREADS(t) {
         const u32 row = first + t / WARP;
         UNROLL for (u32 j = 0; j < TILE; j++) OF(sums, t)[j] = 0.0f;
         if (row >= p.m) continue;
         GLOBAL const u8 *weights = p.weights + (u64)row * p.row_bytes;
-        for (u32 g = t % WARP; g < (p.k + 7) / 8; g += WARP) {
-            float w[8], x[8];
-            Reader<T>::eight(weights, g, p.k, w);
+        const u32 vectors = As::vectors(p.k);
+        TWICE for (u32 v = t % WARP; v < vectors; v += WARP) {
+            typename As::Part part;
+            As::load(weights, v, p.k, part);
             UNROLL for (u32 j = 0; j < TILE; j++) {
-                if (j >= p.rows) continue;
-                Input<T::ACTIVATIONS>::eight(p.input + j * p.input_stride, g, p.k, x);
-                EIGHT OF(sums, t)[j] = fmaf_(w[i], x[i], OF(sums, t)[j]);
+                if (j < p.rows) OF(sums, t)[j] = As::dot(part, p.input + j * p.input_stride, v, p.k, OF(sums, t)[j]);
             }
         }
     }
@@ -129,7 +117,8 @@ template <class T> DEVICE void take_input(GLOBAL const Op *op, GLOBAL const Step
     p.input_stride = T::ACTIVATIONS != 0 ? op->extra : (u64)p.k * 4;
 }
 
-template <class T, u32 TILE> DEVICE void mul_mat_tiles(KERNEL_ARGS) {
+/* TILE rows of the input to one pass over the weights: of one alone there is a kernel that takes fewer registers, with the same bits. */
+template <class T, u32 TILE> DEVICE void mul_mat(KERNEL_ARGS) {
     const u32 rows = ROWS, at_once = (op->src[0].rows + WARPS - 1) / WARPS;
     Product all;
     take_input<T>(op, step, all);
@@ -144,11 +133,6 @@ template <class T, u32 TILE> DEVICE void mul_mat_tiles(KERNEL_ARGS) {
         p.output = FLOATS(op->dst) + row * op->dst.cols;
         multiply<T, TILE>(b, p, u % at_once * WARPS);
     }
-}
-
-template <class T> DEVICE void mul_mat(KERNEL_ARGS) {
-    if (ROWS == 1) mul_mat_tiles<T, 1>(KERNEL_PASS);
-    else mul_mat_tiles<T, 8>(KERNEL_PASS);
 }
 
 /* A row's part at a time, by the expert that the row names for it. */
@@ -177,7 +161,8 @@ template <class T> DEVICE void mul_mat_id(KERNEL_ARGS) {
 
 #define PRODUCTS(T, name)                                   \
     KERNEL(get_rows_##name) { get_rows<T>(KERNEL_PASS); }   \
-    KERNEL(mul_mat_##name) { mul_mat<T>(KERNEL_PASS); }     \
+    KERNEL(mul_mat_vec_##name) { mul_mat<T, 1>(KERNEL_PASS); } \
+    KERNEL(mul_mat_##name) { mul_mat<T, 8>(KERNEL_PASS); }  \
     KERNEL(mul_mat_id_##name) { mul_mat_id<T>(KERNEL_PASS); }
 FOR_EACH_TYPE(PRODUCTS)
 

@@ -11,6 +11,20 @@
 
 use core::arch::naked_asm;
 
+/// Tells the assembler of the DSP extension where that is an option.
+#[cfg(all(arm_dsp, arm_v8m, not(arm_mve)))]
+macro_rules! dsp {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+#[cfg(all(arm_dsp, not(arm_v8m)))]
+macro_rules! dsp {
+    () => {
+        ""
+    };
+}
+
 /// `a * b + c`, in s0, s1 and s2.
 #[cfg(arm_fma)]
 #[unsafe(naked)]
@@ -294,6 +308,7 @@ pub extern "C" fn half(h: u32) -> f32 {
 #[unsafe(naked)]
 pub unsafe extern "C" fn row_q8_0(w: *const u8, q: *const i8, d: *const u8, blocks: usize) -> f32 {
     naked_asm!(
+        dsp!(),
         ".fpu fpv4-sp-d16",
         "push {{r4-r8, lr}}",
         "movs r4, #0",
@@ -385,6 +400,7 @@ pub unsafe extern "C" fn dot256(
     a: *const [i8; 256],
 ) -> i32 {
     naked_asm!(
+        dsp!(),
         "push {{r4-r8, lr}}",
         "movs r3, #0",
         "mov lr, #16",
@@ -448,6 +464,7 @@ pub unsafe extern "C" fn dot256(
 #[unsafe(naked)]
 pub unsafe extern "C" fn dots32(sums: *mut [i32; 8], q: *const [i8; 256], a: *const [i8; 256]) {
     naked_asm!(
+        dsp!(),
         "push {{r4-r8, lr}}",
         "mov lr, #8",
         "2:",

@@ -187,17 +187,17 @@ pub trait Isa: Copy {
     /// `SIGNED` says that `q` may be negative.
     fn dot256<const SIGNED: bool>(self, q: &[i8; 256], scale: &[i16; 16], a: &[i8; 256]) -> i32;
 
-    /// The lanes of a row's product, `lane[i % 16] = fma(w[i], x[i], lane[i % 16])` with little-endian floats `w` and the machine's
-    /// own in `x`; `None` where that is no faster than piece by piece.
+    /// The lanes of a row's product, `lanes[i % 16] = fma(w[i], x[i], lanes[i % 16])` with little-endian floats `w` and the machine's
+    /// own in `x`; `false`, and nothing done, where that is no faster than piece by piece.
     #[inline(always)]
-    fn row_f32(self, _w: &[[u8; 64]], _x: &[[u8; 64]]) -> Option<[f32; 16]> {
-        None
+    fn row_f32(self, _w: &[[u8; 64]], _x: &[[u8; 64]], _lanes: &mut [f32; 16]) -> bool {
+        false
     }
 
     /// The same with halves.
     #[inline(always)]
-    fn row_f16(self, _w: &[[u8; 32]], _x: &[[u8; 64]]) -> Option<[f32; 16]> {
-        None
+    fn row_f16(self, _w: &[[u8; 32]], _x: &[[u8; 64]], _lanes: &mut [f32; 16]) -> bool {
+        false
     }
 
     /// `acc[i] = fma(w[j][i], x[j][i], acc[i])`, `j` ascending, where `x` is floats in the machine's byte order; `false`, and nothing
@@ -435,15 +435,14 @@ impl Isa for Native {
 
     #[cfg(arm_fma)]
     #[inline(always)]
-    fn row_f32(self, w: &[[u8; 64]], x: &[[u8; 64]]) -> Option<[f32; 16]> {
+    fn row_f32(self, w: &[[u8; 64]], x: &[[u8; 64]], lanes: &mut [f32; 16]) -> bool {
         let n = w.len().min(x.len());
-        let mut lanes = [0.0; 16];
-        if !is_aligned(w) || !is_aligned(x) {
-            return None;
+        let fits = is_aligned(w) && is_aligned(x);
+        if fits {
+            // SAFETY: both have that many sixteens of floats and are aligned; Cortex-M is little-endian.
+            unsafe { arm::row_f32(w.as_ptr().cast(), x.as_ptr().cast(), n, lanes) };
         }
-        // SAFETY: both have that many sixteens of floats and are aligned; Cortex-M is little-endian.
-        unsafe { arm::row_f32(w.as_ptr().cast(), x.as_ptr().cast(), n, &mut lanes) };
-        Some(lanes)
+        fits
     }
 
     #[cfg(arm_fma)]
@@ -460,15 +459,14 @@ impl Isa for Native {
 
     #[cfg(arm_fma)]
     #[inline(always)]
-    fn row_f16(self, w: &[[u8; 32]], x: &[[u8; 64]]) -> Option<[f32; 16]> {
+    fn row_f16(self, w: &[[u8; 32]], x: &[[u8; 64]], lanes: &mut [f32; 16]) -> bool {
         let n = w.len().min(x.len());
-        let mut lanes = [0.0; 16];
-        if !is_aligned(w) || !is_aligned(x) {
-            return None;
+        let fits = is_aligned(w) && is_aligned(x);
+        if fits {
+            // SAFETY: as above.
+            unsafe { arm::row_f16(w.as_ptr().cast(), x.as_ptr().cast(), n, lanes) };
         }
-        // SAFETY: as above.
-        unsafe { arm::row_f16(w.as_ptr().cast(), x.as_ptr().cast(), n, &mut lanes) };
-        Some(lanes)
+        fits
     }
 
     #[cfg(arm_fma)]

@@ -7,14 +7,9 @@
 //! - a failed call loses nothing: a session that has not failed for good ends its turn, goes back to the beginning, and says
 //!   what the model says, as soon as nothing fails any more;
 //! - when everything has been given back, the platform and the sanitizer have everything back.
-#![no_main]
 
-mod faults;
-mod tiny;
-mod world;
-
-use faults::Clock;
-use libfuzzer_sys::fuzz_target;
+use crate::faults::{self, Clock};
+use crate::world::*;
 use realm_sys::capi::error::*;
 use realm_sys::capi::model::{realm_model_get_info, realm_model_info, realm_model_remove};
 use realm_sys::capi::runtime::*;
@@ -30,7 +25,6 @@ use realm_sys::store::Store;
 use std::ffi::{CStr, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
-use world::*;
 
 const SLOTS: usize = 5;
 /// Calls of one sequence.
@@ -557,7 +551,8 @@ impl World {
     }
 }
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     expected();
     let mut w = World::new();
     let (calls, _) = data.as_chunks::<4>();
@@ -569,4 +564,4 @@ fuzz_target!(|data: &[u8]| {
     }
     let _ = Store::global().remove(DAMAGED);
     w.end();
-});
+}

@@ -1,7 +1,6 @@
 //! A platform and backends that fail when they are told to, and count what they gave.
 //!
 //! libFuzzer runs inputs on one thread; the state is that thread's.
-#![allow(dead_code, reason = "a target uses what it needs")]
 
 use realm_sys::backend::table::*;
 use realm_sys::graph::reference;

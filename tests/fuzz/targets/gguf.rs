@@ -1,9 +1,7 @@
 //! Any bytes as a GGUF file: parsed, registered, and everything in it read.
 //!
 //! The limits are small, so that libFuzzer's memory limit finds what allocates beyond them.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use realm_sys::gguf::Limits;
 use realm_sys::store::Store;
 
@@ -49,7 +47,8 @@ fn read_all(store: &Store, id: u32) {
     }
 }
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let limits = Limits {
         kv_count: 256,
         tensor_count: 256,
@@ -66,4 +65,4 @@ fuzz_target!(|data: &[u8]| {
         read_all(&store, id);
         assert!(store.remove(id).is_ok());
     }
-});
+}

@@ -3,9 +3,7 @@
 //! The first byte chooses: an even one and the rest is a WebAssembly module; an odd one and the rest
 //! is a script for `tests/guests/driver.wasm`, which makes the imports' calls that it says. Everything
 //! goes through the C interface, as it would in an application.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use realm_sys::capi::error::REALM_STATUS_OK;
 use realm_sys::capi::guest::{realm_guest, realm_guest_load, realm_guest_unload};
 use realm_sys::capi::runtime::{realm_runtime, realm_runtime_create};
@@ -94,7 +92,8 @@ unsafe fn turn(session: *mut realm_session, input: &[u8]) {
     unsafe { realm_session_cancel(session) };
 }
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let Some((&choice, rest)) = data.split_first() else {
         return;
     };
@@ -121,4 +120,4 @@ fuzz_target!(|data: &[u8]| {
             realm_session_close(session);
         }
     }
-});
+}

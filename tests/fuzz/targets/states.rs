@@ -3,19 +3,14 @@
 //! The first byte chooses the state and whether its checksum is made right again; then four bytes are a change: three say
 //! where, one what is written there. A state with a right checksum is trusted no more than another: it is a session like any
 //! other, which uses no more than its limits, and can be polled, saved, forked and closed.
-#![no_main]
 
-mod faults;
-mod tiny;
-mod world;
-
-use libfuzzer_sys::fuzz_target;
+use crate::faults;
+use crate::world::*;
 use realm_sys::capi::runtime::*;
 use realm_sys::capi::session::state::*;
 use realm_sys::capi::session::*;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use world::*;
 
 fn runtime() -> *mut realm_runtime {
     static RUNTIME: OnceLock<Shared<realm_runtime>> = OnceLock::new();
@@ -101,7 +96,8 @@ unsafe fn turn(s: *mut realm_session, polls: u32) {
     }
 }
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let Some((&choice, changes)) = data.split_first() else {
         return;
     };
@@ -154,4 +150,4 @@ fuzz_target!(|data: &[u8]| {
     );
     // The limits of `options`, twice with the fork; pages that are being replaced are there once more.
     assert!(faults::most() < 96 << 20);
-});
+}

@@ -2,18 +2,14 @@
 //! every export called, within limits and fuel.
 //!
 //! The first byte chooses limits; an odd one has the rest make a valid module (wasm-smith), an even one takes it as it is.
-#![no_main]
 
-mod world;
-
-use libfuzzer_sys::fuzz_target;
+use crate::world::{checked, init};
 use realm_sys::capi::error::*;
 use realm_sys::capi::wasm::state::*;
 use realm_sys::capi::wasm::*;
 use std::ffi::{CString, c_void};
 use std::ptr::{null, null_mut};
 use wasm_smith::{Config, Module};
-use world::{checked, init};
 
 const MEMORY_LIMIT: u64 = 4 << 20;
 
@@ -163,7 +159,8 @@ unsafe fn call(instance: *mut realm_wasm_instance, number: u32) -> bool {
     true
 }
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let Some((&choice, rest)) = data.split_first() else {
         return;
     };
@@ -233,4 +230,4 @@ fuzz_target!(|data: &[u8]| {
             REALM_STATUS_INVALID_ARGUMENT
         );
     }
-});
+}

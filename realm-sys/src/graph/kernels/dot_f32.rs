@@ -38,10 +38,10 @@ trait Source {
     fn one<I: Isa>(_: I, _w: &[u8]) -> f32 {
         0.0
     }
-    /// The lanes of the whole sixteens of a row at once, where the machine has a way.
+    /// Adds the whole sixteens of a row to the lanes at once, where the machine has a way.
     #[inline(always)]
-    fn lanes<I: Isa>(_: I, _w: &[u8], _x: &[[u8; 64]]) -> Option<[f32; LANES]> {
-        None
+    fn lanes<I: Isa>(_: I, _w: &[u8], _x: &[[u8; 64]], _lanes: &mut [f32; LANES]) -> bool {
+        false
     }
 }
 
@@ -58,8 +58,8 @@ impl Source for F32 {
         w.first_chunk().map_or(0.0, |&w| f32::from_le_bytes(w))
     }
     #[inline(always)]
-    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
-        i.row_f32(w.as_chunks().0, x)
+    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]], lanes: &mut [f32; LANES]) -> bool {
+        i.row_f32(w.as_chunks().0, x, lanes)
     }
 }
 
@@ -88,8 +88,8 @@ impl Source for F16 {
             .map_or(0.0, |&w| i.half(u16::from_le_bytes(w)))
     }
     #[inline(always)]
-    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]]) -> Option<[f32; LANES]> {
-        i.row_f16(w.as_chunks().0, x)
+    fn lanes<I: Isa>(i: I, w: &[u8], x: &[[u8; 64]], lanes: &mut [f32; LANES]) -> bool {
+        i.row_f16(w.as_chunks().0, x, lanes)
     }
 }
 
@@ -180,9 +180,10 @@ fn dots<I: Isa, S: Source, const T: usize>(i: I, job: Job<'_>, w: &[u8], tok: us
 #[inline(always)]
 fn dot<I: Isa, S: Source>(i: I, job: Job<'_>, w: &[u8], tok: usize) -> f32 {
     let (len, bytes) = S::block(job.ty());
+    let mut lanes = [0.0; LANES];
     if let Some(x) = job.act(ActKind::F32, tok).get(..4 * job.k())
         && let Some(w_rest) = w.get(job.k() / LANES * LANES / len * bytes..)
-        && let Some(mut lanes) = S::lanes(i, w, x.as_chunks().0)
+        && S::lanes(i, w, x.as_chunks().0, &mut lanes)
     {
         let x_rest = x.as_chunks::<64>().1.as_chunks::<4>().0;
         for ((lane, w), &x) in lanes.iter_mut().zip(w_rest.chunks(bytes)).zip(x_rest) {
