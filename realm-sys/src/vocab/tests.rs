@@ -214,6 +214,17 @@ fn random_bytes_do_no_harm() {
             } else {
                 assert_eq!(back, bytes);
             }
+            // Behind other text nothing is put before it.
+            let (mut on, mut back, mut want) = (Vec::new(), Vec::new(), Vec::new());
+            v.tokenize_on(&bytes, true, &mut on).unwrap();
+            for id in on {
+                v.piece(id, true, &mut back).unwrap();
+            }
+            match v.add_space_prefix() {
+                true => unescape_spaces(&bytes, &mut want),
+                false => want = bytes,
+            }
+            assert_eq!(back, want);
         }
     }
 }

@@ -1,13 +1,15 @@
-//! A llama of some hundred kilobytes with weights by chance, whose steps cost next to nothing under a sanitizer: what is to be
+//! A llama of some ten kilobytes with weights by chance, whose steps cost next to nothing under a sanitizer: what is to be
 //! found here is in what surrounds the arithmetic, which has tests of its own.
 #![allow(dead_code, reason = "a target uses what it needs")]
 
 use realm_sys::gguf::write::Writer;
 
 const LAYERS: u32 = 2;
-const WIDTH: u64 = 64;
+const WIDTH: u64 = 32;
+const HEADS: u64 = 2;
+/// As many as a block of q8_0 has.
 const HEAD: u64 = 32;
-const FEED_FORWARD: u64 = 96;
+const FEED_FORWARD: u64 = 32;
 /// Three of control, the bytes, and some words.
 const WORDS: [&str; 5] = ["\u{2581}", "\u{2581}of", "\u{2581}the", "is", "t"];
 const VOCAB: usize = 3 + 256 + WORDS.len();
@@ -17,12 +19,22 @@ const Q8_0: u32 = 8;
 const TEMPLATE: &str = "{% for m in messages %}{{ '[' + m['role'] + ' says:] ' + m['content'] }}\n{% endfor %}\
     {% if add_generation_prompt %}{{ '[assistant says:]' }}{% endif %}";
 
-/// A matrix of blocks of 32 elements: an f16 of about 1/100, and bytes by chance.
+/// The upper byte of an f16 that a matrix is multiplied with: 1/1024, or more, so that attention picks single positions and each
+/// token depends on all before it.
+fn scale(name: &str) -> u8 {
+    match name {
+        _ if name.contains("attn_q") || name.contains("attn_k") => 0x20,
+        _ if name.contains("ffn") || name.contains("token_embd") => 0x18,
+        _ => 0x14,
+    }
+}
+
+/// A matrix of blocks of 32 elements: an f16, and bytes by chance.
 fn matrix(w: Writer, name: &str, dims: [u64; 2], state: &mut u32) -> Writer {
     let blocks = dims[0] / 32 * dims[1];
     let mut data = Vec::new();
     for _ in 0..blocks {
-        data.extend([0x00, 0x14]);
+        data.extend([0x00, scale(name)]);
         data.extend((0..32).map(|_| {
             *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (*state >> 24) as u8
@@ -52,8 +64,10 @@ pub fn llama() -> Vec<u8> {
         .u32("llama.context_length", 256)
         .u32("llama.embedding_length", WIDTH as u32)
         .u32("llama.feed_forward_length", FEED_FORWARD as u32)
-        .u32("llama.attention.head_count", (WIDTH / HEAD) as u32)
+        .u32("llama.attention.head_count", HEADS as u32)
         .u32("llama.attention.head_count_kv", 1)
+        .u32("llama.attention.key_length", HEAD as u32)
+        .u32("llama.attention.value_length", HEAD as u32)
         .u32("llama.rope.dimension_count", HEAD as u32)
         .f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
         .str("tokenizer.ggml.model", "llama")
@@ -71,10 +85,10 @@ pub fn llama() -> Vec<u8> {
             w = w.tensor_f32(&name(norm), &[WIDTH], &ones);
         }
         for (what, dims) in [
-            ("attn_q", [WIDTH, WIDTH]),
+            ("attn_q", [WIDTH, HEADS * HEAD]),
             ("attn_k", [WIDTH, HEAD]),
             ("attn_v", [WIDTH, HEAD]),
-            ("attn_output", [WIDTH, WIDTH]),
+            ("attn_output", [HEADS * HEAD, WIDTH]),
             ("ffn_gate", [WIDTH, FEED_FORWARD]),
             ("ffn_up", [WIDTH, FEED_FORWARD]),
             ("ffn_down", [FEED_FORWARD, WIDTH]),

@@ -175,15 +175,16 @@ impl<'a> Converter<'a> {
             Some("$ref") => [schema].into(),
             Some(key) => schema.alternatives(key)?.iter().map(Schema::of).collect(),
         };
-        let mut rules = Vec::with_capacity(alternatives.len());
-        for (i, one) in alternatives.into_iter().enumerate() {
-            if one.is_never() {
-                continue;
-            }
+        let mut objects = Vec::with_capacity(alternatives.len());
+        for one in alternatives.into_iter().filter(|one| !one.is_never()) {
             let one = self.resolved(one)?;
             if !matches!(one.shape()?, Shape::Object | Shape::Any) {
                 return Ok(None);
             }
+            objects.push(one);
+        }
+        let mut rules = Vec::with_capacity(objects.len());
+        for (i, one) in objects.into_iter().enumerate() {
             let mut parts = Parts::default();
             self.component(schema, false, &mut parts)?;
             self.component(one, false, &mut parts)?;

@@ -228,26 +228,17 @@ fn is_plain(c: char) -> bool {
 
 /// Appends a character as a class has it.
 fn put(out: &mut String, c: char) {
-    if matches!(c, '[' | ']' | '-' | '^') {
-        out.extend([
-            "\\x",
-            if c == '-' {
-                "2D"
-            } else if c == '^' {
-                "5E"
-            } else if c == '[' {
-                "5B"
-            } else {
-                "5D"
-            },
-        ]);
-    } else {
-        out.push(c);
+    match c {
+        '-' => out.push_str("\\x2D"),
+        '[' => out.push_str("\\x5B"),
+        ']' => out.push_str("\\x5D"),
+        '^' => out.push_str("\\x5E"),
+        c => out.push(c),
     }
 }
 
-/// A string of JSON that is none of these names, as a rule. Of a name with something in it that JSON writes with a backslash, what
-/// is before that counts, and so are others that begin alike taken for it only if they end there.
+/// A string of JSON that is none of these names, as a rule. They are compared up to the first character that JSON writes with a
+/// backslash.
 #[inline(never)]
 fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut nodes = alloc::vec![Node::default()];
@@ -267,6 +258,13 @@ fn other_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
                 }
             }
         }
+    }
+    if nodes.len() == 1 {
+        return String::from(if empty {
+            r#"["] char+ ["]"#
+        } else {
+            r#"["] char* ["]"#
+        });
     }
     let mut out = String::from("[\"] ( ");
     // Nodes that are being written, and how many of their children are. A stack of its own: names may be long.

@@ -421,6 +421,11 @@ fn other_names_are_json_and_none_of_those_that_are_known() {
             r#"{"a"b":1}"#,
         ],
     );
+    check(
+        r#"{"properties":{"\"":true},"additionalProperties":{"type":"integer"}}"#,
+        &[r#"{"a":1}"#, r#"{"":1}"#],
+        &[r#"{"a":"x"}"#],
+    );
 }
 
 #[test]
