@@ -47,6 +47,18 @@ pub struct Options {
     pub memory_limit: u64,
 }
 
+impl Default for Options {
+    /// The first device, everything of our own.
+    fn default() -> Self {
+        Self {
+            device: 0,
+            context: ptr::null_mut(),
+            stream: ptr::null_mut(),
+            memory_limit: 0,
+        }
+    }
+}
+
 /// A device.
 pub struct Cuda {
     driver: Driver,
@@ -331,8 +343,11 @@ impl Device for Cuda {
 
     fn read(&self, address: u64, out: &mut [u8], at_once: bool) -> Result<()> {
         let _current = self.current()?;
-        let side = self.side.lock().map_err(|_| Status::Internal)?;
-        let stream = if at_once { side.0 } else { self.stream };
+        let side = match at_once {
+            true => Some(self.side.lock().map_err(|_| Status::Internal)?),
+            false => None,
+        };
+        let stream = side.as_ref().map_or(self.stream, |side| side.0);
         // SAFETY: inside what is allocated, and waited for.
         unsafe {
             status((self.driver.to_host)(
@@ -449,13 +464,7 @@ mod tests {
     /// On a machine without a GPU the message is what there is to see; on one with, the device opens.
     #[test]
     fn a_device_opens_or_says_why_not() {
-        let none = Options {
-            device: 0,
-            context: ptr::null_mut(),
-            stream: ptr::null_mut(),
-            memory_limit: 0,
-        };
-        match Cuda::new(none) {
+        match Cuda::new(Options::default()) {
             Ok(cuda) => assert!(cuda.kernel(c"realm_add").is_ok()),
             Err(e) => assert!(e.starts_with("CUDA"), "{e}"),
         }
