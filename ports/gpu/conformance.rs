@@ -411,6 +411,52 @@ fn batches_and_slices_do_not_show() {
     }
 }
 
+#[test]
+fn products_of_one_input_are_one_launch() {
+    let (backends, device) = backends();
+    let weights = fuzz_tests::weights();
+    for &(t, k, m) in weights.matrices() {
+        if m != k {
+            continue;
+        }
+        let mut r = Recorder::default();
+        let x = r.value(0, k, 5);
+        let from = [(64, 5), (256, 8), (40, 11)]
+            .iter()
+            .find(|f| f.0 == k)
+            .unwrap()
+            .1;
+        r.op(Code::Cpy, 0, x, &[buf(from)], &[0, 0, 5]);
+        let all = [(); 3].map(|()| r.value(0, m, 5));
+        for y in all {
+            r.op(Code::MulMat, 0, y, &[w(t), x], &[]);
+        }
+        // Nobody reads the first one: its memory may be the second one's.
+        r.op(Code::Add, 0, all[1], &[all[1], all[2]], &[]);
+        r.op(Code::Cpy, 0, buf(from + 1), &[all[1]], &[0, 0, 5]);
+        let results = ["reference", "gpu-emulated"].map(|name| {
+            let mut memory = fuzz_tests::memory(&backends, name, 0);
+            let p = Prepared::new(&r.bytes(), &weights.model, &mut memory).unwrap();
+            let (before, elsewhere) = (device.launched.load(Relaxed), p.fallback_ops());
+            assert!(step(&Arc::new(p), &mut memory, &[], 0));
+            let launched = device.launched.load(Relaxed) - before;
+            (
+                kept(&mut memory).swap_remove(from as usize + 1),
+                launched,
+                elsewhere,
+            )
+        });
+        let [(want, ..), (got, launched, elsewhere)] = results;
+        let error = nmse(&got, &want, &vec![0; want.len()]);
+        assert!(error < 1e-11, "matrix {t}: {error:e}");
+        // A copy, the input's rounding if any, the products, their sum, a copy.
+        assert!(
+            elsewhere > 0 || launched <= 6,
+            "matrix {t}: {launched} launches"
+        );
+    }
+}
+
 fn begin(b: &mut Bench, token: u32) -> Run {
     b.memory.buffer_write(0, 0, &token.to_le_bytes()).unwrap();
     Run::new(&b.prepared, &[1, 150, 0, 1], 1, 1, &mut b.memory).unwrap()

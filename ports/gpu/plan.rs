@@ -21,6 +21,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use alloc::{format, vec};
+use core::ops::Range;
 
 /// Threads of a block, rows of weights that a block does at once, and rows of the input that one pass over them takes.
 const THREADS: u64 = 256;
@@ -381,6 +382,7 @@ impl Plan {
             workspace_bytes: WORKSPACE_HEAD,
             partial_bytes: 0,
             held: None,
+            group: None,
         };
         for op in ops {
             made.add(op)?;
@@ -504,9 +506,64 @@ struct Builder<'a> {
     partial_bytes: u64,
     /// What the workspace holds: an input, the kernel that prepared it, its rows and their elements. Products of one input share it.
     held: Option<(u32, u64, u32, u64)>,
+    /// The products that came last, if nothing else came since.
+    group: Option<Group>,
+}
+
+/// Products that one launch does, because they have their input and type in common.
+struct Group {
+    /// Input, rows and type.
+    of: (u32, u32, u32),
+    /// What the last of them writes.
+    dst: u32,
+    /// The first one's record, and the launches: of one row, of several.
+    first: usize,
+    launches: Range<usize>,
+    /// Where they write.
+    extents: Vec<(Operand, Range<u64>)>,
 }
 
 impl Builder<'_> {
+    /// Where an operand is: its memory, in bytes of scratch, or a buffer.
+    fn extent(&self, bits: u32) -> (Operand, Range<u64>) {
+        let o = Operand::of(bits);
+        match self.bound.value(o) {
+            Some(v) => {
+                let bytes = u64::from(v.max_rows) * u64::from(v.cols) * 4;
+                (Operand::Value(0), v.offset..v.offset + bytes)
+            }
+            None => (o, 0..u64::MAX),
+        }
+    }
+
+    /// Adds a product to the launch of those before it, if it is one of them. What it writes must not lie where they write, though nobody
+    /// may read that: they would run at the same time.
+    fn join(&mut self, op: &realm_op, record: &Op) -> bool {
+        let extent = self.extent(op.dst);
+        let of = group_of(op, record);
+        let Some(group) = self.group.as_mut().filter(|g| g.of == of) else {
+            return false;
+        };
+        let apart = |(o, r): &(Operand, Range<u64>)| {
+            *o != extent.0 || r.end <= extent.1.start || extent.1.end <= r.start
+        };
+        if !group.extents.iter().all(apart) {
+            return false;
+        }
+        let launches = self.launches.get_mut(group.launches.clone());
+        let first = self.records.get_mut(group.first);
+        let (Some(launches), Some(first)) = (launches, first) else {
+            return false;
+        };
+        first.more += 1;
+        for launch in launches {
+            launch.work.each += u64::from(record.src[0].rows).div_ceil(WARPS);
+        }
+        group.extents.push(extent);
+        group.dst = op.dst;
+        true
+    }
+
     fn add(&mut self, op: &realm_op) -> Result<()> {
         let kernels = kernels_of(self.bound, op).ok_or(Status::Unsupported)?;
         let index = self.records.len() as u32;
@@ -543,6 +600,14 @@ impl Builder<'_> {
                 input = Some((x, record.rows, w.ne[0]));
             }
         }
+        if code == Some(Code::Add) && self.fuse(op)? {
+            return Ok(());
+        }
+        if code == Some(Code::MulMat) && self.join(op, &record) {
+            self.records.push(record);
+            return Ok(());
+        }
+        self.group = None;
         for kernel in kernels {
             let name = CString::new(kernel.name).map_err(|_| Status::Internal)?;
             let id = self.device.kernel(&name)?;
@@ -560,6 +625,16 @@ impl Builder<'_> {
                 when: kernel.when,
             });
         }
+        if code == Some(Code::MulMat) {
+            let end = self.launches.len();
+            self.group = Some(Group {
+                of: group_of(op, &record),
+                dst: op.dst,
+                first: self.records.len(),
+                launches: end - 2..end,
+                extents: vec![self.extent(op.dst)],
+            });
+        }
         self.records.push(record);
         // Whatever else writes to the input makes what the workspace holds stale.
         let second = op.src.get(1).filter(|_| code == Some(Code::TopK));
@@ -570,6 +645,40 @@ impl Builder<'_> {
             self.held = None;
         }
         Ok(())
+    }
+
+    /// Gives an ADD to the product just before it, whose result is one of its terms, if that is one by itself: who has computed an element adds it. Its
+    /// result is written too, as somebody may want it.
+    fn fuse(&mut self, op: &realm_op) -> Result<bool> {
+        let [a, b, ..] = op.src;
+        let Some(group) = self.group.as_ref().filter(|g| g.extents.len() == 1) else {
+            return Ok(false);
+        };
+        let (dst, first, (input, rows, _)) = (group.dst, group.first, group.of);
+        let addend = if a == dst { b } else { a };
+        let plain = matches!(Operand::of(addend), Operand::Value(_) | Operand::Buffer(_));
+        if (a != dst && b != dst) || addend == dst || !plain || rows_of(self.bound, op) != rows {
+            return Ok(false);
+        }
+        let apart = |x: u32, y: u32| {
+            let ((o, r), (p, q)) = (self.extent(x), self.extent(y));
+            o != p || r.end <= q.start || q.end <= r.start
+        };
+        // Others read the input, and the addend's elements, while some write the sum.
+        let in_place = |x: u32| x == op.dst || apart(x, op.dst);
+        if !apart(input, op.dst) || !in_place(addend) || !in_place(dst) || !apart(addend, dst) {
+            return Ok(false);
+        }
+        let both = (self.operand(addend)?, self.operand(op.dst)?);
+        let record = self.records.get_mut(first).ok_or(Status::Internal)?;
+        if let [_, _, _, _, from, to, ..] = &mut record.src {
+            (*from, *to) = both;
+        }
+        if self.held.is_some_and(|(x, ..)| x == op.dst) {
+            self.held = None;
+        }
+        self.group = None;
+        Ok(true)
     }
 
     fn operand(&self, bits: u32) -> Result<DeviceOperand> {
@@ -640,6 +749,11 @@ impl Builder<'_> {
             }
         }));
     }
+}
+
+fn group_of(op: &realm_op, record: &Op) -> (u32, u32, u32) {
+    let [weight, ..] = record.src;
+    (op.src.get(1).copied().unwrap_or(0), record.rows, weight.ty)
 }
 
 fn kv_operand(layer: &realm_kv_layer) -> DeviceOperand {
