@@ -348,7 +348,7 @@ fn the_best_are_found_however_many_are_equal() {
         .map(|i: u32| ((i % 3) as f32).to_bits())
         .collect::<Vec<_>>();
     let nans = (0..5000)
-        .map(|i: u32| if i % 5 == 0 { 1f32 } else { f32::NAN }.to_bits())
+        .map(|i: u32| if i.is_multiple_of(5) { 1f32 } else { f32::NAN }.to_bits())
         .collect::<Vec<_>>();
     for logits in [spread, equal, nans] {
         for k in [1, 40, 256, 300] {

@@ -6,10 +6,12 @@
 mod capi;
 mod driver;
 pub(super) mod library;
+#[cfg(any(test, not(realm_cuda_fatbin)))]
 mod nvrtc;
 
 use super::device::{Device, Launch, Result};
 use crate::error::Status;
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -24,6 +26,7 @@ use std::time::Instant;
 pub use capi::{realm_cuda_backend, realm_cuda_options};
 
 /// The kernels as one text.
+#[cfg(any(test, not(realm_cuda_fatbin)))]
 pub const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/realm.cu"));
 
 /// The kernels for sm_80, sm_90 and, as PTX, later ones.
@@ -202,7 +205,7 @@ impl Cuda {
         }
         self.side = Mutex::new(Side(side));
         self.multiprocessors = count.max(1) as u32;
-        let image: &[u8] = &image(10 * major + minor)?;
+        let image = image(10 * major + minor)?;
         // SAFETY: a fatbin or a cubin, which says itself how long it is.
         unsafe {
             check(
@@ -259,14 +262,14 @@ fn describe(driver: &Driver, code: i32) -> String {
 
 /// What the driver loads.
 #[cfg(realm_cuda_fatbin)]
-fn image(_capability: i32) -> core::result::Result<&'static [u8], String> {
-    Ok(FATBIN)
+fn image(_capability: i32) -> core::result::Result<Cow<'static, [u8]>, String> {
+    Ok(Cow::Borrowed(FATBIN))
 }
 
 /// What the driver loads.
 #[cfg(not(realm_cuda_fatbin))]
-fn image(capability: i32) -> core::result::Result<alloc::vec::Vec<u8>, String> {
-    nvrtc::compile(SOURCE, capability)
+fn image(capability: i32) -> core::result::Result<Cow<'static, [u8]>, String> {
+    nvrtc::compile(SOURCE, capability).map(Cow::Owned)
 }
 
 impl Drop for Cuda {
