@@ -624,7 +624,8 @@ REALM_GUEST_EXPORT(realm_guest_abi)
 int32_t realm_guest_abi(void);
 
 /* Handles one event: the whole life of a guest. Between events its memory and globals stay, and the host may save, load
- * or copy them between turns. A trap, or more fuel than the session allows for an event, ends the session.
+ * or copy them between turns. A trap, or more fuel than the session allows for an event, ends the session; but where it is for
+ * want of memory or fuel, in PROMPT (before a step), REWIND, PARAMS or RECORD, a host that can puts everything back and refuses the event.
  *
  * `kind`: REALM_GUEST_EVENT_....
  * `a`, `b`: what the kind says.

@@ -87,8 +87,9 @@ pub struct realm_session_options {
     /// How many there are, at most 128.
     pub param_count: usize,
     /// Most linear memory of the guest, in bytes. 0: 16 MiB. A prompt or parameter for which it does not suffice is refused with
-    /// `REALM_STATUS_LIMIT`, and the session is as it was before; what needs more between two tokens ends the session with
-    /// `REALM_STATUS_GUEST`.
+    /// `REALM_STATUS_LIMIT`, and the session is as it was before: the library keeps a copy of that memory while such input is read,
+    /// and needs another one to go back. Where it cannot (in firmware, without memory for these, with a guest that cannot be forked), and
+    /// for what needs more after the first step of a turn, the session ends with `REALM_STATUS_GUEST`.
     pub max_guest_memory_bytes: u64,
     /// Most session buffers, in bytes. 0: 256 MiB.
     pub max_buffer_bytes: u64,

@@ -286,7 +286,7 @@ impl Memory {
         if self.counted.is_some() {
             return self.counted_range(handle, offset, data.len());
         }
-        self.note_buffer(handle);
+        self.note_buffer(handle, offset, data.len());
         let order = self.byte_order(handle);
         let buffer = self
             .buffers

@@ -74,9 +74,11 @@ impl ResourceLimiter for Limiter {
         Ok(desired <= MAX_TABLE_ELEMENTS)
     }
 
-    fn memory_grow_failed(&mut self, _error: &MemoryError) -> Result<(), LimiterError> {
-        // Also said of what the limit refused.
-        self.refused = self.refused.or(Some(Refused::Machine));
+    fn memory_grow_failed(&mut self, error: &MemoryError) -> Result<(), LimiterError> {
+        // Also said where a slice of fuel ends at the instruction, which is then tried again.
+        if matches!(error, MemoryError::OutOfSystemMemory) {
+            self.refused = Some(Refused::Machine);
+        }
         Ok(())
     }
 

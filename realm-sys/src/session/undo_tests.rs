@@ -189,6 +189,20 @@ fn what_broke_for_want_of_memory_or_fuel_leaves_nothing_behind() {
         assert_eq!(status, Status::Guest);
         assert!(s.check().is_err());
     }
+    // Also if it has grown before, wherever slices of its fuel ended.
+    let grown = "(drop (memory.grow (i32.const 60)))".repeat(3);
+    for budget in [0, 20] {
+        let body = format!("{grown} unreachable");
+        let mut s = Session::open(options(&at_event(event::PROMPT, &body, "0"))).unwrap();
+        s.prompt(InputKind::Text, b"x").unwrap();
+        let e = loop {
+            match s.poll(budget) {
+                Ok(e) => assert_eq!(e, Event::Again),
+                Err(e) => break e,
+            }
+        };
+        assert_eq!(e.status(), Status::Guest, "{e}");
+    }
     // Nor is what it did after a step taken back.
     let mut o = options(&after_a_step(full));
     o.limits.guest_memory_bytes = 1 << 20;
@@ -224,6 +238,7 @@ fn buffers_and_pages_come_back() {
     memory.watch();
     for _ in 0..2 {
         memory.buffer_write(0, 0, &[9; 8]).unwrap();
+        memory.buffer_write(0, 4, &[8; 4]).unwrap();
         memory.buffer_create(0, 3, 3).unwrap();
     }
     memory.kv_truncate(65).unwrap();
@@ -237,4 +252,43 @@ fn buffers_and_pages_come_back() {
     let mut other = demo.open(&[("n_predict", "4")]);
     chat(&mut other, &"A long message. ".repeat(10));
     assert_eq!(chat(&mut s, "Hello"), chat(&mut other, "Hello"));
+}
+
+#[test]
+fn a_page_that_a_fork_shares_comes_back_to_both() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[("n_predict", "4")]);
+    chat(&mut s, &"A long message. ".repeat(10));
+    let mut fork = s.fork().unwrap();
+    let memory = &mut s.instance.host_mut().compute.memory;
+    memory.watch();
+    memory.kv_truncate(3).unwrap();
+    memory.undo().unwrap();
+    let mut other = demo.open(&[("n_predict", "4")]);
+    chat(&mut other, &"A long message. ".repeat(10));
+    let wanted = chat(&mut other, "Hello");
+    assert_eq!(chat(&mut fork, "Hello"), wanted);
+    assert_eq!(chat(&mut s, "Hello"), wanted);
+}
+
+#[test]
+fn what_overwrites_much_is_not_kept() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[]);
+    let memory = &mut s.instance.host_mut().compute.memory;
+    let buffer = memory.buffer_create(0, 1 << 19, 1).unwrap();
+    memory.watch();
+    let half = vec![1; 1 << 19];
+    for _ in 0..2 {
+        memory.buffer_write(buffer, 8, &half).unwrap();
+    }
+    memory.undo().unwrap();
+    let mut bytes = [9; 16];
+    memory.buffer_read(buffer, 0, &mut bytes).unwrap();
+    assert_eq!(bytes, [0; 16]);
+    memory.watch();
+    for _ in 0..3 {
+        memory.buffer_write(buffer, 8, &half).unwrap();
+    }
+    assert!(memory.undo().is_err());
 }

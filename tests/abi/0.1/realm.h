@@ -925,8 +925,9 @@ typedef struct realm_session_options {
     /* How many there are, at most 128. */
     size_t param_count;
     /* Most linear memory of the guest, in bytes. 0: 16 MiB. A prompt or parameter for which it does not suffice is refused with
-     * `REALM_STATUS_LIMIT`, and the session is as it was before; what needs more between two tokens ends the session with
-     * `REALM_STATUS_GUEST`.
+     * `REALM_STATUS_LIMIT`, and the session is as it was before: the library keeps a copy of that memory while such input is read,
+     * and needs another one to go back. Where it cannot (in firmware, without memory for these, with a guest that cannot be forked), and
+     * for what needs more after the first step of a turn, the session ends with `REALM_STATUS_GUEST`.
      */
     uint64_t max_guest_memory_bytes;
     /* Most session buffers, in bytes. 0: 256 MiB. */
@@ -1257,7 +1258,8 @@ realm_status realm_session_set_models(realm_session *session,
  *
  * The guest does what it does when a session is opened, in the call, and the backend prepares its programs, for which a device
  * may need memory meanwhile. Not counted: while a turn begins, and a parameter is set, a copy of the guest's linear memory as it was
- * before, so that what fails can be taken back (not in firmware, where such a failure ends the session); some hundred KiB of the library's own objects, the loaded guest, the model and its
+ * before and up to 1 MiB of its buffers, so that what fails can be taken back, which takes another copy for a moment (not in firmware,
+ * where such a failure ends the session); some hundred KiB of the library's own objects, the loaded guest, the model and its
  * vocabulary, which sessions share.
  *
  * `options`: as for `realm_session_open`.

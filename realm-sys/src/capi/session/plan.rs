@@ -42,7 +42,8 @@ const PLAN_MIN: usize = offset_of!(realm_memory_plan, reserved) + size_of::<u32>
 ///
 /// The guest does what it does when a session is opened, in the call, and the backend prepares its programs, for which a device
 /// may need memory meanwhile. Not counted: while a turn begins, and a parameter is set, a copy of the guest's linear memory as it was
-/// before, so that what fails can be taken back (not in firmware, where such a failure ends the session); some hundred KiB of the library's own objects, the loaded guest, the model and its
+/// before and up to 1 MiB of its buffers, so that what fails can be taken back, which takes another copy for a moment (not in firmware,
+/// where such a failure ends the session); some hundred KiB of the library's own objects, the loaded guest, the model and its
 /// vocabulary, which sessions share.
 ///
 /// `options`: as for `realm_session_open`.

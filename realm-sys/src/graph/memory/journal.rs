@@ -9,12 +9,17 @@ use crate::error::{Result, try_vec};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// Most bytes of buffers that are kept: what overwrites more than an event of input does is not taken back.
+const MOST_KEPT: usize = 1 << 20;
+
 /// How things were, and what they were made of.
 pub(super) struct Journal {
     buffers: usize,
     positions: u32,
-    /// What buffers held that were there and have been written to.
-    written: Vec<(u32, Vec<u8>)>,
+    /// What was overwritten in buffers that were there: which buffer, from where on. The last was overwritten last.
+    written: Vec<(u32, u64, Vec<u8>)>,
+    /// Bytes of it.
+    kept: usize,
     /// Pages that were dropped, by group; the last were dropped last.
     dropped: Vec<(usize, Vec<Arc<Buffer>>)>,
 }
@@ -26,6 +31,7 @@ impl Memory {
             buffers: self.buffer_descs.len(),
             positions: self.positions,
             written: Vec::new(),
+            kept: 0,
             dropped: Vec::new(),
         });
     }
@@ -35,16 +41,19 @@ impl Memory {
         self.journal = None;
     }
 
-    /// Keeps what a buffer holds that is about to be written to. Where there is no room for that, things are settled.
-    pub(super) fn note_buffer(&mut self, handle: u32) {
+    /// Keeps what a buffer holds where it is about to be written to. Where there is no room for that, things are settled.
+    pub(super) fn note_buffer(&mut self, handle: u32, offset: u64, bytes: usize) {
         let Some(mut journal) = self.journal.take() else {
             return;
         };
-        let known = journal.written.iter().any(|(kept, _)| *kept == handle);
-        if !known && (handle as usize) < journal.buffers {
-            match self.held(handle) {
-                Ok(held) if reserve(&mut journal.written, 1, "buffers").is_ok() => {
-                    journal.written.push((handle, held));
+        if (handle as usize) < journal.buffers {
+            journal.kept = journal.kept.saturating_add(bytes);
+            match self.held(handle, offset, bytes) {
+                Ok(held)
+                    if journal.kept <= MOST_KEPT
+                        && reserve(&mut journal.written, 1, "writes").is_ok() =>
+                {
+                    journal.written.push((handle, offset, held));
                 }
                 _ => return,
             }
@@ -52,11 +61,10 @@ impl Memory {
         self.journal = Some(journal);
     }
 
-    fn held(&self, handle: u32) -> Result<Vec<u8>> {
-        let bytes = self.buffer(handle)?.bytes() as usize;
-        let mut held = try_vec(bytes, "bytes of a buffer")?;
-        held.resize(bytes, 0);
-        self.buffer_read(handle, 0, &mut held)?;
+    fn held(&self, handle: u32, offset: u64, bytes: usize) -> Result<Vec<u8>> {
+        let mut held = try_vec(bytes.min(MOST_KEPT), "bytes of a buffer")?;
+        held.resize(bytes.min(MOST_KEPT), 0);
+        self.buffer_read(handle, offset, &mut held)?;
         Ok(held)
     }
 
@@ -93,8 +101,8 @@ impl Memory {
         }
         self.buffers.truncate(journal.buffers);
         self.buffer_handles.truncate(journal.buffers);
-        for (handle, held) in &journal.written {
-            self.buffer_write(*handle, 0, held)?;
+        while let Some((handle, offset, held)) = journal.written.pop() {
+            self.buffer_write(handle, offset, &held)?;
         }
         while let Some((at, pages)) = journal.dropped.pop() {
             if let Some(Some(g)) = self.groups.get_mut(at) {
