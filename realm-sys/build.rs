@@ -95,9 +95,7 @@ mod cuda {
         if let Some(named) = env::var_os("REALM_NVCC").filter(|n| !n.is_empty()) {
             return (named != "none").then(|| named.into());
         }
-        let toolkits = ["CUDA_PATH", "CUDA_HOME"]
-            .iter()
-            .filter_map(|n| env::var_os(n));
+        let toolkits = ["CUDA_PATH", "CUDA_HOME"].iter().filter_map(env::var_os);
         let folders = toolkits.map(|t| PathBuf::from(t).join("bin"));
         let path = env::var_os("PATH").unwrap_or_default();
         let mut all = folders.chain(env::split_paths(&path));

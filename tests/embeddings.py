@@ -6,9 +6,11 @@ is computed here in a few lines. That matrices do what they should is shown by t
 
 import math
 import random
+from pathlib import Path
 
 from adapters import Matrix, entry, single, write
 
+ARCH = Path(__file__).resolve().parent / "golden" / "arch"
 D, VOCAB, CTX, SCORES = 16, 20, 32, 2
 EPS = 1e-12
 PROMPT = [3, 0, 19, 7, 7]
@@ -33,12 +35,12 @@ def make(rng, head):
     return tensors
 
 
-def entries(pooling=None):
+def entries(pooling=None, arch="bert", eps="epsilon"):
     numbers = {"context_length": CTX, "embedding_length": D, "block_count": 1, "feed_forward_length": D, "attention.head_count": 2}
     numbers |= {} if pooling is None else {"pooling_type": pooling}
     return [
-        entry("general.architecture", "str", "bert"), entry("bert.attention.layer_norm_epsilon", "f", EPS),
-        *(entry(f"bert.{key}", "I", value) for key, value in numbers.items()),
+        entry("general.architecture", "str", arch), entry(f"{arch}.attention.layer_norm_{eps}", "f", EPS),
+        *(entry(f"{arch}.{key}", "I", value) for key, value in numbers.items()),
         entry("tokenizer.ggml.model", "str", "llama"), entry("tokenizer.ggml.tokens", "[str", [f"t{i}" for i in range(VOCAB)]),
         entry("tokenizer.ggml.scores", "[f", [0.0] * VOCAB), entry("tokenizer.ggml.token_type", "[i", [1] * VOCAB),
     ]
@@ -104,6 +106,33 @@ def rankers(tools, must):
         near(must, "a ranker's mean", tools.embedding(model, PROMPT, "--pooling", "mean"), scaled(pooled(list(rows(tensors, PROMPT)), "mean"), 2))
 
 
+def decoders(tools, must):
+    # Layers of zeros: the last rows are those of the table, normed.
+    rng = random.Random(9)
+    tensors = {"token_embd.weight": Matrix.random(rng, D, VOCAB, deviation=1), "output_norm.weight": Matrix.random(rng, D, mean=1.0)}
+    tensors |= {f"blk.0.{name}.weight": zeros(D, D) for name in "attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down".split()}
+    tensors |= {f"blk.0.{name}.weight": Matrix.random(rng, D, mean=1.0) for name in ["attn_norm", "ffn_norm"]}
+    model = write(tools.scratch / "llama.gguf", entries(arch="llama", eps="rms_epsilon"), tensors)
+    last = []
+    for token in PROMPT:
+        x = tensors["token_embd.weight"].values[token * D :][:D]
+        scale = 1 / math.sqrt(sum(v * v for v in x) / D + EPS)
+        last.append([v * scale * w for v, w in zip(x, tensors["output_norm.weight"].values)])
+    for how in ["mean", "cls", "last"]:
+        for p in [-1, 2]:
+            got = tools.embedding(model, PROMPT, "--pooling", how, "--embd-normalize", p)
+            near(must, f"{how}, {p}", got, scaled(pooled(last, how), p))
+    # Of a model whose layers do something: no row depends on those behind it, nor any on the chunks.
+    for name in ["mistral3", "gemma3-linear", "lfm2"]:
+        model, plain = ARCH / f"{name}.gguf", ["--embd-normalize", -1, "--pooling"]
+        last = [tools.embedding(model, PROMPT[: n + 1], *plain, "last") for n in range(len(PROMPT))]
+        must(last[0] != last[-1], f"{name}: the same for any text")
+        for how in ["mean", "cls", "last"]:
+            got = tools.embedding(model, PROMPT, *plain, how)
+            near(must, f"{name}, {how}", got, pooled(last, how))
+            must(tools.embedding(model, PROMPT, *plain, how, "--param", "n_batch=2") == got, f"{name}, {how}: other bits in chunks")
+
+
 def printed(tools, must, succeed):
     import json
 
@@ -118,11 +147,12 @@ def printed(tools, must, succeed):
 def run(tools, check, must, succeed, tells, demo):
     check("pooling and scales of embeddings", poolings, tools, must)
     check("rerankers", rankers, tools, must)
+    check("embeddings of a model that could make text", decoders, tools, must)
     check("realm-run --embedding", printed, tools, must, succeed)
     model = write(tools.scratch / "bert.gguf", entries(), make(random.Random(7), []))
     for want, *args in [
         ("the model has no head that ranks (cls.weight, cls.output.weight), which pooling 'rank' needs", "-m", model, "--pooling", "rank"),
         ("parameter pooling is 'none', expected auto, mean, cls, last or rank", "-m", model, "--pooling", "none"),
-        ("parameter pooling is for models that make embeddings, and this one makes text", "-m", demo, "--pooling", "mean"),
+        ("the model has no head that ranks (cls.weight, cls.output.weight), which pooling 'rank' needs", "-m", demo, "--pooling", "rank"),
     ]:
         check(f"realm-run tells: {want}", tells, tools.run, 1, want, "--ids", "1", *args)

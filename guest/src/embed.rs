@@ -1,4 +1,5 @@
-//! Embeddings: the input goes in at once, and its last hidden rows become one vector, or the scores of a ranker.
+//! Embeddings: the last hidden rows of an input become one vector, or the scores of a ranker. Encoders take the input at once, models
+//! that could make text in chunks.
 
 use crate::abi::{self, Result, kind, try_vec};
 use crate::arch::parts::Linear;
@@ -76,7 +77,7 @@ pub struct Embedder {
     /// Of a ranker.
     head: Option<Head>,
     width: u32,
-    /// f32 `[n_batch, width]`.
+    /// f32 `[rows, width]`, by position.
     hidden: u32,
     /// f32 `[1, width]`, published.
     out: u32,
@@ -85,8 +86,14 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Creates and publishes the buffers. Ranking needs a head.
-    pub fn new(pooling: Pooling, head: Option<Head>, width: u32, n_batch: u32) -> Result<Self> {
+    /// Creates and publishes the buffers, for so many hidden rows. Ranking needs a head.
+    pub fn new(
+        pooling: Pooling,
+        head: Option<Head>,
+        width: u32,
+        rows: u32,
+        n_batch: u32,
+    ) -> Result<Self> {
         let _whole = OfAllFamilies::need("embeddings")?;
         let head = match pooling {
             Pooling::Rank if head.is_none() => {
@@ -98,7 +105,7 @@ impl Embedder {
             Pooling::Rank => head,
             _ => None,
         };
-        let hidden = abi::buffer(kind::F32, width, n_batch)?;
+        let hidden = abi::buffer(kind::F32, width, rows)?;
         let out = abi::buffer(kind::F32, head.map_or(width, |head| head.width()), 1)?;
         let types = abi::buffer(kind::I32, 1, n_batch)?;
         abi::publish_embedding(out)?;
@@ -113,13 +120,13 @@ impl Embedder {
         })
     }
 
-    /// Records that the hidden rows are kept, or what a head makes of them.
-    pub fn record(&self, r: &mut Recorder, hidden: Operand, n: Dim) {
+    /// Records that `n` hidden rows are kept, from row `first` on, or what a head makes of them.
+    pub fn record(&self, r: &mut Recorder, hidden: Operand, first: Dim, n: Dim) {
         if let Some(head) = &self.head {
             let scores = head.record(r, hidden);
             return r.copy(Operand::buffer(self.out), Dim(0), scores, Dim(0), Dim(1));
         }
-        r.copy(Operand::buffer(self.hidden), Dim(0), hidden, Dim(0), n);
+        r.copy(Operand::buffer(self.hidden), first, hidden, Dim(0), n);
     }
 
     /// Makes the embedding of `n` rows, at least one, and scales it: see [`scale`]. Scores stay as they are.

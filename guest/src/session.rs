@@ -219,9 +219,11 @@ impl Session {
             );
         }
         // Tokens that see one another go in together.
-        let n_batch = match family.pooling() {
-            Some(_) => ctx,
-            None => params.n_batch.min(ctx),
+        let encodes = family.pooling().is_some();
+        let n_batch = if encodes {
+            ctx
+        } else {
+            params.n_batch.min(ctx)
         };
         let kind = match params.kv_type {
             KvType::Fixed(kind) => kind,
@@ -250,18 +252,13 @@ impl Session {
                 kv.push(abi::buffer(abi::kind::F32, state_cols, kept.state_rows())?);
             }
         }
-        let (embedder, n_logits) = match family.pooling() {
-            Some(of_file) => {
-                let pooling = params.pooling.unwrap_or(of_file);
-                let width = family.base().n_embd;
-                let embedder = Embedder::new(pooling, family.head(), width, n_batch)?;
+        let (embedder, n_logits) = match params.pooling.or(family.pooling()) {
+            Some(pooling) => {
+                let (width, head) = (family.base().n_embd, family.head());
+                // Behind the context's last position a chunk may still have room.
+                let rows = if encodes { ctx } else { ctx - 1 + n_batch };
+                let embedder = Embedder::new(pooling, head, width, rows, n_batch)?;
                 (Some(embedder), 1)
-            }
-            None if params.pooling.is_some() => {
-                return Err(fail!(
-                    UNSUPPORTED,
-                    "parameter pooling is for models that make embeddings, and this one makes text"
-                ));
             }
             None => (None, facts.n_vocab),
         };
@@ -346,9 +343,9 @@ impl Session {
     }
 
     fn record(&mut self) -> Result<u32> {
-        let (mut r, logits, n_out, regs) = self.record_model(1, 3 + Sampler::OPS)?;
+        let (mut r, logits, [first, n_out], regs) = self.record_model(1, 3 + Sampler::OPS)?;
         if let Some(embedder) = &self.embedder {
-            embedder.record(&mut r, logits, n_out);
+            embedder.record(&mut r, logits, first, n_out);
         } else {
             self.record_sampling(&mut r, &regs, logits, n_out);
         }
@@ -356,8 +353,13 @@ impl Session {
     }
 
     /// Begins a program with the model, of which up to so many rows of logits are wanted, and room for as many operations behind it.
-    /// Gives the logits, or the hidden rows of a model that makes embeddings, how many rows they are, and the sampler's registers.
-    fn record_model(&mut self, rows: u32, more: usize) -> Result<(Recorder, Operand, Dim, Regs)> {
+    /// Gives the logits, or the hidden rows that embeddings are made of, which rows of a turn's they are (the first, and how many), and the
+    /// sampler's registers.
+    fn record_model(
+        &mut self,
+        rows: u32,
+        more: usize,
+    ) -> Result<(Recorder, Operand, [Dim; 2], Regs)> {
         let ops = self.family.op_count() + self.lora.ops() + more;
         let mut r = Recorder::new(self.model, ops)?;
         if slim::LORA {
@@ -372,6 +374,7 @@ impl Session {
             ctx: self.ctx,
             types: Operand::NONE,
             kept: None,
+            hidden: self.embedder.is_some(),
         };
         if let Some(embedder) = &self.embedder {
             io.types = Operand::buffer(embedder.types);
@@ -385,11 +388,13 @@ impl Session {
             self.lora.fit(self.model, &self.adaptable)?;
         }
         log_codes(r.codes());
-        let n = match self.embedder {
-            Some(_) => io.n_tok,
-            None => io.n_out,
+        let rows = match self.embedder {
+            // An encoder's are all of them.
+            Some(_) if self.family.pooling().is_some() => [Dim(0), io.n_tok],
+            Some(_) => [io.pos, io.n_tok],
+            None => [Dim(0), io.n_out],
         };
-        Ok((r, logits, n, regs))
+        Ok((r, logits, rows, regs))
     }
 
     /// Samples from logits of at most one row.
@@ -664,7 +669,9 @@ impl Session {
         self.committed += turn.in_flight;
         turn.in_flight = 0;
         self.kept.advance();
-        if let Some(embedder) = &self.embedder {
+        if let Some(embedder) = &self.embedder
+            && turn.fed == turn.feed.len()
+        {
             embedder.pool(self.committed, self.params.embd_normalize)?;
             return self.finish(Outcome::Length).map(Some);
         }

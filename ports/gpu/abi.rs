@@ -33,7 +33,8 @@ pub struct Op {
     pub flags: u32,
     /// That it works on, as a dim.
     pub rows: u32,
-    pub reserved: u32,
+    /// How many of the next ones the same launch does.
+    pub more: u32,
     /// Address of ROPE's turns; where in the workspace attention has partial results.
     pub table: u64,
     /// KV: where values begin in a layer's part of a page. Products: bytes of a prepared row.

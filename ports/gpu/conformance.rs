@@ -18,6 +18,7 @@ use crate::backend::host::{Backend, Backends};
 use crate::backend::table::*;
 use crate::error::Status;
 use crate::gpu::Gpu;
+use crate::gpu::device::Device;
 use crate::gpu::emulated::Emulated;
 use crate::platform::Platform;
 use alloc::boxed::Box;
@@ -27,17 +28,33 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// The reference, and the port over a device of its own. Both live on, as a table's `ctx` must.
-pub(crate) fn backends() -> (Backends, Arc<Emulated>) {
+/// The reference, and the port over a device. Both live on, as a table's `ctx` must.
+fn with(device: Arc<dyn Device>) -> Backends {
     let platform: Platform = busy_platform();
     let mut backends = Backends::new(&platform).unwrap();
-    let device = Emulated::new();
-    let gpu: &'static Gpu = Box::leak(Gpu::new(device.clone()));
+    let gpu: &'static Gpu = Box::leak(Gpu::new(device));
     let table = gpu.table();
     // SAFETY: a whole table whose `ctx` lives on.
     let backend = unsafe { Backend::from_table(&raw const table, &platform) }.unwrap();
     backends.add(backend).unwrap();
-    (backends, device)
+    backends
+}
+
+/// With an emulated device of its own.
+fn backends() -> (Backends, Arc<Emulated>) {
+    let device = Emulated::new();
+    (with(device.clone()), device)
+}
+
+/// With the device that is tested, and the name that the port has on it: the emulated one, or where `REALM_GPU` is `cuda` a real one.
+pub(crate) fn tested() -> (Backends, &'static str, Option<Arc<Emulated>>) {
+    #[cfg(feature = "cuda")]
+    if std::env::var("REALM_GPU").is_ok_and(|gpu| gpu == "cuda") {
+        use crate::gpu::cuda::{Cuda, Options};
+        return (with(Cuda::new(Options::default()).unwrap()), "cuda", None);
+    }
+    let (backends, device) = backends();
+    (backends, "gpu-emulated", Some(device))
 }
 
 /// What an operation may differ by, as a normalised mean squared error; none: not by a bit.
@@ -177,7 +194,7 @@ fn step(prepared: &Arc<Prepared>, m: &mut Memory, registers: &[u32], quantum: u6
 fn every_operation_of_random_programs_is_within_its_bound() {
     let count = std::env::var("REALM_FUZZ_COUNT").map_or(60, |n| n.parse().unwrap());
     let weights = fuzz_tests::weights();
-    let (backends, device) = backends();
+    let (backends, gpu, _) = tested();
     let mut seen: BTreeMap<u16, (u32, f64)> = BTreeMap::new();
     for seed in 1..=count {
         let (bytes, _) = Maker::new(seed, &weights).program(3 + seed as u32 % 30);
@@ -194,7 +211,7 @@ fn every_operation_of_random_programs_is_within_its_bound() {
             }
             m
         };
-        let (mut want, mut got) = (session("reference"), session("gpu-emulated"));
+        let (mut want, mut got) = (session("reference"), session(gpu));
         let n = [1, 1, 2, 5, 9, 24][seed as usize % 6];
         let registers = [n, n.min(8), (seed as u32 * 37) % 150, n - n.min(8)];
         let mut before = all(&mut want, &values);
@@ -244,15 +261,14 @@ fn every_operation_of_random_programs_is_within_its_bound() {
         let code = Code::from_u16(*code).unwrap();
         std::eprintln!("{:16} {runs:5} times, {error:.1e}", code.name());
     }
-    std::eprintln!("{} launches", device.launched.load(Relaxed));
     assert!(seen.len() >= 24, "{} kinds of operations of 29", seen.len());
 }
 
 /// Runs operations over buffers on both backends, and compares all of these to the bit.
 fn same_bits(buffers: &[(u32, u32, u32, Vec<u32>)], record: impl Fn(&mut Recorder)) {
-    let (backends, _) = backends();
+    let (backends, gpu, _) = tested();
     let weights = fuzz_tests::weights();
-    let mut results = ["reference", "gpu-emulated"].map(|name| {
+    let mut results = ["reference", gpu].map(|name| {
         let mut m = Memory::new(backends.select(Some(name)).unwrap(), NO_LIMITS);
         for (i, (ty, cols, rows, words)) in buffers.iter().enumerate() {
             m.buffer_create(*ty, *cols, *rows).unwrap();
@@ -323,6 +339,31 @@ fn what_changes_logits_gives_the_bits_of_the_reference() {
     });
 }
 
+#[test]
+fn the_best_are_found_however_many_are_equal() {
+    let spread = (0..5000)
+        .map(|i: u32| ((i * 7919 % 4999) as f32).to_bits())
+        .collect::<Vec<_>>();
+    let equal = (0..5000)
+        .map(|i: u32| ((i % 3) as f32).to_bits())
+        .collect::<Vec<_>>();
+    let nans = (0..5000)
+        .map(|i: u32| if i.is_multiple_of(5) { 1f32 } else { f32::NAN }.to_bits())
+        .collect::<Vec<_>>();
+    for logits in [spread, equal, nans] {
+        for k in [1, 40, 256, 300] {
+            let buffers = [
+                (0, 5000, 1, logits.clone()),
+                (26, 300, 1, vec![7; 300]),
+                (0, 300, 1, vec![7; 300]),
+            ];
+            same_bits(&buffers, |r| {
+                r.op(Code::TopK, 0, buf(1), &[buf(0), buf(2)], &[k]);
+            });
+        }
+    }
+}
+
 /// The little transformer of `graph/tests.rs`, token by token on the reference.
 fn little(backends: &Backends, name: &str, kv_type: u32, batch: usize, quantum: u64) -> Bench {
     let mut b = bench_on(backends, Some(name), kv_type);
@@ -335,19 +376,19 @@ fn little(backends: &Backends, name: &str, kv_type: u32, batch: usize, quantum: 
 #[test]
 fn batches_and_slices_do_not_show() {
     for kv_type in [0, 1] {
-        let (backends, device) = backends();
+        let (backends, gpu, emulated) = tested();
         let want = little(&backends, "reference", kv_type, 1, 0).logits();
-        let one = little(&backends, "gpu-emulated", kv_type, 1, 0);
+        let one = little(&backends, gpu, kv_type, 1, 0);
         assert_eq!(one.prepared.fallback_ops(), 0);
-        assert!(
-            device.replayed.load(Relaxed) > 100,
-            "decoding replays what was captured"
-        );
+        if let Some(device) = emulated {
+            let replayed = device.replayed.load(Relaxed);
+            assert!(replayed > 100, "{replayed} replays of what was captured");
+        }
         let got = one.logits();
         let error = nmse(&got, &want, &vec![0; want.len()]);
         assert!(error < 1e-6, "{error:e}");
         for (batch, quantum) in [(24, 0), (7, 1), (13, 3500), (1, 2000)] {
-            let b = little(&backends, "gpu-emulated", kv_type, batch, quantum);
+            let b = little(&backends, gpu, kv_type, batch, quantum);
             assert_eq!(b.logits(), got, "batch {batch}, quantum {quantum}");
         }
         // Two sessions take turns, slice by slice, over one plan.
@@ -367,6 +408,52 @@ fn batches_and_slices_do_not_show() {
         }
         assert!(turns > 3, "{turns} turns");
         assert_eq!([a.logits(), b.logits()], alone);
+    }
+}
+
+#[test]
+fn products_of_one_input_are_one_launch() {
+    let (backends, device) = backends();
+    let weights = fuzz_tests::weights();
+    for &(t, k, m) in weights.matrices() {
+        if m != k {
+            continue;
+        }
+        let mut r = Recorder::default();
+        let x = r.value(0, k, 5);
+        let from = [(64, 5), (256, 8), (40, 11)]
+            .iter()
+            .find(|f| f.0 == k)
+            .unwrap()
+            .1;
+        r.op(Code::Cpy, 0, x, &[buf(from)], &[0, 0, 5]);
+        let all = [(); 3].map(|()| r.value(0, m, 5));
+        for y in all {
+            r.op(Code::MulMat, 0, y, &[w(t), x], &[]);
+        }
+        // Nobody reads the first one: its memory may be the second one's.
+        r.op(Code::Add, 0, all[1], &[all[1], all[2]], &[]);
+        r.op(Code::Cpy, 0, buf(from + 1), &[all[1]], &[0, 0, 5]);
+        let results = ["reference", "gpu-emulated"].map(|name| {
+            let mut memory = fuzz_tests::memory(&backends, name, 0);
+            let p = Prepared::new(&r.bytes(), &weights.model, &mut memory).unwrap();
+            let (before, elsewhere) = (device.launched.load(Relaxed), p.fallback_ops());
+            assert!(step(&Arc::new(p), &mut memory, &[], 0));
+            let launched = device.launched.load(Relaxed) - before;
+            (
+                kept(&mut memory).swap_remove(from as usize + 1),
+                launched,
+                elsewhere,
+            )
+        });
+        let [(want, ..), (got, launched, elsewhere)] = results;
+        let error = nmse(&got, &want, &vec![0; want.len()]);
+        assert!(error < 1e-11, "matrix {t}: {error:e}");
+        // A copy, the input's rounding if any, the products, their sum, a copy.
+        assert!(
+            elsewhere > 0 || launched <= 6,
+            "matrix {t}: {launched} launches"
+        );
     }
 }
 

@@ -5,10 +5,11 @@
 //! | file         | what |
 //! |--------------|------|
 //! | this one     | the backend table |
-//! | [`plan`]     | which kernels an operation is, and their work |
-//! | [`run`]      | steps, in slices |
-//! | [`weights`]  | uploads, shared by sessions |
-//! | [`abi`]      | what kernels are handed |
+//! | `ops`        | which kernels an operation is, and their work |
+//! | `plan`       | a program's operations as launches |
+//! | `run`        | steps, in slices |
+//! | `weights`    | uploads, shared by sessions |
+//! | `abi`        | what kernels are handed |
 //! | [`device`]   | what is asked of a device |
 //! | `emulated`   | the kernels on the host, for tests (feature `gpu-emulation`) |
 //! | `cuda`       | NVIDIA's driver, loaded at run time (feature `cuda`) |
@@ -20,6 +21,7 @@ pub mod cuda;
 pub mod device;
 #[cfg(feature = "gpu-emulation")]
 pub mod emulated;
+mod ops;
 mod plan;
 mod run;
 mod weights;
@@ -172,7 +174,7 @@ unsafe extern "C" fn weight_release(ctx: *mut c_void, weight: *const realm_weigh
 
 unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
     // SAFETY: contract of the slot.
-    let answer = caught(|| Ok(unsafe { plan::supports(program, op) }));
+    let answer = caught(|| Ok(unsafe { ops::supports(program, op) }));
     i32::from(answer.unwrap_or(false))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::code::{Bin, Cmp};
 use crate::error::{Budget, Error, Res};
-use crate::text::{Builder, Text};
+use crate::text::{Builder, Text, escape};
 use crate::value::{SeqKind, Value};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -15,9 +15,14 @@ pub fn binary(op: Bin, a: &Value, b: &Value, budget: &Budget) -> Res<Value> {
         }
         (Bin::Add, Value::Str(a), Value::Str(b)) => {
             let mut out = Builder::default();
-            out.text(a);
-            out.text(b);
-            out.finish(budget).map(Value::Str)
+            let markup = a.is_markup() || b.is_markup();
+            for part in [a, b] {
+                match markup {
+                    true => out.text(&escape(part, budget)?),
+                    false => out.text(part),
+                }
+            }
+            Ok(Value::Str(out.finish(budget)?.with_markup(markup)))
         }
         (Bin::Add, Value::Seq(x), Value::Seq(y)) if x.kind == y.kind => {
             let mut items = x.take(budget)?;
@@ -60,7 +65,8 @@ fn repeat(text: &Text, n: i64, budget: &Budget) -> Res<Value> {
         out.text(text);
         out.check(budget)?;
     }
-    out.finish(budget).map(Value::Str)
+    let repeated = out.finish(budget)?;
+    Ok(Value::Str(repeated.with_markup(text.is_markup())))
 }
 
 fn numbers(op: Bin, a: &Value, b: &Value) -> Res<Value> {

@@ -6,7 +6,7 @@ use crate::error::{Budget, Res};
 use crate::json::{self, Style};
 use crate::methods;
 use crate::sequences;
-use crate::text::{Builder, Text, map_chars};
+use crate::text::{Builder, Text, escape, map_chars};
 use crate::value::Value;
 use alloc::format;
 use alloc::string::String;
@@ -78,8 +78,12 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Va
     let text = || value.to_text(budget);
     Ok(match name {
         "tojson" => tojson(value, args, budget)?,
-        "trim" | "title" | "capitalize" | "upper" | "lower" | "center" | "replace" => {
+        "trim" | "capitalize" | "upper" | "lower" => {
             return methods::of_text(filter_method(name), &text()?, args, budget);
+        }
+        "title" | "center" | "replace" => {
+            let plain = text()?.with_markup(false);
+            return methods::of_text(filter_method(name), &plain, args, budget);
         }
         "default" | "d" => {
             let missing =
@@ -90,8 +94,10 @@ pub fn filter(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<Va
                 (true, None) => Value::text(""),
             }
         }
-        "string" | "safe" => Value::Str(text()?),
-        "escape" | "e" | "forceescape" => Value::Str(escape(&text()?, budget)?),
+        "string" => Value::Str(text()?),
+        "safe" => Value::Str(text()?.with_markup(true)),
+        "escape" | "e" => Value::Str(escape(&text()?, budget)?),
+        "forceescape" => Value::Str(escape(&text()?.with_markup(false), budget)?),
         "int" => int(value, args)?,
         "float" => float(value, args),
         "abs" => match value {
@@ -190,17 +196,6 @@ fn tojson(value: &Value, args: &Args, budget: &Budget) -> Res<Value> {
         style.separators = (String::from(item.as_str()), String::from(key.as_str()));
     }
     json::dump(value, &style, budget).map(Value::Str)
-}
-
-fn escape(text: &Text, budget: &Budget) -> Res<Text> {
-    map_chars(text, budget, |c, put| match c {
-        '&' => "&amp;".chars().for_each(put),
-        '<' => "&lt;".chars().for_each(put),
-        '>' => "&gt;".chars().for_each(put),
-        '\'' => "&#39;".chars().for_each(put),
-        '"' => "&#34;".chars().for_each(put),
-        c => put(c),
-    })
 }
 
 fn int(value: &Value, args: &Args) -> Res<Value> {

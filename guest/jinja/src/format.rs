@@ -4,7 +4,7 @@ use crate::access::{attribute, item};
 use crate::args::Args;
 use crate::error::{Budget, Res};
 use crate::show;
-use crate::text::{Builder, Text, pad};
+use crate::text::{Builder, Text, escape, pad};
 use crate::value::{SeqKind, Value};
 use alloc::format;
 use alloc::rc::Rc;
@@ -45,10 +45,17 @@ fn digits(
 
 /// `format % args`
 pub fn percent(format: &Text, args: &Value, budget: &Budget) -> Res<Text> {
-    let items: Vec<Value> = match args {
+    let mut items: Vec<Value> = match args {
         Value::Seq(seq) => seq.take(budget)?,
         other => [other.clone()].into(),
     };
+    if format.is_markup() {
+        for item in &mut items {
+            if let Value::Str(text) = item {
+                *text = escape(text, budget)?;
+            }
+        }
+    }
     let mut next = items.into_iter();
     let mut out = Builder::default();
     let mut chars = format.chars().peekable();
@@ -125,7 +132,7 @@ pub fn percent(format: &Text, args: &Value, budget: &Budget) -> Res<Text> {
         budget.spend(1)?;
         out.check(budget)?;
     }
-    out.finish(budget)
+    Ok(out.finish(budget)?.with_markup(format.is_markup()))
 }
 
 fn written(value: &Value, repr: bool, budget: &Budget) -> Res<Text> {

@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::error::{Budget, Res, push};
 use crate::show::printable;
-use crate::text::{Builder, Text, map_chars, pad};
+use crate::text::{Builder, Text, escape, map_chars, pad};
 use crate::value::{Dict, Seq, SeqKind, Value};
 use alloc::vec::Vec;
 
@@ -338,10 +338,14 @@ fn splitlines(text: &Text, keep: bool, budget: &Budget) -> Res<Value> {
 }
 
 fn replace(text: &Text, args: &Args, budget: &Budget) -> Res<Value> {
-    let (old, new) = (
-        args.need(0, "old")?.to_text(budget)?,
-        args.need(1, "new")?.to_text(budget)?,
-    );
+    let arg = |at, name| {
+        let arg = args.need(at, name)?.to_text(budget)?;
+        match text.is_markup() {
+            true => escape(&arg, budget),
+            false => Ok(arg),
+        }
+    };
+    let (old, new) = (arg(0, "old")?, arg(1, "new")?);
     let most = usize::try_from(args.int(2, "count", -1)?).unwrap_or(usize::MAX);
     let mut out = Builder::default();
     let mut end = 0;
@@ -353,7 +357,8 @@ fn replace(text: &Text, args: &Args, budget: &Budget) -> Res<Value> {
         end = at + found.len();
     }
     out.part(text, end..text.as_str().len());
-    out.finish(budget).map(Value::Str)
+    let replaced = out.finish(budget)?;
+    Ok(Value::Str(replaced.with_markup(text.is_markup())))
 }
 
 fn search(name: &str, s: &str, args: &Args) -> Res<Value> {

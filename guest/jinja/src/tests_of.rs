@@ -114,7 +114,7 @@ pub fn test(name: &str, value: &Value, args: &Args, budget: &Budget) -> Res<bool
             }
             cased && all
         }
-        "escaped" => false,
+        "escaped" => matches!(value, Value::Str(text) if text.is_markup()),
         "filter" => filters::known(value.to_text(budget)?.as_str()),
         "test" => known(value.to_text(budget)?.as_str()),
         "in" => contains(args.need(0, "seq")?, value, budget)?,

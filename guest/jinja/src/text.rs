@@ -14,6 +14,8 @@ pub type Run = (usize, usize);
 pub struct Text {
     text: Rc<str>,
     user: Option<Rc<[Run]>>,
+    /// MarkupSafe's `Markup`: what is added to it is escaped for HTML.
+    markup: bool,
 }
 
 impl Text {
@@ -22,6 +24,7 @@ impl Text {
         Self {
             text: Rc::from(text),
             user: None,
+            markup: false,
         }
     }
 
@@ -31,6 +34,7 @@ impl Text {
         Self {
             text: Rc::from(text),
             user,
+            markup: false,
         }
     }
 
@@ -42,6 +46,16 @@ impl Text {
     /// Which ranges of bytes come from the data, ascending and apart.
     pub fn user_runs(&self) -> &[Run] {
         self.user.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is safe HTML, by a filter's word.
+    pub(crate) fn is_markup(&self) -> bool {
+        self.markup
+    }
+
+    /// The same, safe HTML or not.
+    pub(crate) fn with_markup(self, markup: bool) -> Self {
+        Self { markup, ..self }
     }
 
     /// Characters.
@@ -77,12 +91,15 @@ impl Text {
             return self.clone();
         }
         let text = self.text.get(range.clone()).unwrap_or_default();
-        if self.user.is_none() {
-            return Self::new(text);
-        }
-        let mut out = Builder::default();
-        out.part(self, range);
-        out.done()
+        let part = match self.user {
+            None => Self::new(text),
+            Some(_) => {
+                let mut out = Builder::default();
+                out.part(self, range);
+                out.done()
+            }
+        };
+        part.with_markup(self.markup)
     }
 
     /// The part that `part`, a slice of this text's `as_str`, is.
@@ -206,6 +223,7 @@ impl Builder {
         Text {
             text: Rc::from(self.text),
             user: (!self.user.is_empty()).then(|| Rc::from(self.user)),
+            markup: false,
         }
     }
 }
@@ -220,7 +238,23 @@ pub fn map_chars(
     for (c, user) in text.chars() {
         f(c, &mut |c| out.char(c, user));
     }
-    out.finish(budget)
+    Ok(out.finish(budget)?.with_markup(text.markup))
+}
+
+/// Safe HTML that shows the text: of what is safe already, the same.
+pub fn escape(text: &Text, budget: &Budget) -> Res<Text> {
+    if text.markup {
+        return Ok(text.clone());
+    }
+    let escaped = map_chars(text, budget, |c, put| match c {
+        '&' => "&amp;".chars().for_each(put),
+        '<' => "&lt;".chars().for_each(put),
+        '>' => "&gt;".chars().for_each(put),
+        '\'' => "&#39;".chars().for_each(put),
+        '"' => "&#34;".chars().for_each(put),
+        c => put(c),
+    })?;
+    Ok(escaped.with_markup(true))
 }
 
 /// Joins what a filter or method works on with what it adds.

@@ -83,8 +83,6 @@ impl Family for Cohere2 {
             let attn = g.linear(&layer.output, mixed);
             g.add(x, attn);
         }
-        let logits = g.logits(&self.base, x);
-        g.scale(logits, self.logit_scale);
-        logits
+        g.scaled_logits(&self.base, x, self.logit_scale, 0.0)
     }
 }

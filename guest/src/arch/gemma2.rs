@@ -107,8 +107,6 @@ impl Family for Gemma2 {
             g.norm_in_place(&layer.ffn_post_norm, ffn);
             g.add(x, ffn);
         }
-        let logits = g.logits(&self.base, x);
-        g.softcap(logits, logit_cap);
-        logits
+        g.scaled_logits(&self.base, x, 1.0, logit_cap)
     }
 }

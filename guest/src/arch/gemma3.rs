@@ -120,8 +120,6 @@ impl Family for Gemma3 {
             g.norm_in_place(&layer.ffn_post_norm, ffn);
             g.add(x, ffn);
         }
-        let logits = g.logits(&self.base, x);
-        g.softcap(logits, self.softcap);
-        logits
+        g.scaled_logits(&self.base, x, 1.0, self.softcap)
     }
 }

@@ -112,8 +112,6 @@ impl Family for Granite {
             g.scale(ffn, self.residual_scale);
             g.add(x, ffn);
         }
-        let logits = g.logits(&self.base, x);
-        g.scale(logits, 1.0 / self.logit_scale);
-        logits
+        g.scaled_logits(&self.base, x, 1.0 / self.logit_scale, 0.0)
     }
 }

@@ -29,6 +29,8 @@ pub struct Io {
     pub types: Operand,
     /// Where convolutions keep rows, if the model has any.
     pub kept: Option<Regs>,
+    /// The last hidden rows are wanted, of all tokens, and no logits.
+    pub hidden: bool,
 }
 
 /// A graph being recorded.
@@ -322,7 +324,7 @@ impl<'a> Graph<'a> {
     /// last, so those end here. Of other layers than the `last` all rows go on.
     #[inline(never)]
     pub fn wanted<const N: usize>(&mut self, last: bool, values: [Operand; N]) -> [Operand; N] {
-        if !last {
+        if !last || self.io.hidden {
             return values;
         }
         self.n = self.io.n_out;
@@ -365,10 +367,21 @@ impl<'a> Graph<'a> {
         self.linear(&mlp.down, gate)
     }
 
-    /// Logits `[n_out, v]` of the residual stream.
-    #[inline(never)]
+    /// Logits `[n_out, v]` of the residual stream, or its last hidden rows, if these are wanted.
     pub fn logits(&mut self, base: &Base, x: Operand) -> Operand {
+        self.scaled_logits(base, x, 1.0, 0.0)
+    }
+
+    /// The same; logits are scaled by `s`, and capped at ± `c`, unless that is 0.
+    #[inline(never)]
+    pub fn scaled_logits(&mut self, base: &Base, x: Operand, s: f32, c: f32) -> Operand {
         self.norm_in_place(&base.output_norm, x);
-        self.linear(&base.output, x)
+        if self.io.hidden {
+            return x;
+        }
+        let logits = self.linear(&base.output, x);
+        self.scale(logits, s);
+        self.softcap(logits, c);
+        logits
     }
 }

@@ -128,7 +128,7 @@ pub trait Family {
         0
     }
 
-    /// How a model that makes embeddings makes them; None for one that makes text.
+    /// How a model that makes nothing but embeddings makes them; None for one that makes text.
     fn pooling(&self) -> Option<Pooling> {
         None
     }
@@ -162,8 +162,8 @@ pub trait Family {
     fn layer_ops(&self) -> usize;
 
     /// Records the graph over one handle per layer, of its cache or of its buffer of kept rows, and behind those one per layer of its
-    /// buffer of state, if there are any; returns f32 logits `[n_out, n_vocab]`, or, of a
-    /// model that makes embeddings, the last hidden rows `[n_tok, n_embd]`.
+    /// buffer of state, if there are any; returns f32 logits `[n_out, n_vocab]`, or, where
+    /// embeddings are made, the last hidden rows `[n_tok, n_embd]`.
     fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand;
 
     /// What is common to all.

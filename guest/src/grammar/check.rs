@@ -91,7 +91,7 @@ fn visit(code: &mut Code, first: u32, seen: &mut [Seen], visited: &mut [bool]) -
             Op::Split(a, b) => visit.todo.extend([a, b]),
             Op::Return => visit.empty = true,
             Op::Call(_) | Op::Loop(_) => visit.todo.push(at + 1),
-            Op::Bytes(_) | Op::Accept => {}
+            Op::Bytes(_) | Op::Token(_) | Op::NotToken(_) | Op::Accept => {}
         }
     }
     Ok(())

@@ -12,6 +12,10 @@ use alloc::vec::Vec;
 pub enum Op {
     /// Takes one byte of this set, then goes on.
     Bytes(u32),
+    /// Takes this token as a whole, then goes on.
+    Token(u32),
+    /// Takes any token but this one.
+    NotToken(u32),
     /// Goes on there, always further on: so chains of them end.
     Goto(u32),
     /// Goes on at both.
@@ -64,6 +68,8 @@ pub struct Code {
     n_classes: usize,
     /// A byte of each class.
     of_class: Vec<u8>,
+    /// Whether any operation takes tokens.
+    pub(super) has_tokens: bool,
 }
 
 impl Default for Code {
@@ -78,6 +84,7 @@ impl Default for Code {
             classes: [0; 256],
             n_classes: 1,
             of_class: Vec::new(),
+            has_tokens: false,
         }
     }
 }

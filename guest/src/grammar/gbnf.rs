@@ -17,9 +17,18 @@ const MAX_STACKED: u32 = 8;
 
 type Result<T> = core::result::Result<T, Syntax>;
 
-/// Compiles a grammar; its text begins with the rule `root`.
+/// Finds a token by its text.
+type Find<'a> = &'a dyn Fn(&str) -> Option<u32>;
+
+/// Compiles a grammar that names no tokens.
 pub fn compile(text: &str) -> Result<Code> {
+    compile_with(text, &|_| None)
+}
+
+/// Compiles a grammar; its text begins with the rule `root`. `find` knows the tokens that it may name.
+pub fn compile_with(text: &str, find: Find<'_>) -> Result<Code> {
     let mut p = Parser {
+        find,
         text: text.as_bytes(),
         at: 0,
         code: Code::default(),
@@ -65,6 +74,7 @@ fn p_too_large(at: usize) -> Syntax {
 }
 
 struct Parser<'a> {
+    find: Find<'a>,
     text: &'a [u8],
     at: usize,
     code: Code,
@@ -250,6 +260,7 @@ impl<'a> Parser<'a> {
                 }
                 Some(b'"') => self.literal(&mut group)?,
                 Some(b'[') => self.class(&mut group)?,
+                Some(b'<' | b'!') => self.token(&mut group)?,
                 Some(b'.') => {
                     self.item(&mut group)?;
                     self.add_class(Vec::new(), true)?;
@@ -321,6 +332,43 @@ impl<'a> Parser<'a> {
         for end in group.ends {
             self.code.put(end, Op::Goto(here));
         }
+    }
+
+    /// `<[id]>`, `<text>`, or either behind a `!`: one token, or any other.
+    #[inline(never)]
+    fn token(&mut self, group: &mut Group) -> Result<()> {
+        let not = self.peek() == Some(b'!');
+        self.item(group)?;
+        if not && !self.eat(b"<") {
+            return self.fail("expected < behind !");
+        }
+        self.at -= 1;
+        let opened = self.at;
+        let rest = self.text.get(opened..).unwrap_or_default();
+        let len = rest
+            .iter()
+            .take_while(|c| !matches!(c, b'>' | b'\n'))
+            .count()
+            + 1;
+        let name = rest
+            .get(..len)
+            .and_then(|name| core::str::from_utf8(name).ok());
+        let Some(name) = name.filter(|name| name.ends_with('>')) else {
+            return self.fail("expected > to end this token");
+        };
+        let id = match name.strip_prefix("<[").and_then(|n| n.strip_suffix("]>")) {
+            Some(id) => id.parse().ok().filter(|id| *id < i32::MAX as u32),
+            None => (self.find)(name),
+        };
+        let Some(id) = id else {
+            return self.fail(format!(
+                "expected <[id]> or a token of the vocabulary, and {name} is none"
+            ));
+        };
+        self.at = opened + len;
+        self.code.has_tokens = true;
+        self.push(if not { Op::NotToken(id) } else { Op::Token(id) })?;
+        Ok(())
     }
 
     #[inline(never)]

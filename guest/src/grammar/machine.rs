@@ -81,7 +81,7 @@ struct Fresh {
 pub struct Machine {
     code: Code,
     frames: Lists<Place>,
-    /// The operations that take a byte; the last place of a state where the text may end is [`ENDS`].
+    /// The operations that take a byte or a token; the last place of a state where the text may end is [`ENDS`].
     states: Lists<Place>,
     /// Where each state goes, by class of bytes.
     next: Vec<State>,
@@ -164,6 +164,72 @@ impl Machine {
             UNKNOWN => self.find(state, byte),
             next => Ok(next),
         }
+    }
+
+    /// Whether anything in this state takes this token as a whole.
+    pub fn takes_token(&self, state: State, token: u32) -> bool {
+        let mut places = self.states.get(u32::from(state)).iter();
+        self.code.has_tokens && places.any(|place| self.is_taken(place, token))
+    }
+
+    fn is_taken(&self, place: &Place, token: u32) -> bool {
+        match self.code.op(place.at) {
+            Op::Token(id) => id == token,
+            Op::NotToken(id) => id != token,
+            _ => false,
+        }
+    }
+
+    /// Gives `f` each token below `n_tokens` that is taken as a whole in this state.
+    pub fn each_token(&self, state: State, n_tokens: u32, mut f: impl FnMut(u32)) {
+        let places = match self.code.has_tokens {
+            true => self.states.get(u32::from(state)),
+            false => &[],
+        };
+        // The token that nothing takes, as long as there is only one such.
+        let mut but: Option<Option<u32>> = None;
+        for place in places {
+            match self.code.op(place.at) {
+                Op::Token(id) if id < n_tokens => f(id),
+                Op::NotToken(id) => {
+                    but = Some(but.map_or(Some(id), |but| but.filter(|b| *b == id)))
+                }
+                _ => {}
+            }
+        }
+        if let Some(but) = but {
+            (0..n_tokens).filter(|id| Some(*id) != but).for_each(f);
+        }
+    }
+
+    /// Where a token leads that its bytes lead to `by_bytes`: there, and where it is taken as a whole.
+    pub fn token(&mut self, state: State, token: u32, by_bytes: State) -> Result<State> {
+        if !self.takes_token(state, token) {
+            return Ok(by_bytes);
+        }
+        let places = self.states.get(u32::from(state));
+        self.spend(places.len() + STEP_WORK)?;
+        let mut todo = core::mem::take(&mut self.todo);
+        for place in self.states.get(u32::from(state)) {
+            if self.is_taken(place, token) {
+                let at = place.at + 1;
+                push(&mut todo, Place { at, ..*place })?;
+            }
+        }
+        self.todo = todo;
+        let whole = self.close()?;
+        if by_bytes == DEAD {
+            return Ok(whole);
+        }
+        let mut both = Vec::new();
+        for state in [whole, by_bytes] {
+            let places = self.states.get(u32::from(state));
+            both.try_reserve(places.len()).map_err(|_| Full::MEMORY)?;
+            both.extend_from_slice(places);
+        }
+        both.sort_unstable();
+        both.dedup();
+        self.keep_state(&both)
     }
 
     /// Where a byte leads, if it has been asked before; else [`UNKNOWN`].
@@ -385,7 +451,7 @@ impl Machine {
             frame,
         };
         match self.code.op(at) {
-            Op::Bytes(_) => push(places, go(at)),
+            Op::Bytes(_) | Op::Token(_) | Op::NotToken(_) => push(places, go(at)),
             Op::Accept => push(places, ENDS),
             Op::Goto(to) => push(&mut self.todo, go(to)),
             Op::Split(a, b) => {

@@ -74,10 +74,13 @@ impl Source {
         !self.grammar.is_empty() || !self.json_schema.is_empty()
     }
 
-    /// A machine for it; the error says what is wrong and where.
-    fn compile(&self) -> Result<Machine> {
+    /// A machine for it, with the tokens of a model; the error says what is wrong and where.
+    fn compile(&self, model: u32) -> Result<Machine> {
+        let find = |text: &str| abi::token_find(model, text).ok().flatten();
         let code = match (self.grammar.as_str(), self.json_schema.as_str()) {
-            (grammar, "") => gbnf::compile(grammar).map_err(|e| refused("grammar", grammar, &e))?,
+            (grammar, "") => {
+                gbnf::compile_with(grammar, &find).map_err(|e| refused("grammar", grammar, &e))?
+            }
             ("", schema) => {
                 let gbnf =
                     schema::to_gbnf(schema).map_err(|e| refused("json_schema", schema, &e))?;
@@ -155,7 +158,12 @@ pub type Prepared = Option<(Source, Machine)>;
 
 impl Constraint {
     /// Whether the parameters would do, if they differ from what is in force or `prepared`.
-    pub fn check(now: Option<&Self>, prepared: &mut Prepared, params: &Params) -> Result<()> {
+    pub fn check(
+        now: Option<&Self>,
+        prepared: &mut Prepared,
+        params: &Params,
+        model: u32,
+    ) -> Result<()> {
         let source = &params.constraint;
         let same = now.is_some_and(|now| now.source == *source);
         let ready = prepared.as_ref().is_some_and(|(ready, _)| ready == source);
@@ -163,7 +171,7 @@ impl Constraint {
             *prepared = None;
         }
         if source.is_some() && !same && !ready {
-            *prepared = Some((source.clone(), source.compile()?));
+            *prepared = Some((source.clone(), source.compile(model)?));
         }
         Ok(())
     }
@@ -183,7 +191,7 @@ impl Constraint {
             *now = Some(Self {
                 machine: match ready {
                     Some((_, machine)) => machine,
-                    None => source.compile()?,
+                    None => source.compile(model)?,
                 },
                 triggers: Triggers::new(model, source)?,
                 source: source.clone(),
@@ -278,12 +286,16 @@ impl Constraint {
         } else {
             self.piece.as_slice()
         };
-        if text.is_empty() || self.piece.len() > MAX_TOKEN {
-            return Ok(Some(DEAD));
-        }
-        let mut state = self.state;
+        let mut state = match text.is_empty() || self.piece.len() > MAX_TOKEN {
+            true => DEAD,
+            false => self.state,
+        };
         for byte in text {
             state = self.machine.step(state, *byte).map_err(full)?;
+        }
+        // One that brings a trigger is its text.
+        if !self.triggers.waiting() {
+            state = self.machine.token(self.state, token, state).map_err(full)?;
         }
         Ok(Some(state))
     }
@@ -348,7 +360,7 @@ impl Constraint {
             if !fits {
                 continue;
             }
-            self.let_through(id);
+            let_through(&mut self.mask, id);
             left -= 1;
             if left == 0 {
                 self.refusals += 1;
@@ -370,12 +382,6 @@ impl Constraint {
         }
         self.mask.fill(0);
         Ok(())
-    }
-
-    fn let_through(&mut self, id: u32) {
-        if let Some(word) = self.mask.get_mut((id >> 5) as usize) {
-            *word |= 1 << (id & 31);
-        }
     }
 
     /// After a refusal of `token`: lets through all tokens that may come next, and says how many there are. `eog`: those that end a
@@ -407,16 +413,33 @@ impl Constraint {
         }
         let count = vocabulary.allowed(&mut self.machine, &mut self.state, &mut self.mask);
         let mut count = count.map_err(full)?;
+        let (mask, ends) = (&mut self.mask, vocabulary.ends());
+        self.machine
+            .each_token(self.state, vocabulary.n_tokens(), |id| {
+                if !ends.contains(&id) {
+                    count += let_through(mask, id);
+                }
+            });
         if eog && self.machine.accepts(self.state) {
             for id in vocabulary.ends() {
-                self.let_through(*id);
-                count += 1;
+                count += let_through(&mut self.mask, *id);
             }
         }
         if count == 0 || self.refusals > 1 {
             return Err(nothing());
         }
         Ok(count)
+    }
+}
+
+/// Sets a token's bit; how many more tokens are let through now.
+fn let_through(mask: &mut [u32], id: u32) -> u32 {
+    match mask.get_mut((id >> 5) as usize) {
+        Some(word) if *word >> (id & 31) & 1 == 0 => {
+            *word |= 1 << (id & 31);
+            1
+        }
+        _ => 0,
     }
 }
 

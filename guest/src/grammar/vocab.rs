@@ -16,6 +16,7 @@ const NOTHING: u8 = u8::MAX;
 
 /// The vocabulary in the order of its bytes.
 pub struct Vocabulary {
+    n_tokens: u32,
     ids: Vec<u32>,
     /// How many bytes each token shares with the one before, and how many it has.
     shared: Vec<u8>,
@@ -123,6 +124,7 @@ impl Vocabulary {
         let pieces = Pieces::read(model, n_tokens, &mut ends)?;
         let order = pieces.sorted()?;
         let mut all = Self {
+            n_tokens,
             ids: try_vec(order.len())?,
             shared: try_vec(order.len())?,
             lens: try_vec(order.len())?,
@@ -159,6 +161,11 @@ impl Vocabulary {
     fn first_up_to(&mut self, byte: usize, number: usize) {
         let here = (number as u32, self.tails.len() as u32);
         self.firsts.resize(byte + 1, here);
+    }
+
+    /// All tokens, those without bytes as well.
+    pub fn n_tokens(&self) -> u32 {
+        self.n_tokens
     }
 
     /// Tokens that end a generation.

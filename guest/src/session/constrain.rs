@@ -65,10 +65,11 @@ impl Constrained {
 
     /// The sampler's operations are others now.
     pub fn forget_program(&mut self) {
-        for program in [self.program.take(), self.look.take()] {
-            if let Some(program) = program {
-                abi::program_destroy(program);
-            }
+        for program in [self.program.take(), self.look.take()]
+            .into_iter()
+            .flatten()
+        {
+            abi::program_destroy(program);
         }
     }
 }
@@ -87,7 +88,7 @@ impl Session {
                 let Constrained {
                     grammar, prepared, ..
                 } = &mut self.constrained;
-                Constraint::check(grammar.as_ref(), prepared, params)
+                Constraint::check(grammar.as_ref(), prepared, params, self.model)
             }
             false => Ok(()),
         }

@@ -173,7 +173,7 @@ impl Session {
 
     /// The model's program, with as many rows of logits as it has tokens.
     fn record_rows(&mut self, buffer: u32, rows: u32) -> Result<u32> {
-        let (mut r, logits, n_out, _) = self.record_model(rows, 1)?;
+        let (mut r, logits, [_, n_out], _) = self.record_model(rows, 1)?;
         r.copy(Operand::buffer(buffer), Dim(0), logits, Dim(0), n_out);
         abi::program_create(&r.finish())
     }

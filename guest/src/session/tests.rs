@@ -400,6 +400,39 @@ fn a_rewound_session_goes_on_as_one_that_never_went_further() {
     assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), abi::status::STATE);
 }
 
+#[test]
+fn a_decoder_embeds_in_chunks_what_pooling_says() {
+    for (pooling, want) in [
+        ("mean", [0.6, 0.8]),
+        ("last", [0.0, 1.0]),
+        ("cls", [1.0, 0.0]),
+    ] {
+        let mut c = Chat::open(tiny(&[("pooling", pooling), ("n_batch", "1")])).unwrap();
+        // The buffer of hidden rows is as long as the context, by the program's position.
+        let hidden = host(|h| h.buffers.iter().position(|b| b.1 == 8 && b.2 == 32)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(c.run(TEXT, b"x", &[], 1), 0);
+            host(|h| {
+                h.complete();
+                let mut rows = [0f32; 16];
+                (rows[0], rows[9]) = (3.0, 4.0);
+                let bytes = rows.map(f32::to_le_bytes).concat();
+                h.buffers[hidden].3[..64].copy_from_slice(&bytes);
+            });
+            assert_eq!(event(&mut c.0, &[], STEP, 0, 0), Outcome::Length as i32);
+            assert_eq!(context(), [BOS, 120]);
+            let out = host(|h| h.buffers[hidden + 1].3.clone());
+            let out: Vec<f32> = (out.chunks_exact(4))
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect();
+            assert_eq!(&out[..2], &want, "{pooling}");
+            host(|h| h.context.clear());
+        }
+        let chat = event(&mut c.0, &[], PROMPT, crate::session::MESSAGES, 0);
+        assert_eq!(chat, abi::status::UNSUPPORTED);
+    }
+}
+
 /// A one-layer encoder.
 fn encoder(pooling: u32) -> Host {
     use crate::fake::Meta;
@@ -667,6 +700,48 @@ fn a_second_pick_looks_at_the_whole_vocabulary_where_no_candidate_fits() {
     let mut c = Chat::open(h).unwrap();
     assert_eq!(c.run(TEXT, b"p", &[120, 120, EOS], 20), 1);
     assert_eq!(context(), [BOS, 112, 258, 98]);
+}
+
+#[test]
+fn a_grammar_takes_tokens_as_a_whole() {
+    let mut h = tiny(&[("grammar", "root ::= (!<[97]>)+ <[258]> \"x\" | \"ab\"")]);
+    h.pieces = (0u8..=255).map(|b| vec![b]).collect();
+    h.pieces.extend([vec![], vec![], vec![], b"a".to_vec()]);
+    let mut c = Chat::open(h).unwrap();
+    // 97 begins "ab", and is no other; 259 is as good in bytes, and another token.
+    assert_eq!(c.run(TEXT, b"p", &[97, 99, EOS], 20), 1);
+    assert_eq!(context(), [BOS, 112, 97, 98]);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
+    host(|h| h.context.clear());
+    // Behind 259 both go on, and the text may end.
+    assert_eq!(c.run(TEXT, b"p", &[259, 98, EOS], 20), 1);
+    assert_eq!(context(), [BOS, 112, 259, 98]);
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
+    host(|h| h.context.clear());
+    // It may not before 258, which has no bytes, and x; 97 fits nowhere but in front, and the lowest that does is 0.
+    assert_eq!(c.run(TEXT, b"p", &[100, 97, EOS, 258, 120, EOS], 20), 1);
+    assert_eq!(context(), [BOS, 112, 100, 0, 0, 258, 120]);
+    // None of the best candidates.
+    host(|h| {
+        h.context.clear();
+        h.set("grammar", "root ::= <[258]> | <[300]>");
+    });
+    assert_eq!(event(&mut c.0, &[], REWIND, 0, 0), 0);
+    assert_eq!(c.run(TEXT, b"p", &[120], 20), 1);
+    assert_eq!(context(), [BOS, 112, 258]);
+    for (grammar, said) in [
+        (
+            "root ::= <nothing>",
+            "column 10: expected <[id]> or a token of the vocabulary, and <nothing> is none",
+        ),
+        ("root ::= <[5", "column 10: expected > to end this token"),
+        ("root ::= !a", "expected < behind !"),
+    ] {
+        host(|h| h.set("grammar", grammar));
+        assert_eq!(event(&mut c.0, &[], PARAMS, 0, 0), -1);
+        let message = host(|h| h.message.clone());
+        assert!(message.contains(said), "{message}");
+    }
 }
 
 #[test]

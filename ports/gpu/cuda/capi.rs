@@ -48,12 +48,7 @@ pub unsafe extern "C" fn realm_cuda_backend_create(
         if out.is_null() {
             bail!(InvalidArgument, "out: NULL");
         }
-        let mut given = Options {
-            device: 0,
-            context: ptr::null_mut(),
-            stream: ptr::null_mut(),
-            memory_limit: 0,
-        };
+        let mut given = Options::default();
         // SAFETY: the caller's promise.
         if let Some(o) = unsafe { options.as_ref() } {
             check_head(

@@ -6,10 +6,12 @@
 mod capi;
 mod driver;
 pub(super) mod library;
+#[cfg(any(test, not(realm_cuda_fatbin)))]
 mod nvrtc;
 
 use super::device::{Device, Launch, Result};
 use crate::error::Status;
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -24,6 +26,7 @@ use std::time::Instant;
 pub use capi::{realm_cuda_backend, realm_cuda_options};
 
 /// The kernels as one text.
+#[cfg(any(test, not(realm_cuda_fatbin)))]
 pub const SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/realm.cu"));
 
 /// The kernels for sm_80, sm_90 and, as PTX, later ones.
@@ -45,6 +48,18 @@ pub struct Options {
     pub stream: Handle,
     /// Most bytes to allocate; 0: any number.
     pub memory_limit: u64,
+}
+
+impl Default for Options {
+    /// The first device, everything of our own.
+    fn default() -> Self {
+        Self {
+            device: 0,
+            context: ptr::null_mut(),
+            stream: ptr::null_mut(),
+            memory_limit: 0,
+        }
+    }
 }
 
 /// A device.
@@ -190,7 +205,7 @@ impl Cuda {
         }
         self.side = Mutex::new(Side(side));
         self.multiprocessors = count.max(1) as u32;
-        let image: &[u8] = &image(10 * major + minor)?;
+        let image = image(10 * major + minor)?;
         // SAFETY: a fatbin or a cubin, which says itself how long it is.
         unsafe {
             check(
@@ -247,14 +262,14 @@ fn describe(driver: &Driver, code: i32) -> String {
 
 /// What the driver loads.
 #[cfg(realm_cuda_fatbin)]
-fn image(_capability: i32) -> core::result::Result<&'static [u8], String> {
-    Ok(FATBIN)
+fn image(_capability: i32) -> core::result::Result<Cow<'static, [u8]>, String> {
+    Ok(Cow::Borrowed(FATBIN))
 }
 
 /// What the driver loads.
 #[cfg(not(realm_cuda_fatbin))]
-fn image(capability: i32) -> core::result::Result<alloc::vec::Vec<u8>, String> {
-    nvrtc::compile(SOURCE, capability)
+fn image(capability: i32) -> core::result::Result<Cow<'static, [u8]>, String> {
+    nvrtc::compile(SOURCE, capability).map(Cow::Owned)
 }
 
 impl Drop for Cuda {
@@ -331,8 +346,11 @@ impl Device for Cuda {
 
     fn read(&self, address: u64, out: &mut [u8], at_once: bool) -> Result<()> {
         let _current = self.current()?;
-        let side = self.side.lock().map_err(|_| Status::Internal)?;
-        let stream = if at_once { side.0 } else { self.stream };
+        let side = match at_once {
+            true => Some(self.side.lock().map_err(|_| Status::Internal)?),
+            false => None,
+        };
+        let stream = side.as_ref().map_or(self.stream, |side| side.0);
         // SAFETY: inside what is allocated, and waited for.
         unsafe {
             status((self.driver.to_host)(
@@ -449,13 +467,7 @@ mod tests {
     /// On a machine without a GPU the message is what there is to see; on one with, the device opens.
     #[test]
     fn a_device_opens_or_says_why_not() {
-        let none = Options {
-            device: 0,
-            context: ptr::null_mut(),
-            stream: ptr::null_mut(),
-            memory_limit: 0,
-        };
-        match Cuda::new(none) {
+        match Cuda::new(Options::default()) {
             Ok(cuda) => assert!(cuda.kernel(c"realm_add").is_ok()),
             Err(e) => assert!(e.starts_with("CUDA"), "{e}"),
         }

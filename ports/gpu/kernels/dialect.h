@@ -106,7 +106,7 @@ struct Op {
     u32 code;
     u32 flags;
     u32 rows; /* that the operation works on, as a dim */
-    u32 reserved;
+    u32 more; /* how many of the next ones the same launch does: products of one input with weights of one type */
     u64 table; /* ROPE: address of its turns; attention: where in the workspace a row's partial results are */
     u64 extra; /* KV: where values begin in a layer's part of a page; products: bytes of a prepared row of the input */
     Operand dst;

@@ -164,6 +164,17 @@ DEVICE void cos_sin(u64 phase, LOCAL float &c, LOCAL float &s) {
     s = (quarter & 2) ? -s0 : s0;
 }
 
+/* What a counter in shared memory was before it is one more. */
+DEVICE u32 next_of(SHARED u32 *count) {
+#if defined(__METAL_VERSION__)
+    return atomic_fetch_add_explicit((SHARED atomic_uint *)count, 1u, memory_order_relaxed);
+#elif defined(__CUDACC__)
+    return atomicAdd(count, 1u);
+#else
+    return (*count)++;
+#endif
+}
+
 /* The order of ARGMAX and TOP_K as one number: larger is better; a NaN is last; of equals the lower index. */
 DEVICE u64 rank_of(float x, u32 index) {
     const u32 bits = bits_of(x);

@@ -72,6 +72,8 @@ struct Product {
     GLOBAL const float *bias; /* or 0 */
     GLOBAL const u8 *input;
     GLOBAL float *output;
+    GLOBAL const float *addend; /* or 0: what the output is added to, and where the sum goes; laid out as the output */
+    GLOBAL float *total;
     u64 input_stride; /* bytes */
     u32 output_stride;
     u32 row_bytes, k, m;
@@ -103,7 +105,11 @@ template <class T, u32 TILE> DEVICE void multiply(Block b, LOCAL const Product &
         warp_reduce<Sum, float>(sum);
         FOR_THREADS(t) {
             const u32 row = first + t / WARP;
-            if (t % WARP == 0 && row < p.m) p.output[j * p.output_stride + row] = p.bias ? OF(sum, t) + p.bias[row] : OF(sum, t);
+            if (t % WARP != 0 || row >= p.m) continue;
+            const u32 at = j * p.output_stride + row;
+            const float y = p.bias ? OF(sum, t) + p.bias[row] : OF(sum, t);
+            p.output[at] = y;
+            if (p.addend) p.total[at] = p.addend[at] + y;
         }
     }
 }
@@ -117,21 +123,35 @@ template <class T> DEVICE void take_input(GLOBAL const Op *op, GLOBAL const Step
     p.input_stride = T::ACTIVATIONS != 0 ? op->extra : (u64)p.k * 4;
 }
 
-/* TILE rows of the input to one pass over the weights: of one alone there is a kernel that takes fewer registers, with the same bits. */
+/* TILE rows of the input to one pass over the weights: of one alone there is a kernel that takes fewer registers, with the same bits. A
+ * launch is for all products in a row that share their input and type, so that small ones keep a device busy together. */
 template <class T, u32 TILE> DEVICE void mul_mat(KERNEL_ARGS) {
-    const u32 rows = ROWS, at_once = (op->src[0].rows + WARPS - 1) / WARPS;
-    Product all;
-    take_input<T>(op, step, all);
-    all.weights = BYTES(op->src[0]);
-    all.bias = op->src[2].kind != NONE ? FLOATS(op->src[2]) : 0;
-    all.output_stride = op->dst.cols;
-    FOR_BLOCKS(u, at_once * ((rows + TILE - 1) / TILE)) {
-        const u32 row = u / at_once * TILE;
-        Product p = all;
+    const u32 rows = ROWS, tiles = (rows + TILE - 1) / TILE;
+    u32 units = 0;
+    for (u32 i = 0; i <= op->more; i++) units += (op[i].src[0].rows + WARPS - 1) / WARPS * tiles;
+    FOR_BLOCKS(u, units) {
+        GLOBAL const Op *one = op;
+        u32 unit = u, at_once = (one->src[0].rows + WARPS - 1) / WARPS;
+        while (unit >= at_once * tiles) {
+            unit -= at_once * tiles;
+            one++;
+            at_once = (one->src[0].rows + WARPS - 1) / WARPS;
+        }
+        const u32 row = unit / at_once * TILE;
+        Product p;
+        take_input<T>(one, step, p);
+        p.weights = BYTES(one->src[0]);
+        p.bias = one->src[2].kind != NONE ? FLOATS(one->src[2]) : 0;
         p.rows = rows - row < TILE ? rows - row : TILE;
-        p.input = all.input + row * all.input_stride;
-        p.output = FLOATS(op->dst) + row * op->dst.cols;
-        multiply<T, TILE>(b, p, u % at_once * WARPS);
+        p.input += row * p.input_stride;
+        p.output_stride = one->dst.cols;
+        p.output = FLOATS(one->dst) + row * one->dst.cols;
+        p.addend = 0;
+        if (one->src[4].kind != NONE) { /* an ADD behind the product */
+            p.addend = FLOATS(one->src[4]) + row * one->dst.cols;
+            p.total = FLOATS(one->src[5]) + row * one->dst.cols;
+        }
+        multiply<T, TILE>(b, p, unit % at_once * WARPS);
     }
 }
 
@@ -143,6 +163,7 @@ template <class T> DEVICE void mul_mat_id(KERNEL_ARGS) {
     take_input<T>(op, step, all);
     all.output_stride = m;
     all.rows = 1;
+    all.addend = 0;
     FOR_BLOCKS(u, at_once * ROWS * used) {
         const u32 part = u / at_once, row = part / used, slot = part % used;
         const u32 expert = op->src[2].kind == NONE ? slot : (u32)INTS(op->src[2])[part];

@@ -122,12 +122,58 @@ KERNEL(argmax) {
     }
 }
 
+/* Candidates that a block has room for in shared memory, behind what reductions take. */
+#define CANDIDATES ((SHARED_FLOATS - REDUCE_FLOATS) / 2 - 8)
+
+/* All elements that are no worse than the k-th best of the threads' own best ones are candidates: the k best are among them. Returns how many there are,
+ * in no order; more than CANDIDATES: they are not all there. `k` is at most THREADS. */
+DEVICE u32 candidates(Block b, SHARED float *shared, GLOBAL const float *x, u32 cols, u32 k, SHARED u64 *found) {
+    SHARED u32 *count = (SHARED u32 *)(found + CANDIDATES);
+    FOR_THREADS(t) {
+        u64 best = 0;
+        for (u32 c = t; c < cols; c += THREADS) best = Best::of(best, rank_of(x[c], c));
+        found[t] = best;
+        if (t == 0) *count = 0;
+    }
+    BARRIER();
+    PRIVATE(u64, least);
+    FOR_THREADS(t) { /* of the k best, each thread looks at how many are better than its own */
+        u32 better = 0;
+        for (u32 i = 0; i < THREADS; i++) better += found[i] > found[t] ? 1 : 0;
+        OF(least, t) = better < k ? ~found[t] : 0;
+    }
+    const u64 bar = ~block_reduce<Best, u64>(b, least, shared);
+    FOR_THREADS(t) for (u32 c = t; c < cols; c += THREADS) {
+        const u64 r = rank_of(x[c], c);
+        if (r < bar) continue;
+        const u32 at = next_of(count);
+        if (at < CANDIDATES) found[at] = r;
+    }
+    BARRIER();
+    return *count;
+}
+
 KERNEL(top_k) {
     FOR_BLOCKS(row, ROWS) {
         const u32 cols = op->src[0].cols, k = dim(step, op->param[0]);
         GLOBAL const float *x = FLOATS(op->src[0]) + row * cols;
+        SHARED u64 *found = (SHARED u64 *)(shared + REDUCE_FLOATS);
+        const u32 count = k <= THREADS ? candidates(b, shared, x, cols, k, found) : ~0u;
+        if (count <= CANDIDATES) { /* a candidate's place is how many are better */
+            FOR_THREADS(t) for (u32 i = t; i < count; i += THREADS) {
+                u32 better = 0;
+                for (u32 j = 0; j < count; j++) better += found[j] > found[i] ? 1 : 0;
+                if (better >= k) continue;
+                const u32 id = (u32)~found[i];
+                INTS(op->dst)[row * op->dst.cols + better] = (i32)id;
+                FLOATS(op->src[1])[row * op->src[1].cols + better] = x[id];
+            }
+            BARRIER();
+            continue;
+        }
+        BARRIER();
         u64 last = ~0ull;
-        for (u32 i = 0; i < k; i++) {
+        for (u32 i = 0; i < k; i++) { /* one after the other */
             last = best_below(b, shared, x, cols, last);
             FOR_THREADS(t) {
                 if (t == 0) {

@@ -361,7 +361,7 @@ template <class T> struct Form<T, 0> {
     }
 };
 
-/* All of them, with ggml's names: kernels for a type are called after it. plan.rs has the same list. */
+/* All of them, with ggml's names: kernels for a type are called after it. ops.rs has the same list. */
 #define FOR_EACH_TYPE(X)                                                                                                    \
     X(F32, f32) X(F16, f16) X(BF16, bf16) X(Q8_0, q8_0) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1)             \
     X(IQ4_NL, iq4_nl) X(MXFP4, mxfp4) X(Q2_K, q2_K) X(Q3_K, q3_K) X(Q4_K, q4_K) X(Q5_K, q5_K) X(Q6_K, q6_K) X(IQ4_XS, iq4_xs)

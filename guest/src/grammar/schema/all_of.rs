@@ -29,6 +29,8 @@ struct Parts<'a> {
     required: BTreeSet<&'a str>,
     /// One of them has no other properties.
     closed: bool,
+    /// Of two schemas of one property of which none says plainly more, the last counts.
+    last_counts: bool,
 }
 
 impl<'a> Converter<'a> {
@@ -128,11 +130,19 @@ impl<'a> Converter<'a> {
     }
 
     /// Where the references of a schema lead.
-    fn resolved(&mut self, mut schema: Schema<'a>) -> Result<Schema<'a>> {
+    fn resolved(&mut self, schema: Schema<'a>) -> Result<Schema<'a>> {
+        let chain = self.chain(schema)?;
+        Ok(chain.last().copied().unwrap_or(schema))
+    }
+
+    /// A schema and those that its references lead to, one after the other.
+    pub(super) fn chain(&mut self, mut schema: Schema<'a>) -> Result<Vec<Schema<'a>>> {
+        let mut chain = Vec::with_capacity(1);
         for _ in 0..MAX_DEPTH {
             self.visited(schema.value)?;
+            chain.push(schema);
             let Some(reference) = schema.get("$ref") else {
-                return Ok(schema);
+                return Ok(chain);
             };
             let (_, target) = self.target(reference)?;
             schema = Schema::of(target);
@@ -159,13 +169,21 @@ impl<'a> Converter<'a> {
         self.properties(&parts.properties, &parts.required, name, None)
     }
 
-    /// The rule of a schema that says of an object what is beside `$ref`, `oneOf` or `anyOf`. None where there is no such thing, or
+    /// Adds the rule of a schema that says of objects what is beside `$ref`, `oneOf` or `anyOf`. None where there is no such thing, or
     /// an alternative that is no object.
-    pub(super) fn beside(&mut self, schema: Schema<'a>, name: &str) -> Result<Option<String>> {
+    pub(super) fn beside(
+        &mut self,
+        schema: Schema<'a>,
+        name: &str,
+        rule_name: &str,
+    ) -> Result<Option<String>> {
         if schema.kind.is_some()
             || (!schema.has("properties") && object::required(schema).next().is_none())
         {
             return Ok(None);
+        }
+        if let Some(known) = self.beside.get(&schema.value.at) {
+            return Ok(Some(known.clone()));
         }
         let key = ["$ref", "oneOf", "anyOf"]
             .into_iter()
@@ -175,28 +193,60 @@ impl<'a> Converter<'a> {
             Some("$ref") => [schema].into(),
             Some(key) => schema.alternatives(key)?.iter().map(Schema::of).collect(),
         };
-        let mut objects = Vec::with_capacity(alternatives.len());
-        for one in alternatives.into_iter().filter(|one| !one.is_never()) {
-            let one = self.resolved(one)?;
-            if !matches!(one.shape()?, Shape::Object | Shape::Any) {
+        let mut chains = Vec::with_capacity(alternatives.len());
+        for (i, one) in alternatives.into_iter().enumerate() {
+            if one.is_never() {
+                continue;
+            }
+            let mut chain = self.chain(one)?;
+            let target = chain.last().copied().unwrap_or(one);
+            if !matches!(target.shape()?, Shape::Object | Shape::Any) {
                 return Ok(None);
             }
-            objects.push(one);
+            if key != Some("$ref") {
+                chain.insert(0, schema);
+            }
+            chains.push((i, chain));
         }
-        let mut rules = Vec::with_capacity(objects.len());
-        for (i, one) in objects.into_iter().enumerate() {
-            let mut parts = Parts::default();
-            self.component(schema, false, &mut parts)?;
-            self.component(one, false, &mut parts)?;
-            parts.require(object::required(schema).chain(object::required(one)))?;
-            let stem = if name.is_empty() { "alternative" } else { name };
+        // Named before it is made: what it is made of may lead to it again.
+        let rule_name = self.rules.reserve(rule_name);
+        self.beside.insert(schema.value.at, rule_name.clone());
+        let rule = self.each_of(schema, &chains, name)?;
+        self.rules.define(&rule_name, rule);
+        Ok(Some(rule_name))
+    }
+
+    /// The alternatives, each of which is what several schemas say together, the last of them most.
+    fn each_of(
+        &mut self,
+        schema: Schema<'a>,
+        chains: &[(usize, Vec<Schema<'a>>)],
+        name: &str,
+    ) -> Result<String> {
+        let stem = if name.is_empty() { "alternative" } else { name };
+        let mut rules = Vec::with_capacity(chains.len());
+        let mut nothing = wrong(schema.value, "nothing fits: every alternative is false");
+        for (i, chain) in chains {
+            let mut parts = Parts {
+                last_counts: true,
+                ..Parts::default()
+            };
+            for one in chain {
+                self.component(*one, false, &mut parts)?;
+            }
+            let required = chain.iter().flat_map(|one| object::required(*one));
+            if let Err(why) = parts.require(required) {
+                // Nothing fits this one. Others may do.
+                nothing = Err(why);
+                continue;
+            }
             let name = format!("{stem}-{i}");
             let rule = self.properties(&parts.properties, &parts.required, &name, None)?;
             rules.push(self.rules.add(&name, rule));
         }
         match rules.is_empty() {
-            true => wrong(schema.value, "nothing fits: every alternative is false"),
-            false => Ok(Some(rules.join(" | "))),
+            true => nothing,
+            false => Ok(rules.join(" | ")),
         }
     }
 
@@ -208,7 +258,7 @@ impl<'a> Converter<'a> {
     ) -> Result<()> {
         for (name, property) in object::of(schema)? {
             self.visited(property.value)?;
-            parts.add(name, property)?;
+            self.add(name, property, parts)?;
             if required {
                 parts.required.insert(name);
             }
@@ -216,6 +266,28 @@ impl<'a> Converter<'a> {
         let additional = schema.get("additionalProperties");
         parts.closed |= additional.is_some_and(|value| value.kind == Kind::Bool(false));
         Ok(())
+    }
+
+    /// One more property. Of two schemas of one, that counts which says more.
+    fn add(&mut self, name: &'a str, property: Schema<'a>, parts: &mut Parts<'a>) -> Result<()> {
+        let last_counts = parts.last_counts;
+        let Some(known) = parts.known(name) else {
+            parts.push(name, property);
+            return Ok(());
+        };
+        if self.is_within(*known, property)? {
+            return Ok(());
+        }
+        if last_counts || self.is_within(property, *known)? {
+            *known = property;
+            return Ok(());
+        }
+        wrong(
+            property.value,
+            format!(
+                "expected no other schema of '{name}' than the one that is said of it before in the same allOf, or one that plainly allows less or more"
+            ),
+        )
     }
 }
 
@@ -227,39 +299,26 @@ impl<'a> Parts<'a> {
                 continue;
             };
             self.required.insert(property);
-            if !self.places.contains_key(property) {
-                if self.closed {
-                    return object::missing(value, property);
-                }
-                self.add(property, Schema::of(&ANYTHING))?;
+            match self.known(property).copied() {
+                Some(known) if known.is_never() => return object::never(known.value, property),
+                Some(_) => {}
+                None if self.closed => return object::missing(value, property),
+                None => self.push(property, Schema::of(&ANYTHING)),
             }
         }
         Ok(())
     }
 
-    /// One more property. What several members say of one is the same, or nothing.
-    fn add(&mut self, name: &'a str, property: Schema<'a>) -> Result<()> {
-        let Some(place) = self.places.get(name) else {
-            self.places.insert(name, self.properties.len());
-            self.properties.push((name, property));
-            return Ok(());
-        };
-        let Some((_, known)) = self.properties.get_mut(*place) else {
-            return Ok(());
-        };
-        if same(known.value, property.value) || matches!(property.shape()?, Shape::Any) {
-            return Ok(());
-        }
-        if matches!(known.shape()?, Shape::Any) {
-            *known = property;
-            return Ok(());
-        }
-        wrong(
-            property.value,
-            format!(
-                "expected no other schema of '{name}' than the one that is said of it before, in the same allOf or beside it"
-            ),
-        )
+    /// The schema of a property.
+    fn known(&mut self, name: &str) -> Option<&mut Schema<'a>> {
+        let place = self.places.get(name)?;
+        self.properties.get_mut(*place).map(|(_, schema)| schema)
+    }
+
+    /// A property that is not known.
+    fn push(&mut self, name: &'a str, property: Schema<'a>) {
+        self.places.insert(name, self.properties.len());
+        self.properties.push((name, property));
     }
 }
 
@@ -288,7 +347,7 @@ fn shared(schema: Schema<'_>, all: &[(Schema<'_>, Schema<'_>)]) -> Result<String
 }
 
 /// Whether two values are written alike, wherever they stand.
-fn same(a: &Value, b: &Value) -> bool {
+pub(super) fn same(a: &Value, b: &Value) -> bool {
     if core::ptr::eq(a, b) {
         return true;
     }

@@ -3,11 +3,12 @@
 //! The text is that of llama.cpp's `common/json-schema-to-grammar.cpp`, rule by rule and name by name, so that what was learned about
 //! one holds for the other. What a schema says and no rule is made of (`uniqueItems`, `multipleOf`, ...) is not enforced.
 //!
-//! This file walks the schema; `rules` keeps the rules, `object`, `all_of`, `pattern` (with `class`) and `integer` write those that are not short.
+//! This file walks the schema; `rules` keeps the rules, `object`, `all_of` (with `narrower`), `pattern` (with `class`) and `integer` write those that are not short.
 
 mod all_of;
 mod class;
 mod integer;
+mod narrower;
 mod object;
 mod pattern;
 mod rules;
@@ -16,7 +17,7 @@ mod tests;
 
 use super::Syntax;
 use crate::json::{self, Decimal, Kind, Value};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -39,6 +40,8 @@ pub fn to_gbnf(text: &str) -> Result<String> {
         root: &root,
         rules: Rules::new(),
         resolving: BTreeSet::new(),
+        beside: BTreeMap::new(),
+        compared: 0,
         depth: 0,
         visits: 0,
     };
@@ -82,6 +85,10 @@ struct Converter<'a> {
     rules: Rules,
     /// References on the way to the schema that is visited.
     resolving: BTreeSet<&'a str>,
+    /// The rules of schemas that say something beside alternatives, by where they stand.
+    beside: BTreeMap<usize, String>,
+    /// Values that were looked at to find the narrower of two schemas.
+    compared: usize,
     depth: u32,
     visits: u32,
 }
@@ -282,8 +289,8 @@ impl<'a> Converter<'a> {
     }
 
     fn shaped(&mut self, schema: Schema<'a>, name: &str, rule_name: &str) -> Result<String> {
-        if let Some(rule) = self.beside(schema, name)? {
-            return Ok(self.rules.add(rule_name, rule));
+        if let Some(rule) = self.beside(schema, name, rule_name)? {
+            return Ok(rule);
         }
         let rule = match schema.shape()? {
             Shape::Any => self.rules.primitive("value"),

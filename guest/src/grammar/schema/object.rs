@@ -43,6 +43,14 @@ pub fn missing<T>(at: &Value, name: &str) -> Result<T> {
     )
 }
 
+/// A property must be there and nothing fits it.
+pub fn never<T>(at: &Value, name: &str) -> Result<T> {
+    wrong(
+        at,
+        format!("'{name}' is required, and is false: nothing fits"),
+    )
+}
+
 /// What other properties there may be.
 #[derive(Clone, Copy)]
 pub enum Additional<'a> {
@@ -114,8 +122,7 @@ impl<'a> Converter<'a> {
         for (property, schema) in properties {
             if schema.is_never() {
                 if required.contains(property) {
-                    let what = format!("'{property}' is required, and is false: nothing fits");
-                    return wrong(schema.value, what);
+                    return never(schema.value, property);
                 }
                 continue;
             }

@@ -117,7 +117,8 @@ impl Rules {
         let mut key = name.clone();
         let mut number = 0;
         while let Some(known) = self.rules.get(&key) {
-            if *known == rule {
+            // Where it is empty it is no rule yet.
+            if *known == rule && !rule.is_empty() {
                 return key;
             }
             if self.namesakes >= MAX_NAMESAKES {
@@ -130,6 +131,17 @@ impl Rules {
         self.bytes += key.len() + rule.len();
         self.rules.insert(key.clone(), rule);
         key
+    }
+
+    /// A name that no rule has, for a rule that is not known yet and may name itself.
+    pub fn reserve(&mut self, name: &str) -> String {
+        self.add(name, String::new())
+    }
+
+    /// The rule of a name that was reserved.
+    pub fn define(&mut self, name: &str, rule: String) {
+        self.bytes += rule.len();
+        self.rules.insert(name.into(), rule);
     }
 
     /// Adds a rule that is always the same, and what it needs; returns its name.

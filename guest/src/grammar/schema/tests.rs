@@ -469,14 +469,183 @@ fn what_is_beside_references_and_alternatives_is_enforced_of_objects() {
             "every alternative is false",
         ),
         (
-            r#"{"properties":{"a":{"type":"null"}},"anyOf":[{"properties":{"a":{"type":"integer"}}}]}"#,
-            "no other schema of 'a'",
-        ),
-        (
             r#"{"required":["a"],"anyOf":[{"properties":{},"additionalProperties":false}]}"#,
             "'a' is required",
         ),
+        (
+            r#"{"properties":{"a":true},"required":["a"],"oneOf":[{"properties":{"a":false}}]}"#,
+            "'a' is required, and is false",
+        ),
     ] {
         refused(schema, what);
+    }
+}
+
+#[test]
+fn unions_are_told_apart_by_a_property_beside_them() {
+    let (circle, square) = (
+        r#""properties":{"kind":{"const":"circle"},"r":{"type":"number"}},"required":["kind","r"]"#,
+        r#""properties":{"kind":{"enum":["square"]},"side":{"type":"number"}},"required":["kind","side"]"#,
+    );
+    let yes = [
+        r#"{"kind":"circle","r":1.5}"#,
+        r#"{"kind":"square","side":2}"#,
+    ];
+    let no = [
+        r#"{"kind":"circle","side":2}"#,
+        r#"{"kind":"round","r":1}"#,
+        r#"{"r":1}"#,
+        r#"{"kind":"square"}"#,
+    ];
+    // As generators of OpenAPI write it: whatever the property is beside the alternatives, each has its own.
+    let defs =
+        r#""$defs":{"kind":{"type":"string","title":"Kind"},"e":{"enum":["circle","square"]}}"#;
+    for kind in [
+        r#"{"type":"string"}"#,
+        r#"{"type":"string","description":"d"}"#,
+        r#"{"enum":["circle","square","line"]}"#,
+        r#"{"type":["string","null"]}"#,
+        r#"{"anyOf":[{"type":"string"},{"type":"null"}]}"#,
+        r##"{"$ref":"#/$defs/kind"}"##,
+        r##"{"$ref":"#/$defs/e"}"##,
+        r#"{}"#,
+        "true",
+        r#"{"type":"string","pattern":"^[a-z]+$"}"#,
+        // No value is both: what the alternative says counts.
+        r#"{"type":"integer"}"#,
+        r#"{"enum":["line"]}"#,
+    ] {
+        let schema = format!(
+            r#"{{"type":"object","properties":{{"kind":{kind}}},"required":["kind"],"oneOf":[{{{circle}}},{{{square}}}],{defs}}}"#
+        );
+        check(&schema, &yes, &no);
+    }
+    // As pydantic writes it, in a property that may be null.
+    let schema = format!(
+        r##"{{"$defs":{{"C":{{"type":"object",{circle}}},"S":{{"type":"object",{square}}}}},
+            "type":"object","properties":{{"shape":{{"anyOf":[{{"oneOf":[{{"$ref":"#/$defs/C"}},{{"$ref":"#/$defs/S"}}],
+                "discriminator":{{"propertyName":"kind","mapping":{{"circle":"#/$defs/C","square":"#/$defs/S"}}}}}},
+                {{"type":"null"}}],"default":null,"title":"Shape"}}}}}}"##
+    );
+    check(
+        &schema,
+        &[
+            r#"{"shape":null}"#,
+            r#"{"shape":{"kind":"circle","r":1}}"#,
+            r#"{"shape":{"kind":"square","side":1}}"#,
+            "{}",
+        ],
+        &[r#"{"shape":1}"#, r#"{"shape":{"kind":"square","r":1}}"#],
+    );
+    // A union of references, with what all have beside it.
+    let schema = format!(
+        r##"{{"$defs":{{"C":{{{circle}}},"S":{{{square}}}}},"type":"object","properties":{{"kind":{{"type":"string"}}}},"required":["kind"],
+            "oneOf":[{{"$ref":"#/$defs/C"}},{{"$ref":"#/$defs/S"}}],"discriminator":{{"propertyName":"kind"}}}}"##
+    );
+    check(&schema, &yes, &no);
+}
+
+#[test]
+fn of_two_schemas_of_a_property_the_narrower_counts() {
+    for (beside, own, yes, no) in [
+        (r#"{"type":"number"}"#, r#"{"type":"integer"}"#, "1", "1.5"),
+        (r#"{"type":"integer"}"#, r#"{"type":"number"}"#, "1", "1.5"),
+        (
+            r#"{"type":"string","maxLength":2}"#,
+            r#"{"type":"string"}"#,
+            "\"ab\"",
+            "\"abc\"",
+        ),
+        (
+            r#"{"type":"string"}"#,
+            r#"{"type":"string","maxLength":2}"#,
+            "\"ab\"",
+            "\"abc\"",
+        ),
+        (
+            r#"{"const":1}"#,
+            r#"{"type":["integer","null"]}"#,
+            "1",
+            "null",
+        ),
+        (r#"{"enum":[1,2,3]}"#, r#"{"enum":[3,1]}"#, "3", "2"),
+        (r#"{"enum":[1,2]}"#, r#"{"enum":[2,3]}"#, "3", "1"),
+        (
+            r#"{"type":"array"}"#,
+            r#"{"type":"array","items":{"type":"null"}}"#,
+            "[null]",
+            "[1]",
+        ),
+        (
+            r#"{"properties":{"x":{"type":"null"}}}"#,
+            r#"{"type":"object"}"#,
+            r#"{"x":null}"#,
+            r#"{"x":1}"#,
+        ),
+        (
+            r#"{"properties":{"x":{"type":"null"}}}"#,
+            r#"{"properties":{"x":{"type":"integer"}}}"#,
+            r#"{"x":1}"#,
+            r#"{"x":null}"#,
+        ),
+    ] {
+        let [yes, no] = [yes, no].map(|value| format!("{{\"a\":{value}}}"));
+        let schema = format!(
+            r#"{{"properties":{{"a":{beside}}},"required":["a"],"anyOf":[{{"properties":{{"a":{own}}}}}]}}"#
+        );
+        check(&schema, &[&yes], &[&no, "{}"]);
+    }
+    // In allOf too, where two of which none is narrower are refused.
+    check(
+        r#"{"allOf":[{"properties":{"a":{"type":"string"}}},{"properties":{"a":{"const":"x"}}}]}"#,
+        &[r#"{"a":"x"}"#],
+        &[r#"{"a":"y"}"#],
+    );
+    refused(
+        r#"{"allOf":[{"properties":{"a":{"maxLength":2}}},{"properties":{"a":{"minLength":1}}}]}"#,
+        "no other schema of 'a'",
+    );
+    // What nothing fits is left out where something else does.
+    check(
+        r#"{"properties":{"a":{"type":"null"},"b":{"type":"null"}},"anyOf":[
+            {"properties":{"a":false},"required":["b"]},{"properties":{"b":false},"required":["a"]},{"properties":{"a":false},"required":["a"]}]}"#,
+        &[r#"{"a":null}"#, r#"{"b":null}"#],
+        &["{}", r#"{"a":null,"b":null}"#],
+    );
+}
+
+#[test]
+fn schemas_lead_to_themselves_whatever_is_beside_the_reference() {
+    for (defs, yes, no) in [
+        (
+            r##""n":{"properties":{"v":{"type":"integer"},"next":{"$ref":"#/$defs/n","required":["v"]}}}"##,
+            r#"{"v":1,"next":{"v":2,"next":{"v":3}}}"#,
+            r#"{"v":1,"next":{"next":{"v":3}}}"#,
+        ),
+        (
+            r##""n":{"type":"object","properties":{"v":{"type":"integer"},"kids":{"type":"array","items":{"$ref":"#/$defs/n","properties":{"w":{"type":"null"}}}}},"required":["v"]}"##,
+            r#"{"v":1,"kids":[{"v":2,"w":null,"kids":[{"v":3}]}]}"#,
+            r#"{"v":1,"kids":[{"v":2,"w":1}]}"#,
+        ),
+        (
+            r##""n":{"properties":{"kind":{"type":"string"}},"required":["kind"],"oneOf":[{"properties":{"kind":{"const":"leaf"}}},
+                {"properties":{"kind":{"const":"pair"},"l":{"$ref":"#/$defs/n"},"r":{"$ref":"#/$defs/n"}},"required":["l","r"]}]}"##,
+            r#"{"kind":"pair","l":{"kind":"leaf"},"r":{"kind":"pair","l":{"kind":"leaf"},"r":{"kind":"leaf"}}}"#,
+            r#"{"kind":"pair","l":{"kind":"leaf"},"r":{"kind":"pair"}}"#,
+        ),
+        // What is beside a reference says nothing, or of nothing that is an object.
+        (
+            r##""n":{"type":"object","properties":{"next":{"$ref":"#/$defs/n","description":"d","default":null}}}"##,
+            r#"{"next":{"next":{}}}"#,
+            r#"{"next":null}"#,
+        ),
+        (
+            r##""n":{"type":"object","properties":{"next":{"anyOf":[{"$ref":"#/$defs/n"},{"type":"null"}],"default":null,"required":["next"]}}}"##,
+            r#"{"next":{"next":null}}"#,
+            r#"{"next":1}"#,
+        ),
+    ] {
+        let schema = format!(r##"{{"$defs":{{{defs}}},"$ref":"#/$defs/n"}}"##);
+        check(&schema, &[yes], &[no]);
     }
 }
