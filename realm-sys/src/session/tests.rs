@@ -357,6 +357,14 @@ fn traps_fail_the_session() {
 }
 
 #[test]
+fn an_error_has_a_message_though_the_guest_says_an_empty_one() {
+    let (s, e) = on_prompt("(drop (call $realm_fail (i32.const 0) (i32.const 0))) (i32.const -6)");
+    let e = e.unwrap_err();
+    assert_eq!((e.status(), s.check()), (Status::Unsupported, Ok(())));
+    assert!(e.message().contains("failed the turn"), "{e}");
+}
+
+#[test]
 fn memory_is_bounded() {
     let g = guest(
         "",

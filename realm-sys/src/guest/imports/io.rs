@@ -179,7 +179,8 @@ fn define_output(linker: &mut Linker<HostState>) -> Result<(), wasmi::Error> {
             let bytes = m.get(text, len)?;
             let bytes = bytes.get(..bytes.len().min(512)).unwrap_or(bytes);
             h.charge(MESSAGE_FUEL);
-            h.fail_message = Some(message(bytes));
+            // Who says nothing leaves it to the host to find words.
+            h.fail_message = (!bytes.is_empty()).then(|| message(bytes));
             Ok(0)
         })
     })?;
