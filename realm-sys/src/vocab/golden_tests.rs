@@ -119,6 +119,8 @@ fn golden_vectors_of_word_piece() {
             ids(&v, b"[MASK] the", false, true),
             [4, id("▁the").unwrap()]
         );
+        // What Unicode has not assigned is a word that nobody knows; what formats is none at all.
+        assert_eq!(ids(&v, "\u{378} \u{200d}".as_bytes(), false, false), [1]);
         // "The" is no token.
         let lower = case["lowercase"] == true;
         let want: &[u8] = if lower { b"the realm" } else { b"realm" };
