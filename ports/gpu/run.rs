@@ -157,7 +157,8 @@ pub unsafe fn begin(plan: &Plan, steps: &[realm_step]) -> Result<()> {
         let all = launches(first);
         let like = |s: &realm_step| s.repeat == 1 && launches(s) == all;
         if !others.iter().all(like) {
-            return Err(Status::Unsupported);
+            // The core runs them one at a time then; UNSUPPORTED would have it never ask again.
+            return Err(Status::Backend);
         }
     }
     for step in steps {
