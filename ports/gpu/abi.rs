@@ -53,6 +53,8 @@ pub struct Step {
     pub buffers: u64,
     pub pages: u64,
     pub tables: u64,
+    /// Bytes to the head of the next step of a batch.
+    pub stride: u64,
     pub registers: [u32; 64],
 }
 

@@ -10,7 +10,7 @@
 use super::fuzz_tests::{self, BUFFERS, Maker, kept, same};
 use super::memory::Memory;
 use super::op::Code;
-use super::prepared::Prepared;
+use super::prepared::{Prepared, Segment, Worker};
 use super::program::Program;
 use super::run::Run;
 use super::tests::{Bench, NO_LIMITS, Recorder, bench_on, buf, busy_platform, tokens, w};
@@ -408,6 +408,65 @@ fn batches_and_slices_do_not_show() {
         }
         assert!(turns > 3, "{turns} turns");
         assert_eq!([a.logits(), b.logits()], alone);
+    }
+}
+
+#[test]
+fn steps_of_several_sessions_are_one_batch() {
+    let (backends, gpu, emulated) = tested();
+    let begun = little(&backends, gpu, 1, 24, 0);
+    let next = tokens();
+    let alone: Vec<Vec<u8>> = (0..5)
+        .map(|i| {
+            let mut s = begun.fork();
+            s.step(&next[i..=i], 150 + i as u32, 1, 0);
+            s.logits()
+        })
+        .collect();
+    for quantum in [0, 2000] {
+        let mut sessions: Vec<Bench> = (0..5).map(|_| begun.fork()).collect();
+        let runs: Vec<Run> = sessions
+            .iter_mut()
+            .enumerate()
+            .map(|(i, s)| {
+                s.memory.buffer_write(0, 0, &next[i].to_le_bytes()).unwrap();
+                let registers = [1, 150 + i as u32, 0, 1];
+                Run::new(&s.prepared, &registers, 1, 1, &mut s.memory).unwrap()
+            })
+            .collect();
+        let steps: Vec<realm_step> = runs.iter().map(Run::step).collect();
+        let [
+            Segment {
+                worker: Worker::Plan { backend, plan },
+                ..
+            },
+        ] = &begun.prepared.segments[..]
+        else {
+            panic!("one segment");
+        };
+        let (t, n) = (&backend.table, steps.len() as u32);
+        let mut cursor = realm_cursor::default();
+        let before = emulated.as_ref().map(|d| d.launched.load(Relaxed));
+        // SAFETY: the steps were made for this plan, of sessions that live on.
+        unsafe {
+            let code = t.submit.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor);
+            assert_eq!(code, 0);
+            while match t.query.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor, quantum)
+            {
+                REALM_BACKEND_RUNNING => true,
+                code => {
+                    assert_eq!(code, 0);
+                    false
+                }
+            } {}
+        }
+        if let (Some(device), Some(before)) = (&emulated, before) {
+            let launched = device.launched.load(Relaxed) - before;
+            assert!(launched < 30, "{launched} launches for all five");
+        }
+        for (i, (s, want)) in sessions.iter().zip(&alone).enumerate() {
+            assert_eq!(&s.logits(), want, "session {i}, quantum {quantum}");
+        }
     }
 }
 

@@ -17,8 +17,10 @@ pub struct Launch {
     pub kernel: u64,
     /// The operation it works on.
     pub op: u32,
-    /// How many blocks.
+    /// How many blocks, for each of so many steps.
     pub blocks: u32,
+    /// As above.
+    pub steps: u32,
 }
 
 /// A device. Functions are called from any thread.
@@ -35,7 +37,7 @@ pub trait Device: Send + Sync {
     fn read(&self, address: u64, out: &mut [u8], at_once: bool) -> Result<()>;
     /// A kernel, by its name.
     fn kernel(&self, name: &CStr) -> Result<u64>;
-    /// Enqueues kernels over operations and a step at these addresses.
+    /// Enqueues kernels over operations and steps, which begin at these addresses.
     fn launch(&self, launches: &[Launch], ops: u64, step: u64) -> Result<()>;
     /// Makes one thing of launches, to be given to [`Device::drop_graph`]; never 0.
     fn capture(&self, launches: &[Launch], ops: u64, step: u64) -> Result<u64>;

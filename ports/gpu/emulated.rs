@@ -15,7 +15,7 @@ use core::{ptr, slice};
 
 unsafe extern "C" {
     fn realm_gpu_find(name: *const c_char) -> u64;
-    fn realm_gpu_emulate(kernel: u64, ops: u64, index: u32, step: u64, blocks: u32);
+    fn realm_gpu_emulate(kernel: u64, ops: u64, index: u32, step: u64, blocks: u32, steps: u32);
 }
 
 /// The device, and what it counts for tests.
@@ -108,7 +108,7 @@ impl Device for Emulated {
         for l in launches {
             self.launched.fetch_add(1, Ordering::Relaxed);
             // SAFETY: a kernel that was found, over the operations of a plan and a step that was written for it.
-            unsafe { realm_gpu_emulate(l.kernel, ops, l.op, step, l.blocks) };
+            unsafe { realm_gpu_emulate(l.kernel, ops, l.op, step, l.blocks, l.steps) };
         }
         Ok(())
     }

@@ -27,7 +27,6 @@ mod run;
 mod weights;
 
 use crate::backend::table::{realm_backend, realm_cursor, realm_program, realm_step, realm_weight};
-use crate::error::Status;
 use crate::panics::{caught, slot};
 use crate::platform::REALM_ABI_VERSION;
 use alloc::boxed::Box;
@@ -215,10 +214,8 @@ unsafe extern "C" fn submit(
     // SAFETY: contract of the slot.
     unsafe {
         on(ctx, |_| {
-            if step_count != 1 {
-                return Err(Status::Unsupported);
-            }
-            run::begin(&*plan.cast::<Plan>(), &*steps)?;
+            let steps = slice::from_raw_parts(steps, step_count as usize);
+            run::begin(&*plan.cast::<Plan>(), steps)?;
             Ok(0)
         })
     }
@@ -228,7 +225,7 @@ unsafe extern "C" fn query(
     ctx: *mut c_void,
     plan: *mut c_void,
     steps: *const realm_step,
-    _: u32,
+    step_count: u32,
     cursor: *mut realm_cursor,
     quantum_ns: u64,
 ) -> i32 {
@@ -236,7 +233,8 @@ unsafe extern "C" fn query(
     unsafe {
         on(ctx, |_| {
             let (plan, cursor) = (&*plan.cast::<Plan>(), &mut *cursor);
-            let result = run::advance(plan, &*steps, cursor, quantum_ns);
+            let steps = slice::from_raw_parts(steps, step_count as usize);
+            let result = run::advance(plan, steps, cursor, quantum_ns);
             if result.is_err() {
                 run::abandon(plan, cursor);
             }

@@ -6,6 +6,7 @@
 use super::abi::{Op, Operand as DeviceOperand, Turn, WORKSPACE_HEAD};
 use super::device::{Device, Launch, Memory, Result};
 use super::ops::{WARPS, When, Work, kernels_of, partial_bytes, prepared_bytes, rows_of};
+use super::run::head_bytes;
 use super::weights;
 use crate::backend::table::{
     REALM_OPERAND_BUFFER, REALM_OPERAND_KV, REALM_OPERAND_VALUE, REALM_OPERAND_WEIGHT,
@@ -23,6 +24,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 
+/// Steps of a batch, at most.
+const MOST_STEPS: u64 = 64;
+
 /// A kernel, resolved.
 #[derive(Clone, Copy)]
 struct Prepared {
@@ -38,8 +42,10 @@ pub struct Plan {
     launches: Vec<Prepared>,
     /// The operations' records, ROPE's turns behind them.
     records: Memory,
-    /// A step's head, as large as it can get. Whoever launches writes it first.
+    /// The heads of a batch's steps. Whoever launches writes them first.
     pub head: Memory,
+    /// Bytes from one to the next: as large as one can get.
+    pub stride: u64,
     pub buffer_count: usize,
     /// Pages that each page table can have.
     pub tables: Vec<u32>,
@@ -113,12 +119,13 @@ impl Plan {
             .map(|i| unsafe { (*p.registers.add(i)).stride })
             .collect();
         let pages: u64 = tables.iter().map(|&n| u64::from(n)).sum();
-        let head = super::run::head_bytes(buffer_count, tables.len(), pages);
+        let stride = head_bytes(buffer_count, tables.len(), pages).next_multiple_of(64);
         Ok(Self {
             device: Arc::clone(device),
             launches: made.launches,
             records,
-            head: Memory::new(device, head)?,
+            head: Memory::new(device, stride * MOST_STEPS)?,
+            stride,
             buffer_count,
             tables,
             strides,
@@ -133,8 +140,14 @@ impl Plan {
         self.launches.len()
     }
 
-    /// The launches from `first` on, at most so many, of a step with these registers.
-    pub fn launches(&self, first: usize, count: usize, registers: &[u32]) -> Vec<Launch> {
+    /// The launches from `first` on, at most so many, of so many steps, of which one has these registers.
+    pub fn launches(
+        &self,
+        first: usize,
+        count: usize,
+        registers: &[u32],
+        steps: u32,
+    ) -> Vec<Launch> {
         let most = self.device.most_blocks();
         let some = self.launches.iter().skip(first).take(count);
         some.filter(|l| match l.when {
@@ -146,6 +159,7 @@ impl Plan {
             kernel: l.kernel,
             op: l.op,
             blocks: l.work.blocks(registers, most),
+            steps,
         })
         .filter(|l| l.blocks > 0)
         .collect()

@@ -1,10 +1,12 @@
 //! Steps on the device, in slices: a slice is enqueued, a mark set behind it, and nothing waits unless it is asked to.
 //!
-//! Sessions that share a plan share its head on the device, too: it is written anew for every slice, and whoever does holds the
+//! A batch is one grid with a dimension for its steps, which share what they read of weights by the device's cache.
+//!
+//! Sessions that share a plan share its heads on the device, too: they are written anew for every slice, and whoever does holds the
 //! plan's queue until the slice is enqueued. As the device works in order, each slice finds its own.
 
 use super::abi::Step;
-use super::device::{Launch, Result};
+use super::device::Result;
 use super::plan::Plan;
 use crate::backend::table::{REALM_BACKEND_RUNNING, realm_cursor, realm_step};
 use crate::error::Status;
@@ -43,7 +45,7 @@ fn offsets(buffers: usize, pages: usize) -> [usize; 3] {
     [first, second, second + pages * 8]
 }
 
-/// A step's head.
+/// The head of a batch's step.
 ///
 /// # Safety
 /// The step is one of the plan's program's.
@@ -51,6 +53,7 @@ unsafe fn head(
     plan: &Plan,
     step: &realm_step,
     registers: [u32; MAX_REGISTERS as usize],
+    index: u64,
 ) -> Vec<u8> {
     let mut pages: Vec<u64> = Vec::new();
     let mut first: Vec<u32> = Vec::new();
@@ -69,13 +72,14 @@ unsafe fn head(
         }
     }
     let [buffers_at, pages_at, tables_at] = offsets(plan.buffer_count, pages.len());
-    let at = |offset: usize| plan.head.address + offset as u64;
+    let at = |offset: usize| plan.head.address + index * plan.stride + offset as u64;
     let step_head = Step {
         scratch: address(step.scratch),
         workspace: address(step.workspace),
         buffers: at(buffers_at),
         pages: at(pages_at),
         tables: at(tables_at),
+        stride: plan.stride,
         registers,
     };
     let mut bytes = bytemuck::bytes_of(&step_head).to_vec();
@@ -103,23 +107,30 @@ unsafe fn registers(plan: &Plan, step: &realm_step, repeat: u64) -> [u32; MAX_RE
     all
 }
 
-/// Enqueues the next launches of a step, at most `count`. Returns how many.
+/// Enqueues the next launches of a batch, at most `count`. Returns how many.
 ///
 /// # Safety
 /// As [`head`].
 unsafe fn enqueue(
     plan: &Plan,
-    step: &realm_step,
+    steps: &[realm_step],
     cursor: &mut realm_cursor,
     count: usize,
 ) -> Result<usize> {
     let [next, repeat, ..] = cursor.words;
-    // SAFETY: the caller's promise.
-    let registers = unsafe { registers(plan, step, repeat) };
-    let launches: Vec<Launch> = plan.launches(next as usize, count, &registers);
+    let (mut bytes, mut launches) = (Vec::new(), Vec::new());
+    for (i, step) in steps.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let registers = registers(plan, step, repeat);
+            if i == 0 {
+                launches = plan.launches(next as usize, count, &registers, steps.len() as u32);
+            }
+            bytes.resize(i * plan.stride as usize, 0);
+            bytes.extend(head(plan, step, registers, i as u64));
+        }
+    }
     let count = count.min(plan.len() - next as usize);
-    // SAFETY: the caller's promise.
-    let bytes = unsafe { head(plan, step, registers) };
     let mut queue = plan.queue.lock().map_err(|_| Status::Internal)?;
     plan.device.write(plan.head.address, &bytes)?;
     plan.enqueue(launches, count == plan.len(), &mut queue)?;
@@ -132,23 +143,43 @@ unsafe fn enqueue(
     Ok(count)
 }
 
-/// Begins: the step's status is cleared.
-pub fn begin(plan: &Plan, step: &realm_step) -> Result<()> {
-    plan.device
-        .write(address(step.workspace), &0u32.to_ne_bytes())
-}
-
-/// Works on a step for about so many nanoseconds; 0: to its end.
+/// Begins: the steps' status is cleared. Steps that are not alike cannot be run together.
 ///
 /// # Safety
-/// The step is one of the plan's program's, begun.
+/// The steps are of the plan's program.
+pub unsafe fn begin(plan: &Plan, steps: &[realm_step]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let launches =
+        |step: &realm_step| unsafe { plan.launches(0, usize::MAX, &registers(plan, step, 0), 1) };
+    if let [first, others @ ..] = steps
+        && !others.is_empty()
+    {
+        let all = launches(first);
+        let like = |s: &realm_step| s.repeat == 1 && launches(s) == all;
+        if !others.iter().all(like) {
+            // The core runs them one at a time then; UNSUPPORTED would have it never ask again.
+            return Err(Status::Backend);
+        }
+    }
+    for step in steps {
+        let at = address(step.workspace);
+        plan.device.write(at, &0u32.to_ne_bytes())?;
+    }
+    Ok(())
+}
+
+/// Works on a batch for about so many nanoseconds; 0: to its end.
+///
+/// # Safety
+/// The steps are of the plan's program, and have begun.
 pub unsafe fn advance(
     plan: &Plan,
-    step: &realm_step,
+    steps: &[realm_step],
     cursor: &mut realm_cursor,
     quantum_ns: u64,
 ) -> Result<i32> {
     let device = &plan.device;
+    let repeat = steps.first().map_or(1, |s| u64::from(s.repeat));
     let begun = device.now_ns();
     let left = || quantum_ns.saturating_sub(device.now_ns().saturating_sub(begun));
     loop {
@@ -164,20 +195,22 @@ pub unsafe fn advance(
                 .store(took / cursor.words[COUNT].max(1), Ordering::Relaxed);
             forget(plan, cursor);
         }
-        if cursor.words[REPEAT] >= u64::from(step.repeat) || plan.len() == 0 {
-            let mut status = [0; 4];
-            device.read(address(step.workspace), &mut status, true)?;
-            return match u32::from_ne_bytes(status) {
-                0 => Ok(0),
-                _ => Err(Status::InvalidArgument),
-            };
+        if cursor.words[REPEAT] >= repeat || plan.len() == 0 {
+            for step in steps {
+                let mut status = [0; 4];
+                device.read(address(step.workspace), &mut status, true)?;
+                if u32::from_ne_bytes(status) != 0 {
+                    return Err(Status::InvalidArgument);
+                }
+            }
+            return Ok(0);
         }
         if quantum_ns != 0 && left() == 0 {
             return Ok(REALM_BACKEND_RUNNING);
         }
         cursor.words[BEGUN] = device.now_ns();
         // SAFETY: the caller's promise.
-        cursor.words[COUNT] = unsafe { slice(plan, step, cursor, quantum_ns, left())? };
+        cursor.words[COUNT] = unsafe { slice(plan, steps, cursor, quantum_ns, left())? };
         cursor.words[MARK] = device.mark()?;
     }
 }
@@ -188,20 +221,21 @@ pub unsafe fn advance(
 /// As [`advance`].
 unsafe fn slice(
     plan: &Plan,
-    step: &realm_step,
+    steps: &[realm_step],
     cursor: &mut realm_cursor,
     quantum_ns: u64,
     left: u64,
 ) -> Result<u64> {
+    let repeat = steps.first().map_or(1, |s| u64::from(s.repeat));
     let mut most = match (quantum_ns, plan.pace.load(Ordering::Relaxed)) {
         (0, _) => usize::MAX,
         (_, 0) => FIRST,
         (_, pace) => (left / pace).max(1) as usize,
     };
     let mut count = 0;
-    while most > 0 && cursor.words[REPEAT] < u64::from(step.repeat) {
+    while most > 0 && cursor.words[REPEAT] < repeat {
         // SAFETY: the caller's promise.
-        let n = unsafe { enqueue(plan, step, cursor, most.min(plan.len()))? };
+        let n = unsafe { enqueue(plan, steps, cursor, most.min(plan.len()))? };
         count += n as u64;
         most -= n;
     }

@@ -233,7 +233,7 @@ impl Cuda {
                 (self.driver.launch)(
                     l.kernel as Handle,
                     l.blocks,
-                    1,
+                    l.steps,
                     1,
                     THREADS,
                     1,

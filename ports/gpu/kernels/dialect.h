@@ -120,6 +120,7 @@ struct Step {
     u64 buffers;   /* address of their addresses */
     u64 pages;     /* address of the addresses of all page tables' pages */
     u64 tables;    /* address of the first page of each table, in `pages` */
+    u64 stride;    /* bytes to the head of the next step of a batch */
     u32 registers[64];
 };
 
@@ -138,6 +139,9 @@ struct Block {
     u32 block;
     u32 blocks;
 };
+
+/* A grid's second dimension is the steps of a batch, each with a head of its own. */
+#define STEP_OF(first, which) ((GLOBAL const Step *)((GLOBAL const u8 *)(first) + (which) * (first)->stride))
 
 #if REALM_GPU
 #define FOR_THREADS(t) for (u32 t = b.thread, once_ = 1; once_; once_ = 0)
@@ -174,20 +178,23 @@ struct Block {
     DEVICE void name##_body(KERNEL_ARGS);                                                                                \
     kernel void realm_##name(GLOBAL const Op *ops [[buffer(0)]], constant u32 &index [[buffer(1)]],                              \
                      GLOBAL const Step *step [[buffer(2)]], uint thread_ [[thread_position_in_threadgroup]],             \
-                     uint block_ [[threadgroup_position_in_grid]], uint blocks_ [[threadgroups_per_grid]]) {             \
+                     uint2 block_ [[threadgroup_position_in_grid]], uint2 blocks_ [[threadgroups_per_grid]]) {           \
         threadgroup float shared[SHARED_FLOATS];                                                                         \
-        Block b = {thread_, block_, blocks_};                                                                            \
-        name##_body(ops + index, step, b, shared);                                                                       \
+        Block b = {thread_, block_.x, blocks_.x};                                                                        \
+        name##_body(ops + index, STEP_OF(step, block_.y), b, shared);                                                    \
     }                                                                                                                    \
     DEVICE void name##_body(KERNEL_ARGS)
 #elif defined(__CUDACC__)
 #define BARRIER() __syncthreads()
-#define KERNEL(name)                                                                                                     \
+#define KERNEL(name) KERNEL_OF(name, 1)
+#define LEAN_KERNEL(name) KERNEL_OF(name, 4)
+#define KERNEL_OF(name, per_multiprocessor)                                                                              \
     DEVICE void name##_body(KERNEL_ARGS);                                                                                \
-    extern "C" __global__ void __launch_bounds__(THREADS) realm_##name(const Op *ops, u32 index, const Step *step) {             \
+    extern "C" __global__ void __launch_bounds__(THREADS, per_multiprocessor)                                            \
+        realm_##name(const Op *ops, u32 index, const Step *step) {                                                       \
         __shared__ __align__(16) float shared[SHARED_FLOATS];                                                            \
         const Block b = {threadIdx.x, blockIdx.x, gridDim.x};                                                            \
-        name##_body(ops + index, step, b, shared);                                                                       \
+        name##_body(ops + index, STEP_OF(step, blockIdx.y), b, shared);                                                  \
     }                                                                                                                    \
     DEVICE void name##_body(KERNEL_ARGS)
 #else
@@ -208,6 +215,11 @@ struct Enter {
     DEVICE void name##_body(KERNEL_ARGS);              \
     static Enter name##_entry("realm_" #name, name##_body);     \
     DEVICE void name##_body(KERNEL_ARGS)
+#endif
+
+/* One whose blocks share a multiprocessor by fours: with few enough registers. */
+#ifndef LEAN_KERNEL
+#define LEAN_KERNEL(name) KERNEL(name)
 #endif
 
 #define ADDRESS(T, bits) ((GLOBAL T *)(bits))

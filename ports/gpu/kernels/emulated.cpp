@@ -8,12 +8,13 @@ extern "C" u64 realm_gpu_find(const char *name) {
     return 0;
 }
 
-/* Runs it over so many blocks. */
-extern "C" void realm_gpu_emulate(u64 kernel, u64 ops, u32 index, u64 step, u32 blocks) {
-    for (u32 i = 0; i < blocks; i++) {
+/* Runs it over so many blocks of so many steps. */
+extern "C" void realm_gpu_emulate(u64 kernel, u64 ops, u32 index, u64 first, u32 blocks, u32 steps) {
+    for (u32 i = 0; i < blocks * steps; i++) {
         alignas(16) float shared[SHARED_FLOATS];
         std::memset(shared, 0xff, sizeof shared); /* what a block finds there is nothing to rely on */
-        ADDRESS(const Entry, kernel)->run(ADDRESS(const Op, ops) + index, ADDRESS(const Step, step), Block{0, i, blocks}, shared);
+        const Step *step = STEP_OF(ADDRESS(const Step, first), i / blocks);
+        ADDRESS(const Entry, kernel)->run(ADDRESS(const Op, ops) + index, step, Block{0, i % blocks, blocks}, shared);
     }
 }
 

@@ -182,9 +182,9 @@ template <class T> DEVICE void mul_mat_id(KERNEL_ARGS) {
 
 #define PRODUCTS(T, name)                                   \
     KERNEL(get_rows_##name) { get_rows<T>(KERNEL_PASS); }   \
-    KERNEL(mul_mat_vec_##name) { mul_mat<T, 1>(KERNEL_PASS); } \
+    LEAN_KERNEL(mul_mat_vec_##name) { mul_mat<T, 1>(KERNEL_PASS); } \
     KERNEL(mul_mat_##name) { mul_mat<T, 8>(KERNEL_PASS); }  \
-    KERNEL(mul_mat_id_##name) { mul_mat_id<T>(KERNEL_PASS); }
+    LEAN_KERNEL(mul_mat_id_##name) { mul_mat_id<T>(KERNEL_PASS); }
 FOR_EACH_TYPE(PRODUCTS)
 
 #endif
