@@ -67,10 +67,11 @@ impl Constrained {
 
     /// The sampler's operations are others now.
     pub fn forget_program(&mut self) {
-        for program in [self.program.take(), self.look.take()] {
-            if let Some(program) = program {
-                abi::program_destroy(program);
-            }
+        for program in [self.program.take(), self.look.take()]
+            .into_iter()
+            .flatten()
+        {
+            abi::program_destroy(program);
         }
     }
 }
