@@ -1,7 +1,7 @@
 //! A host for native builds: the imports over plain Rust collections, one per thread, for unit tests.
 //!
 //! It knows a tiny random-shaped llama and a byte vocabulary (token = byte, 256 BOS, 257 EOS, written
-//! `</s>`), runs no program, and lets a test say which token each step yields.
+//! `</s>`), runs no program, and lets a test say which token each step yields, or the model's logits: then what samples is run.
 #![allow(
     dead_code,
     missing_docs,
@@ -12,6 +12,9 @@
     reason = "test support: an index out of range is a failed test"
 )]
 
+mod sampling;
+
+use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::string::String;
@@ -42,8 +45,12 @@ pub struct Host {
     pub logprobs: Vec<f32>,
     /// Registers of the submitted step, and its tokens.
     pub submitted: Option<(Vec<u32>, Vec<u32>)>,
-    /// It has the operation TOP_K.
+    /// Its program, and whether that has the operation TOP_K.
+    pub running: u32,
     pub top_k: bool,
+    /// What the model makes of so many positions, instead of the script; and the buffer that it is copied to.
+    pub logits: Option<Box<dyn Fn(usize) -> Vec<f32>>>,
+    pub logits_buffer: u32,
     /// Tokens of all steps that completed, by position.
     pub context: Vec<u32>,
     pub steps: usize,
@@ -139,6 +146,9 @@ impl Host {
     /// Completes the submitted step.
     pub fn complete(&mut self) {
         let (regs, tokens) = self.submitted.take().unwrap();
+        if regs.len() == 3 && self.logits.is_some() {
+            return self.sample(self.running, &regs, &[]);
+        }
         if regs.len() == 3 {
             // A second pick: greedy, and all logits are equal.
             let (best, masks) = (256, 260u32.div_ceil(32));
@@ -161,7 +171,10 @@ impl Host {
         self.context.extend(tokens);
         self.steps += 1;
         if regs[3] == 1 {
-            self.yield_token();
+            match self.logits.as_ref().map(|f| f(self.context.len())) {
+                Some(logits) => self.sample(self.running, &regs, &logits),
+                None => self.yield_token(),
+            }
         }
     }
 
@@ -262,7 +275,8 @@ mod imports {
             if h.no_vocab {
                 return -3;
             }
-            let words = [260u32, BOS, EOS, u32::MAX, u32::MAX, u32::MAX, 1];
+            let tokens = h.pieces.len().max(260) as u32;
+            let words = [tokens, BOS, EOS, u32::MAX, u32::MAX, u32::MAX, 1];
             put(&words.map(u32::to_le_bytes).concat(), dst, room)
         }
         realm_tokenize(h, id: u32, source: *const u8, n: usize, flags: u32, dst: *mut u32, room: usize) {
@@ -333,7 +347,10 @@ mod imports {
             h.logprobs.push(f32::from_bits(bits));
             0
         }
-        realm_publish(h, what: u32, buffer: u32) { 0 }
+        realm_publish(h, what: u32, buffer: u32) {
+            h.logits_buffer = if what == 1 { buffer } else { h.logits_buffer };
+            0
+        }
         realm_progress(h, done: u32, total: u32) { 0 }
         realm_log(h, level: u32, source: *const u8, n: usize) { 0 }
         realm_fail(h, source: *const u8, n: usize) {
@@ -374,6 +391,7 @@ mod imports {
             let words = buffer.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap()));
             let tokens = words.take(regs[0] as usize).collect();
             h.submitted = Some((regs, tokens));
+            h.running = program;
             h.top_k = codes(&h.programs[program as usize]).contains(&17);
             0
         }

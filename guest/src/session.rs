@@ -314,12 +314,18 @@ impl Session {
         Ok(params)
     }
 
-    /// Applies the parameters and records the program if they ask for another one.
+    /// Applies the parameters and records the programs if they ask for other ones.
     fn ready(&mut self) -> Result<()> {
         self.take_grammar()?;
         let key = self
             .sampler
             .configure(&self.params, self.ctx, self.turns == 0)?;
+        self.ready_program(key)?;
+        self.ready_again()
+    }
+
+    /// Records the program of the model's steps, and those of drafts, if there is none of this key.
+    fn ready_program(&mut self, key: Key) -> Result<()> {
         let logprobs = self.params.logprobs;
         let adapted = !slim::LORA || self.params.lora == self.lora.asked();
         if !adapted {

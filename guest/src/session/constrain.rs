@@ -25,17 +25,19 @@ pub enum Again {
     Pick(u32),
 }
 
-/// The grammar of a session, and what second picks need. All but the grammar is made when it is needed first.
+/// The grammar of a session, and what second picks need.
 #[derive(Default)]
 pub struct Constrained {
     grammar: Option<Constraint>,
     prepared: Prepared,
+    /// Read when it is needed first.
     vocabulary: Option<Vocabulary>,
     /// i32 `[1, ⌈n_vocab / 32⌉]`: a bit for each token that is allowed.
     mask: Option<u32>,
     program: Option<u32>,
-    /// i32 `[1, CANDIDATES]`, or as many as there are tokens; and the program that writes it.
+    /// i32 `[1, CANDIDATES]`, or as many as there are tokens: the buffer, and how many they are.
     candidates: Option<(u32, u32)>,
+    /// The program that writes them, where the sampler looks at no more.
     look: Option<u32>,
     again: Option<Again>,
 }
@@ -107,6 +109,34 @@ impl Session {
         }
     }
 
+    /// Makes the buffers and programs of second picks, if there is a grammar: when the session opens, so that a plan has them, or when
+    /// the first turn with one begins, and not within it.
+    pub(super) fn ready_again(&mut self) -> Result<()> {
+        if !self.constrained.is_on() || self.embedder.is_some() {
+            return Ok(());
+        }
+        let n_vocab = self.family.facts().n_vocab;
+        if self.constrained.program.is_none() {
+            let mask = match self.constrained.mask {
+                Some(mask) => mask,
+                None => abi::buffer(kind::I32, n_vocab.div_ceil(32), 1)?,
+            };
+            self.constrained.mask = Some(mask);
+            self.constrained.program = Some(self.record_again(mask, n_vocab)?);
+        }
+        let few = matches!(self.sampler.looks_at(), Some(1..=CANDIDATES));
+        if few && self.constrained.look.is_none() {
+            let count = CANDIDATES.min(n_vocab);
+            let buffer = match self.constrained.candidates {
+                Some((buffer, _)) => buffer,
+                None => abi::buffer(kind::I32, count, 1)?,
+            };
+            self.constrained.candidates = Some((buffer, count));
+            self.constrained.look = Some(self.record_look(buffer, count)?);
+        }
+        Ok(())
+    }
+
     /// Begins the text behind these tokens. An empty input goes on with the text that was begun.
     pub(super) fn begin_grammar(&mut self, feed: &[u32], goes_on: bool) -> Result<()> {
         match &mut self.constrained.grammar {
@@ -132,30 +162,14 @@ impl Session {
     #[cold]
     fn pick_again(&mut self, token: u32) -> Result<()> {
         let grammar = self.constrained.grammar.as_ref();
-        match self.sampler.looks_at() {
-            Some(1..=CANDIDATES) if grammar.is_some_and(Constraint::is_strict) => self.look(),
-            _ => self.walk(token),
-        }
-    }
-
-    /// Submits the step that finds the best candidates.
-    fn look(&mut self) -> Result<()> {
-        let n_vocab = self.family.facts().n_vocab;
-        let (buffer, count) = match self.constrained.candidates {
-            Some(candidates) => candidates,
-            None => {
-                let count = CANDIDATES.min(n_vocab);
-                (abi::buffer(kind::I32, count, 1)?, count)
+        let strict = grammar.is_some_and(Constraint::is_strict);
+        match self.constrained.look.filter(|_| strict) {
+            Some(program) => {
+                self.constrained.again = Some(Again::Look);
+                abi::step_submit(program, &self.sampler.regs())
             }
-        };
-        self.constrained.candidates = Some((buffer, count));
-        let program = match self.constrained.look {
-            Some(program) => program,
-            None => self.record_look(buffer, count)?,
-        };
-        self.constrained.look = Some(program);
-        self.constrained.again = Some(Again::Look);
-        abi::step_submit(program, &self.sampler.regs())
+            None => self.walk(token),
+        }
     }
 
     /// The best candidates are known: lets through what fits.
@@ -199,20 +213,14 @@ impl Session {
 
     /// Submits the second pick, among the `count` tokens that were let through.
     fn submit_again(&mut self, count: u32) -> Result<()> {
-        let n_vocab = self.family.facts().n_vocab;
-        let mask = match self.constrained.mask {
-            Some(mask) => mask,
-            None => abi::buffer(kind::I32, n_vocab.div_ceil(32), 1)?,
+        let (Some(grammar), Some(mask), Some(program)) = (
+            &self.constrained.grammar,
+            self.constrained.mask,
+            self.constrained.program,
+        ) else {
+            return Err(fail!(STATE, "no program to pick again with"));
         };
-        self.constrained.mask = Some(mask);
-        let program = match self.constrained.program {
-            Some(program) => program,
-            None => self.record_again(mask, n_vocab)?,
-        };
-        self.constrained.program = Some(program);
-        if let Some(grammar) = &self.constrained.grammar {
-            abi::buffer_write(mask, 0, grammar.mask())?;
-        }
+        abi::buffer_write(mask, 0, grammar.mask())?;
         self.constrained.again = Some(Again::Pick(count));
         abi::step_submit(program, &self.sampler.regs())
     }
@@ -245,3 +253,6 @@ impl Session {
         Ok((r, regs, logits))
     }
 }
+
+#[cfg(test)]
+mod tests;

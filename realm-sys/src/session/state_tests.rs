@@ -515,6 +515,51 @@ fn a_plan_is_what_is_used_then() {
     assert!(e.message().contains("max_scratch_bytes"), "{e}");
 }
 
+/// What second picks take is in the plan, and there before one is made.
+#[test]
+fn a_plan_has_what_a_grammar_takes() {
+    let demo = Demo::new();
+    let grammar = ("grammar", "root ::= [0-9]{8}");
+    for sampling in [
+        &[][..],
+        &[("temp", "0.8"), ("repeat_penalty", "1.3")],
+        &[("temp", "0.8"), ("top_k", "0")],
+    ] {
+        let params = [sampling, &[grammar]].concat();
+        let plan = Session::plan(demo.options(&params), 1).unwrap();
+        let plain = Session::plan(demo.options(sampling), 1).unwrap();
+        assert!(plain.buffer_bytes < plan.buffer_bytes);
+        let digits = |s: &mut Session| {
+            let text = chat(s, "What is the capital of France?").1;
+            assert!(text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit()));
+            let used = s.stats();
+            assert_eq!(used.buffer_bytes, plan.buffer_bytes, "{params:?}");
+            assert_eq!(used.scratch_bytes, plan.scratch_bytes, "{params:?}");
+        };
+        digits(&mut demo.open(&params));
+        // A limit that is too small is met when the session opens,
+        let tight = |params: &[(&str, &str)]| {
+            let mut o = demo.options(params);
+            o.limits.buffer_bytes = plan.buffer_bytes - 1;
+            Session::open(o)
+        };
+        let e = tight(&params).err().unwrap();
+        assert_eq!(e.status(), Status::Limit);
+        assert!(e.message().contains("max_buffer_bytes"), "{e}");
+        // or, of a grammar that is set later, when a turn begins; and the session goes on.
+        let mut s = tight(sampling).unwrap();
+        s.set_param(grammar.0, Some(grammar.1)).unwrap();
+        let e = s.prompt(InputKind::Text, b"x").and_then(|()| s.poll(0));
+        assert_eq!(e.err().unwrap().status(), Status::Limit);
+        s.set_param(grammar.0, None).unwrap();
+        chat(&mut s, "What is the capital of France?");
+        // One that has the room has the same in the end.
+        let mut s = demo.open(sampling);
+        s.set_param(grammar.0, Some(grammar.1)).unwrap();
+        digits(&mut s);
+    }
+}
+
 #[test]
 fn the_probability_of_a_token_is_that_of_the_logits() {
     let demo = Demo::new();

@@ -171,6 +171,7 @@ impl<'a> Converter<'a> {
 
     /// Adds the rule of a schema that says of objects what is beside `$ref`, `oneOf` or `anyOf`. None where there is no such thing, or
     /// an alternative that is no object.
+    #[inline(never)]
     pub(super) fn beside(
         &mut self,
         schema: Schema<'a>,
@@ -217,6 +218,7 @@ impl<'a> Converter<'a> {
     }
 
     /// The alternatives, each of which is what several schemas say together, the last of them most.
+    #[inline(never)]
     fn each_of(
         &mut self,
         schema: Schema<'a>,
