@@ -745,7 +745,17 @@ public:
             return realm_session_logits(c(), data, room, size, error);
         });
     }
-    // The same, of a model that makes embeddings.
+    // The tokens that the model finds most probable behind the last evaluated position, best first, and the logarithms of their
+    // probabilities: as many as there is room for in either. Returns how many there are.
+    result<std::size_t> top_logprobs(std::int32_t *ids, float *logprobs, std::size_t capacity) noexcept {
+        realm::error error;
+        std::size_t count = 0;
+        if (realm_session_top_logprobs(c(), ids, logprobs, capacity, &count, error.c()) != REALM_STATUS_OK) {
+            return error;
+        }
+        return count;
+    }
+    // As `logits`, of a model that makes embeddings.
     template <class Vector> result<void> embedding(Vector &out) {
         return detail::fill<float>(out, [this](float *data, std::size_t room, std::size_t *size, realm_error *error) {
             return realm_session_embedding(c(), data, room, size, error);

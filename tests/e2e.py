@@ -27,6 +27,7 @@ import tempfile
 from pathlib import Path
 
 import adapters
+import beside
 import drafts
 import embeddings
 import terminal
@@ -708,6 +709,7 @@ def main():
         else:
             golden_architectures(tools)
             report("skipped", "ORACLE TESTS", f"there is no {data} (set REALM_TEST_DATA)")
+        beside.run(tools, check, must, report, data)
     return conclude()
 
 

@@ -326,6 +326,10 @@ void test_turns(realm::runtime &runtime, const realm::model &model) {
     CHECK(moved.poll().status() == REALM_STATUS_STATE);
     std::vector<float> logits;
     CHECK(moved.logits(logits) && logits.size() == 2304);
+    std::int32_t best[3];
+    float logprobs[3];
+    CHECK(TAKE(moved.top_logprobs(best, logprobs, 3)) == 3 && logprobs[0] >= logprobs[1]);
+    CHECK(logits[static_cast<std::size_t>(best[0])] >= logits[static_cast<std::size_t>(best[1])]);
     std::vector<float> embedding;
     CHECK(!moved.embedding(embedding) && embedding.empty());
     CHECK(TAKE(moved.stats()).generated_tokens == 3);

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #endif
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -229,24 +230,63 @@ static void test_fork(void) {
     realm_session_close(fork);
 }
 
+/* What a token was chosen among: at temperature 0 it is the first of them. */
+static void check_alternatives(realm_session *session, const realm_event *event) {
+    enum { MOST = 5 };
+    int32_t ids[MOST];
+    float logprobs[MOST];
+    realm_error error = {0, ""};
+    size_t count = 0;
+    CHECK_OK(realm_session_top_logprobs(session, ids, logprobs, MOST, &count, &error));
+    CHECK(count == MOST && ids[0] == event->token && logprobs[0] == event->logprob);
+    for (size_t i = 1; i < count; i++) CHECK(ids[i] != ids[0] && logprobs[i] <= logprobs[i - 1]);
+}
+
+/* All of them are a probability of 1. */
+static void check_all_alternatives(realm_session *session) {
+    realm_error error = {0, ""};
+    size_t count = 0, most = 0;
+    double sum = 0;
+    int32_t *ids;
+    float *logprobs;
+    CHECK(realm_session_logits(session, NULL, 0, &most, &error) == REALM_STATUS_BUFFER_TOO_SMALL);
+    ids = malloc((most + 1) * sizeof *ids);
+    logprobs = malloc((most + 1) * sizeof *logprobs);
+    CHECK(ids && logprobs);
+    CHECK_OK(realm_session_top_logprobs(session, ids, logprobs, most + 1, &count, &error));
+    CHECK(count == most);
+    for (size_t i = 0; i < count; i++) sum += exp((double)logprobs[i]);
+    CHECK(sum > 0.9999 && sum < 1.0001);
+    free(ids);
+    free(logprobs);
+    CHECK_OK(realm_session_top_logprobs(session, NULL, NULL, 0, &count, &error));
+    CHECK(count == 0);
+    CHECK(realm_session_top_logprobs(session, NULL, NULL, 1, &count, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_top_logprobs(session, NULL, NULL, 0, NULL, &error) == REALM_STATUS_INVALID_ARGUMENT);
+    CHECK(realm_session_top_logprobs(NULL, NULL, NULL, 0, &count, &error) == REALM_STATUS_INVALID_ARGUMENT);
+}
+
 static void test_logprob(void) {
     realm_session *session = open_session();
     realm_event event = REALM_EVENT_INIT;
     realm_error error = {0, ""};
     int tokens = 0;
     CHECK_OK(realm_session_set_param(session, "logprobs", "1", &error));
+    CHECK_OK(realm_session_set_param(session, "temp", "0", &error));
     CHECK_OK(realm_session_prompt(session, REALM_INPUT_CHAT, FRANCE, strlen(FRANCE), &error));
     while (event.kind != REALM_EVENT_DONE) {
         CHECK_OK(realm_session_poll(session, 0, &event, &error));
         if (event.kind == REALM_EVENT_TOKEN && event.token >= 0) {
             /* The demo model is sure of its answer. */
             CHECK(event.logprob_known == 1 && event.logprob <= 0.0f && event.logprob > -5.0f);
+            check_alternatives(session, &event);
             tokens++;
         } else {
             CHECK(event.logprob_known == 0);
         }
     }
     CHECK(tokens > 0);
+    check_all_alternatives(session);
     realm_session_close(session);
 }
 

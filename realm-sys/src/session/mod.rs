@@ -51,10 +51,12 @@ pub(crate) mod tests;
 mod undo_tests;
 
 use crate::backend::host::Selected;
-use crate::error::{Error, Result, Status, utf8};
+use crate::error::{Error, Result, Status, try_vec, utf8};
+use crate::graph::kernels::select;
 use crate::graph::memory::{Memory, MemoryLimits};
 use crate::guest::host::{HostParts, HostState, LogSink, ProgressSink};
 use crate::guest::{Instance, LoadedGuest, event};
+use crate::num::FpGuard;
 use crate::platform::Platform;
 use crate::store::{Model, StoreRef};
 use crate::{bail, err};
@@ -485,6 +487,29 @@ impl Session {
     /// may be changing them is half done, and after a rewind until the next step.
     pub fn logits(&self, dst: &mut [f32]) -> Result<()> {
         self.published(false, dst)
+    }
+
+    /// The `n` most probable tokens behind the last evaluated position, best first, with the logarithms of their probabilities.
+    ///
+    /// # Errors
+    /// As [`Self::logits`], and `NoMemory`.
+    pub fn top_logprobs(&self, n: usize) -> Result<(Vec<i32>, Vec<f32>)> {
+        let len = self.logits_len()?;
+        let mut logits = try_vec(len, "logits")?;
+        logits.resize(len, 0.0);
+        self.logits(&mut logits)?;
+        let n = n.min(len);
+        let (mut ids, mut values) = (try_vec(n, "ids")?, try_vec(n, "logits")?);
+        ids.resize(n, 0);
+        values.resize(n, 0.0);
+        let _fp = FpGuard::new();
+        select::top_k(&logits, &mut ids, &mut values);
+        // As the guest's LOGSUMEXP has it: the same bits as `logprob`.
+        let total = select::logsumexp(&logits, 1.0);
+        for value in &mut values {
+            *value = (*value - total).min(0.0);
+        }
+        Ok((ids, values))
     }
 
     /// Copies the embedding of the last turn's input.

@@ -1452,6 +1452,24 @@ realm_status realm_session_logits(realm_session *session,
                                   size_t *count,
                                   realm_error *error);
 
+/* Says which tokens the model finds most probable behind the last evaluated position, best first, and how probable: the natural
+ * logarithm, at most 0, before bias, penalties, temperature and other samplers, as `realm_event.logprob` is. Right behind a TOKEN they
+ * are what that token was chosen among, unless `draft_max` or a stop string has tokens come later than they are evaluated.
+ *
+ * `ids`, `logprobs`: where they go, and `capacity`: for how many there is room in each.
+ * `count` receives how many there are: `capacity`, or all of the vocabulary.
+ *
+ * Threads: one at a time for a session.
+ *
+ * Returns `NO_MEMORY` for a copy of the logits, and what `realm_session_logits` does.
+ */
+realm_status realm_session_top_logprobs(realm_session *session,
+                                        int32_t *ids,
+                                        float *logprobs,
+                                        size_t capacity,
+                                        size_t *count,
+                                        realm_error *error);
+
 /* Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
  * turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
  *

@@ -85,6 +85,52 @@ unsafe fn floats<'a>(
     }
 }
 
+/// Says which tokens the model finds most probable behind the last evaluated position, best first, and how probable: the natural
+/// logarithm, at most 0, before bias, penalties, temperature and other samplers, as `realm_event.logprob` is. Right behind a TOKEN they
+/// are what that token was chosen among, unless `draft_max` or a stop string has tokens come later than they are evaluated.
+///
+/// `ids`, `logprobs`: where they go, and `capacity`: for how many there is room in each.
+/// `count` receives how many there are: `capacity`, or all of the vocabulary.
+///
+/// **Threads**: one at a time for a session.
+///
+/// **Returns** `NO_MEMORY` for a copy of the logits, and what `realm_session_logits` does.
+///
+/// # Safety
+/// `session` is live; `ids` points to `capacity` integers and `logprobs` to as many floats (NULL with 0), `count` to a `size_t`;
+/// `error` is NULL or points to a `realm_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realm_session_top_logprobs(
+    session: *mut realm_session,
+    ids: *mut i32,
+    logprobs: *mut f32,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut realm_error,
+) -> realm_status {
+    let body = |session: &mut Session| {
+        session.check()?;
+        let n = session.logits_len()?.min(capacity);
+        // SAFETY: the caller's promise.
+        unsafe { put(count, n, "count") }?;
+        if n == 0 {
+            return Ok(());
+        }
+        if ids.is_null() || logprobs.is_null() || !ids.is_aligned() || !logprobs.is_aligned() {
+            bail!(InvalidArgument, "ids or logprobs is NULL or misaligned");
+        }
+        let best = session.top_logprobs(n)?;
+        // SAFETY: there is room for `n` in each, and so many there are, in memory of ours.
+        unsafe {
+            ptr::copy_nonoverlapping(best.0.as_ptr(), ids, n);
+            ptr::copy_nonoverlapping(best.1.as_ptr(), logprobs, n);
+        }
+        Ok(())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { with(session, error, body) }
+}
+
 /// Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
 /// turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
 ///
