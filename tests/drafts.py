@@ -7,12 +7,12 @@ PROMPT = "The capital of France is Paris. The capital of Peru is Lima. The capit
 
 
 def said(tools, succeed, model, *options):
-    """Ids and text of an answer, its last logits' bytes and what the log says of drafts."""
+    """Text and ids of an answer, whether the context was full (3), and what the log says of drafts."""
     asked = ["-m", model, "-p", PROMPT, "--raw", "--ignore-eos", *tools.options]
-    done = succeed(tools.run, *asked, "-v", *options)
-    ids = succeed(tools.run, *asked, "--ids-out", *options).stdout
+    done = succeed(tools.run, *asked, "-v", *options, codes=(0, 3))
+    ids = succeed(tools.run, *asked, "--ids-out", *options, codes=(done.returncode,)).stdout
     found = re.search(r"of (\d+) drafted tokens (\d+) were accepted", done.stderr.decode(errors="replace"))
-    return (done.stdout, ids), tuple(map(int, found.groups())) if found else (0, 0)
+    return (done.stdout, ids, done.returncode), tuple(map(int, found.groups())) if found else (0, 0)
 
 
 def same(tools, must, succeed, model):

@@ -68,6 +68,7 @@ fn a_second_pick_from_the_best_candidates_is_that_from_all_tokens() {
     for grammar in [
         "root ::= [a-f0-9 ]+",
         "root ::= (\"ab\" | \"c\"+ | [0-9] \" \")+",
+        "root ::= ([a-d ]+ | <[300]> [0-9] | \"x\" !<[301]>)+",
     ] {
         for (temp, top_k, kind) in [
             ("0", "40", 0),
