@@ -152,9 +152,15 @@ impl Heap {
     ///
     /// # Safety
     /// It came from there, and nobody uses it any more.
+    #[inline(never)]
     pub unsafe fn free(&mut self, place: *mut u8) {
         // SAFETY: as above.
-        unsafe { self.give(place.sub(WORD).cast()) };
+        unsafe {
+            let block: *mut Block = place.sub(WORD).cast();
+            // Saved sessions have all of a guest's memory in them: what was dropped should not be there, and zeros are left out.
+            place.write_bytes(0, ((*block).head & !MARKS) - WORD);
+            self.give(block);
+        }
     }
 
     /// Makes a block free, and one with its neighbours.
@@ -382,6 +388,11 @@ mod tests {
                     let content = core::slice::from_raw_parts(place, bytes);
                     assert!(content.iter().all(|byte| *byte == fill));
                     heap.free(place);
+                    // Nothing is left of it but for the words of free blocks.
+                    if let Some(inside) = bytes.checked_sub(4 * WORD) {
+                        let dropped = core::slice::from_raw_parts(place.add(2 * WORD), inside);
+                        assert!(dropped.iter().all(|byte| *byte == 0));
+                    }
                     continue;
                 }
                 let bytes = random / 3 % if random.is_multiple_of(7) { 9000 } else { 200 };

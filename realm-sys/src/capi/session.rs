@@ -476,7 +476,7 @@ pub unsafe extern "C" fn realm_session_close(session: *mut realm_session) {
 ///
 /// **Threads**: one at a time for a session.
 ///
-/// **Returns** `INVALID_ARGUMENT` for a name that the guest does not know or a value that it does not take (the message has the
+/// **Returns** `INVALID_ARGUMENT` for a name that the guest does not know (unless it is to be taken away) or a value that it does not take (the message has the
 /// nearest name or what is expected), `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, `GUEST` if the
 /// guest fails, what else the guest says, and the first failure of a session that has failed.
 ///
@@ -574,7 +574,7 @@ fn prompt_ids(session: &mut Session, data: &[u8]) -> Result<()> {
 /// `realm_budget_left`.
 /// `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
 ///
-/// After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too
+/// After DONE, and after an error but one of the arguments, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too
 /// large, say) leaves the session usable: its next turn begins after the last step that succeeded. After `GUEST` and
 /// `INTERNAL` every call returns the same error, and all that is left is to close it.
 ///

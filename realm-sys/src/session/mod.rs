@@ -589,7 +589,11 @@ impl Session {
 
     /// The error for a negative return: the guest's message, else the best there is.
     fn guest_error(&mut self, value: i32) -> Error {
-        let status = Status::from_code(value).unwrap_or(Status::Guest);
+        let mut status = Status::from_code(value).unwrap_or(Status::Guest);
+        if let (Status::NoMemory, Some(lacking)) = (status, self.instance.lacking()) {
+            // Memory that it may not have, unless the machine has none either.
+            status = lacking.status();
+        }
         let host = self.instance.host_mut();
         if let Some(mut message) = host.fail_message.take() {
             message.set_status(status);

@@ -1119,7 +1119,7 @@ void realm_session_close(realm_session *session);
  *
  * Threads: one at a time for a session.
  *
- * Returns `INVALID_ARGUMENT` for a name that the guest does not know or a value that it does not take (the message has the
+ * Returns `INVALID_ARGUMENT` for a name that the guest does not know (unless it is to be taken away) or a value that it does not take (the message has the
  * nearest name or what is expected), `LIMIT` for what is too long or for more than 128 parameters, `NO_MEMORY`, `GUEST` if the
  * guest fails, what else the guest says, and the first failure of a session that has failed.
  */
@@ -1152,7 +1152,7 @@ realm_status realm_session_prompt(realm_session *session,
  * `realm_budget_left`.
  * `event`: receives it; its `struct_size` and `abi_version` are set by the caller.
  *
- * After DONE, and after an error, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too
+ * After DONE, and after an error but one of the arguments, no turn is running. An error of the turn (`LIMIT` where the KV cache would grow too
  * large, say) leaves the session usable: its next turn begins after the last step that succeeded. After `GUEST` and
  * `INTERNAL` every call returns the same error, and all that is left is to close it.
  *
@@ -1357,8 +1357,9 @@ realm_status realm_session_fork(realm_session *session,
  *
  * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
  * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is
- * left out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position
- * may still be in it, as keys and values that nothing reads.
+ * left out. It holds what was said in the session, and is not encrypted. Nothing reads what was rewound or a parameter before, but
+ * some of it may still be in there: up to 63 tokens behind the position as keys and values, token ids, leftovers of the guest's stack. Rewinding
+ * is not erasing; a session that is opened anew has nothing of another.
  *
  * The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
  *

@@ -119,8 +119,9 @@ pub unsafe extern "C" fn realm_session_fork(
 ///
 /// It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
 /// memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is
-/// left out. It holds what was said in the session, and is not encrypted. After a rewind, up to 63 tokens behind the position
-/// may still be in it, as keys and values that nothing reads.
+/// left out. It holds what was said in the session, and is not encrypted. Nothing reads what was rewound or a parameter before, but
+/// some of it may still be in there: up to 63 tokens behind the position as keys and values, token ids, leftovers of the guest's stack. Rewinding
+/// is not erasing; a session that is opened anew has nothing of another.
 ///
 /// The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
 ///
