@@ -3,7 +3,7 @@
 //! The reader keeps its own stack of open parentheses, so that their depth costs memory and no recursion. Every item
 //! is preceded by a free operation, which a repetition behind the item, or an alternative, fills in.
 
-use super::code::{Code, ENDLESS, NOWHERE, Op, TooLarge};
+use super::code::{Code, ENDLESS, NOWHERE, Op, Unfit};
 use super::{Syntax, check, utf8};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -36,10 +36,10 @@ pub fn compile_with(text: &str, find: Find<'_>) -> Result<Code> {
         first_use: Vec::new(),
         defined: BTreeMap::new(),
     };
-    let large = |TooLarge| p_too_large(0);
-    let root = p.code.target(NOWHERE).map_err(large)?;
-    p.code.push(Op::Call(root)).map_err(large)?;
-    p.code.push(Op::Accept).map_err(large)?;
+    let unfit = |why| unfit(0, why);
+    let root = p.code.target(NOWHERE).map_err(unfit)?;
+    p.code.push(Op::Call(root)).map_err(unfit)?;
+    p.code.push(Op::Accept).map_err(unfit)?;
     p.rules.insert("root", root);
     p.first_use.push(0);
     if p.text.starts_with("\u{feff}".as_bytes()) {
@@ -63,14 +63,17 @@ pub fn compile_with(text: &str, find: Find<'_>) -> Result<Code> {
 }
 
 #[cold]
-fn p_too_large(at: usize) -> Syntax {
+fn unfit(at: usize, why: Unfit) -> Syntax {
     let most = super::code::MAX_OPS;
-    Syntax::new(
-        at,
-        format!(
-            "the grammar is too large: it has more than {most} elements, or repeats repetitions of most of them"
+    match why {
+        Unfit::TooLarge => Syntax::new(
+            at,
+            format!(
+                "the grammar is too large: it has more than {most} elements, or repeats repetitions of most of them"
+            ),
         ),
-    )
+        Unfit::NoMemory => Syntax::no_memory(at),
+    }
 }
 
 struct Parser<'a> {
@@ -113,7 +116,7 @@ impl<'a> Parser<'a> {
     #[inline(never)]
     fn push(&mut self, op: Op) -> Result<u32> {
         let at = self.at;
-        self.code.push(op).map_err(|TooLarge| p_too_large(at))
+        self.code.push(op).map_err(|why| unfit(at, why))
     }
 
     #[inline(never)]
@@ -184,7 +187,7 @@ impl<'a> Parser<'a> {
         let target = self
             .code
             .target(NOWHERE)
-            .map_err(|TooLarge| p_too_large(at))?;
+            .map_err(|why| unfit(at, why))?;
         self.rules.insert(name, target);
         self.first_use.resize(target as usize + 1, at);
         Ok(target)
@@ -386,7 +389,7 @@ impl<'a> Parser<'a> {
                 self.at = at;
                 return self.fail("expected a Unicode character");
             };
-            utf8::literal(&mut self.code, c).map_err(|TooLarge| p_too_large(at))?;
+            utf8::literal(&mut self.code, c).map_err(|why| unfit(at, why))?;
         }
         Ok(())
     }
@@ -425,7 +428,7 @@ impl<'a> Parser<'a> {
 
     fn add_class(&mut self, ranges: Vec<(u32, u32)>, negated: bool) -> Result<()> {
         let at = self.at;
-        utf8::class(&mut self.code, ranges, negated).map_err(|TooLarge| p_too_large(at))
+        utf8::class(&mut self.code, ranges, negated).map_err(|why| unfit(at, why))
     }
 
     /// One character of a text or a class, perhaps written as an escape.
@@ -506,7 +509,7 @@ impl<'a> Parser<'a> {
             ));
         }
         self.repeat(slot, group.stacked > 1, min, max)
-            .map_err(|TooLarge| p_too_large(at))
+            .map_err(|why| unfit(at, why))
     }
 
     /// `m}`, `m,}` or `m,n}`.
@@ -567,7 +570,7 @@ impl<'a> Parser<'a> {
         again: bool,
         min: u32,
         max: u32,
-    ) -> core::result::Result<(), TooLarge> {
+    ) -> core::result::Result<(), Unfit> {
         if again {
             // The free operation has been used.
             self.code.insert(slot)?;
