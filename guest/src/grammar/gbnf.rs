@@ -206,6 +206,9 @@ impl<'a> Parser<'a> {
 
     fn rule(&mut self) -> Result<()> {
         let at = self.at;
+        if self.peek() == Some(b'|') {
+            return self.fail("expected the name of a rule: a rule ends with its line, so put this | at the end of the line before");
+        }
         let name = self.name()?;
         self.space(false);
         if !self.eat(b"::=") {
