@@ -184,10 +184,7 @@ impl<'a> Parser<'a> {
         if let Some(target) = self.rules.get(name) {
             return Ok(*target);
         }
-        let target = self
-            .code
-            .target(NOWHERE)
-            .map_err(|why| unfit(at, why))?;
+        let target = self.code.target(NOWHERE).map_err(|why| unfit(at, why))?;
         self.rules.insert(name, target);
         self.first_use.resize(target as usize + 1, at);
         Ok(target)

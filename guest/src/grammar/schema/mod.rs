@@ -3,7 +3,7 @@
 //! The text is that of llama.cpp's `common/json-schema-to-grammar.cpp`, rule by rule and name by name, so that what was learned about
 //! one holds for the other. What a schema says and no rule is made of (`uniqueItems`, `multipleOf`, ...) is not enforced.
 //!
-//! This file walks the schema; `rules` keeps the rules, `object`, `all_of` (with `narrower`), `pattern` (with `class`) and `integer` write those that are not short.
+//! This file walks the schema; `rules` keeps the rules, `object`, `all_of` (with `narrower`), `pattern` (with `class`) and `integer` write those that are not short; `pointer` finds what a `$ref` means.
 
 mod all_of;
 mod class;
@@ -11,6 +11,7 @@ mod integer;
 mod narrower;
 mod object;
 mod pattern;
+mod pointer;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -115,7 +116,7 @@ impl<'a> Schema<'a> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let number = value.number().map(Decimal::new).filter(|n| n.integer);
+        let number = value.number().map(Decimal::new).filter(Decimal::is_whole);
         let count = number.and_then(|n| u32::try_from(n.round(false)).ok());
         match count.filter(|count| *count < i32::MAX as u32) {
             Some(count) => Ok(Some(count)),
@@ -337,35 +338,19 @@ impl<'a> Converter<'a> {
         let Some(path) = reference.text() else {
             return wrong(reference, "expected $ref to be a string");
         };
-        if !path.starts_with("#/") {
-            return wrong(
-                reference,
-                "expected a $ref that begins with #/, because it is of this schema",
-            );
+        match pointer::find(self.root, path) {
+            Ok(value) => Ok((path, value)),
+            Err(what) => wrong(reference, what),
         }
-        let mut value = self.root;
-        for part in path.split('/').skip(1) {
-            let next = match value.array() {
-                Some(values) => part.parse().ok().and_then(|i: usize| values.get(i)),
-                None => value.get(part),
-            };
-            value = match next {
-                Some(next) => next,
-                None => {
-                    return wrong(
-                        reference,
-                        format!("$ref leads nowhere: there is no '{part}'"),
-                    );
-                }
-            };
-        }
-        Ok((path, value))
     }
 
     #[inline(never)]
     fn reference(&mut self, reference: &'a Value) -> Result<String> {
         let (path, target) = self.target(reference)?;
         let fragment = path.get(1..).unwrap_or_default();
+        if fragment.is_empty() {
+            return Ok(String::from("root"));
+        }
         let name = rules::escaped(&format!("ref{fragment}"));
         if self.rules.has(&name) || !self.resolving.insert(path) {
             return Ok(name);

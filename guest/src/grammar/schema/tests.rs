@@ -277,6 +277,70 @@ fn all_of_is_what_its_members_are() {
 }
 
 #[test]
+fn references_are_json_pointers() {
+    check(
+        r##"{"type":"object","properties":{"v":{"type":"integer"},"next":{"$ref":"#"}},"required":["v"]}"##,
+        &[r#"{"v":1}"#, r#"{"v":1,"next":{"v":2,"next":{"v":3}}}"#],
+        &[r#"{"v":1,"next":{}}"#, r#"{"v":1,"next":2}"#],
+    );
+    // All of the schema, and not what a part of it is.
+    check(
+        r##"{"anyOf":[{"type":"null"},{"type":"array","items":{"$ref":"#"}},{"allOf":[{"properties":{"a":{"$ref":"#"}}},{"required":["a"]}]}]}"##,
+        &["null", "[null,[]]", r#"{"a":[{"a":null}]}"#],
+        &["1", "[1]", r#"{"a":{}}"#, "{}"],
+    );
+    check(
+        r##"{"allOf":[{"properties":{"a":{"anyOf":[{"$ref":"#"},{"type":"null"}]}}},{"properties":{"b":{"type":"null"}},"required":["b"]}]}"##,
+        &[
+            r#"{"a":null,"b":null}"#,
+            r#"{"a":{"a":null,"b":null},"b":null}"#,
+        ],
+        &[r#"{"a":{"a":1}}"#],
+    );
+    for (name, pointer) in [
+        ("a/b", "a~1b"),
+        ("a~b", "a~0b"),
+        ("a~1b", "a~01b"),
+        ("a b", "a%20b"),
+        ("a b", "a b"),
+        ("a/b", "a%7e1b"),
+        ("é%", "%C3%a9%25"),
+        ("100%", "100%"),
+        ("%+1", "%+1"),
+        ("", ""),
+    ] {
+        check(
+            &format!(
+                "{{\"definitions\":{{\"no\":false,{}:{{\"type\":\"null\"}}}},\"items\":{{\"$ref\":{}}}}}",
+                written(name),
+                written(&format!("#/definitions/{pointer}"))
+            ),
+            &["[null]"],
+            &["[1]"],
+        );
+    }
+    refused(r##"{"$ref":"#/a~1b"}"##, "there is no 'a/b'");
+    for reference in ["", "a", "#a", "https://example.org/#/a"] {
+        let schema = format!(r#"{{"items":{{"$ref":"{reference}"}}}}"#);
+        refused(&schema, "expected a $ref that is # or begins with #/");
+    }
+}
+
+#[test]
+fn counts_are_whole_however_they_are_written() {
+    for two in ["2", "2.0", "2.000", "2e0", "0.2e1", "20e-1"] {
+        let schema = format!(r#"{{"type":"string","minLength":{two},"maxLength":{two}}}"#);
+        check(&schema, &[r#""ab""#], &[r#""a""#, r#""abc""#]);
+        let schema = format!(r#"{{"items":{{"const":1}},"minItems":0.0,"maxItems":{two}}}"#);
+        check(&schema, &["[]", "[1,1]"], &["[1,1,1]"]);
+    }
+    for count in ["2.5", "-1.0", "25e-1", "1e10", "1e99999", "1e-9"] {
+        let schema = format!(r#"{{"type":"string","maxLength":{count}}}"#);
+        refused(&schema, "expected maxLength to be an integer from 0");
+    }
+}
+
+#[test]
 fn what_is_required_is_there() {
     check(
         r#"{"type":"object","required":["a","b"]}"#,
