@@ -5,6 +5,7 @@
 
 use super::code::{Code, ENDLESS, NOWHERE, Op, Unfit};
 use super::{Syntax, check, utf8};
+use crate::abi;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -17,18 +18,44 @@ const MAX_STACKED: u32 = 8;
 
 type Result<T> = core::result::Result<T, Syntax>;
 
-/// Finds a token by its text.
-type Find<'a> = &'a dyn Fn(&str) -> Option<u32>;
+/// The tokens that a grammar may name.
+#[derive(Clone, Copy)]
+pub struct Tokens {
+    /// Whose they are.
+    pub model: u32,
+    /// How many there are; 0 if none may be named.
+    pub count: u32,
+}
+
+impl Tokens {
+    fn find(self, text: &str) -> Option<u32> {
+        let found = (self.count > 0).then(|| abi::token_find(self.model, text));
+        found?.ok().flatten()
+    }
+
+    /// What is expected of a token that is wanted, if it can never be taken.
+    fn never(self, id: u32) -> Option<String> {
+        let count = self.count;
+        if id >= count {
+            return Some(match count {
+                0 => "expected no tokens, for there is no vocabulary".into(),
+                _ => format!("expected a token from 0 to {}, and {id} is none", count - 1),
+            });
+        }
+        let what = "expected no token that ends a generation: a grammar ends where its text does";
+        abi::is_eog(self.model, id).then(|| what.into())
+    }
+}
 
 /// Compiles a grammar that names no tokens.
 pub fn compile(text: &str) -> Result<Code> {
-    compile_with(text, &|_| None)
+    compile_with(text, Tokens { model: 0, count: 0 })
 }
 
-/// Compiles a grammar; its text begins with the rule `root`. `find` knows the tokens that it may name.
-pub fn compile_with(text: &str, find: Find<'_>) -> Result<Code> {
+/// Compiles a grammar; its text begins with the rule `root`.
+pub fn compile_with(text: &str, tokens: Tokens) -> Result<Code> {
     let mut p = Parser {
-        find,
+        tokens,
         text: text.as_bytes(),
         at: 0,
         code: Code::default(),
@@ -77,7 +104,7 @@ fn unfit(at: usize, why: Unfit) -> Syntax {
 }
 
 struct Parser<'a> {
-    find: Find<'a>,
+    tokens: Tokens,
     text: &'a [u8],
     at: usize,
     code: Code,
@@ -361,13 +388,16 @@ impl<'a> Parser<'a> {
         };
         let id = match name.strip_prefix("<[").and_then(|n| n.strip_suffix("]>")) {
             Some(id) => id.parse().ok().filter(|id| *id < i32::MAX as u32),
-            None => (self.find)(name),
+            None => self.tokens.find(name),
         };
         let Some(id) = id else {
             return self.fail(format!(
                 "expected <[id]> or a token of the vocabulary, and {name} is none"
             ));
         };
+        if let Some(what) = self.tokens.never(id).filter(|_| !not) {
+            return self.fail(what);
+        }
         self.at = opened + len;
         self.code.has_tokens = true;
         self.push(if not { Op::NotToken(id) } else { Op::Token(id) })?;

@@ -23,6 +23,7 @@ use crate::abi::{self, Fail, Result, try_vec};
 use crate::params::Params;
 use alloc::string::String;
 use alloc::vec::Vec;
+use gbnf::Tokens;
 use machine::{DEAD, Full, Machine, State};
 use trigger::Triggers;
 use vocab::{MAX_TOKEN, Vocabulary};
@@ -91,11 +92,10 @@ impl Source {
 
     /// A machine for it, with the tokens of a model; the error says what is wrong and where.
     fn compile(&self, model: u32) -> Result<Machine> {
-        let find = |text: &str| abi::token_find(model, text).ok().flatten();
+        let count = abi::vocab(model)?.n_tokens;
         let code = match (self.grammar.as_str(), self.json_schema.as_str()) {
-            (grammar, "") => {
-                gbnf::compile_with(grammar, &find).map_err(|e| refused("grammar", grammar, &e))?
-            }
+            (grammar, "") => gbnf::compile_with(grammar, Tokens { model, count })
+                .map_err(|e| refused("grammar", grammar, &e))?,
             ("", schema) => {
                 let gbnf =
                     schema::to_gbnf(schema).map_err(|e| refused("json_schema", schema, &e))?;
