@@ -40,6 +40,7 @@ pub fn to_gbnf(text: &str) -> Result<String> {
     let mut converter = Converter {
         root: &root,
         rules: Rules::new(),
+        references: BTreeMap::new(),
         resolving: BTreeSet::new(),
         beside: BTreeMap::new(),
         compared: 0,
@@ -84,8 +85,10 @@ enum Shape<'a> {
 struct Converter<'a> {
     root: &'a Value,
     rules: Rules,
-    /// References on the way to the schema that is visited.
-    resolving: BTreeSet<&'a str>,
+    /// The rules of schemas that references led to, by where they stand.
+    references: BTreeMap<usize, String>,
+    /// Those of them on the way to the schema that is visited: they are named and not there yet.
+    resolving: BTreeSet<String>,
     /// The rules of schemas that say something beside alternatives, by where they stand.
     beside: BTreeMap<usize, String>,
     /// Values that were looked at to find the narrower of two schemas.
@@ -351,13 +354,23 @@ impl<'a> Converter<'a> {
         if fragment.is_empty() {
             return Ok(String::from("root"));
         }
-        let name = rules::escaped(&format!("ref{fragment}"));
-        if self.rules.has(&name) || !self.resolving.insert(path) {
-            return Ok(name);
+        if let Some(name) = self.references.get(&target.at) {
+            return Ok(name.clone());
         }
-        let name = self.visit(Schema::of(target), &name)?;
-        self.resolving.remove(path);
-        Ok(name)
+        let stem = rules::escaped(&format!("ref{fragment}"));
+        let (mut name, mut number) = (stem.clone(), self.references.len());
+        // Names with other signs in them may look alike.
+        while self.rules.has(&name) || self.resolving.contains(&name) {
+            self.visited(target)?;
+            name = format!("{stem}{number}");
+            number += 1;
+        }
+        self.references.insert(target.at, name.clone());
+        self.resolving.insert(name.clone());
+        let added = self.visit(Schema::of(target), &name)?;
+        self.resolving.remove(&name);
+        self.references.insert(target.at, added.clone());
+        Ok(added)
     }
 
     /// A string, by its pattern, format or length.

@@ -325,6 +325,26 @@ fn references_are_json_pointers() {
         );
     }
     refused(r##"{"$ref":"#/a~1b"}"##, "there is no 'a/b'");
+    // Rules have letters, digits and -, and so these would all have one name; two of them lead to themselves.
+    let node = |of: &str, name: &str| {
+        let next = format!(r##"{{"$ref":"#/$defs/{name}"}}"##);
+        format!(r#"{{"anyOf":[{of},{{"type":"array","items":{next}}}]}}"#)
+    };
+    check(
+        &format!(
+            r##"{{"$defs":{{"a_b":{},"a-b":{},"a.b":{{"const":"c"}}}},"properties":{{"ref":{{"$ref":"#/$defs/a_b"}},"y":{{"$ref":"#/$defs/a-b"}},"z":{{"$ref":"#/$defs/a.b"}},"w":{{"$ref":"#/$defs/a_b"}}}},"required":["ref","y","z","w"]}}"##,
+            node(r##"{"const":1},{"items":{"$ref":"#/$defs/a-b"}}"##, "a_b"),
+            node(r#"{"const":2}"#, "a-b"),
+        ),
+        &[
+            r#"{"ref":[1],"y":[2,[2]],"z":"c","w":[[1]]}"#,
+            r#"{"ref":[2],"y":2,"z":"c","w":1}"#,
+        ],
+        &[
+            r#"{"ref":[1],"y":[1],"z":"c","w":1}"#,
+            r#"{"ref":2,"y":2,"z":"c","w":1}"#,
+        ],
+    );
     for reference in ["", "a", "#a", "https://example.org/#/a"] {
         let schema = format!(r#"{{"items":{{"$ref":"{reference}"}}}}"#);
         refused(&schema, "expected a $ref that is # or begins with #/");
