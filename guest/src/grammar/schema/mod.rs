@@ -18,7 +18,7 @@ mod tests;
 
 use super::Syntax;
 use crate::json::{self, Decimal, Kind, Value};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -41,7 +41,7 @@ pub fn to_gbnf(text: &str) -> Result<String> {
         root: &root,
         rules: Rules::new(),
         references: BTreeMap::new(),
-        resolving: BTreeSet::new(),
+        resolving: Vec::new(),
         beside: BTreeMap::new(),
         compared: 0,
         depth: 0,
@@ -88,7 +88,7 @@ struct Converter<'a> {
     /// The rules of schemas that references led to, by where they stand.
     references: BTreeMap<usize, String>,
     /// Those of them on the way to the schema that is visited: they are named and not there yet.
-    resolving: BTreeSet<String>,
+    resolving: Vec<String>,
     /// The rules of schemas that say something beside alternatives, by where they stand.
     beside: BTreeMap<usize, String>,
     /// Values that were looked at to find the narrower of two schemas.
@@ -366,9 +366,9 @@ impl<'a> Converter<'a> {
             number += 1;
         }
         self.references.insert(target.at, name.clone());
-        self.resolving.insert(name.clone());
+        self.resolving.push(name.clone());
         let added = self.visit(Schema::of(target), &name)?;
-        self.resolving.remove(&name);
+        self.resolving.pop();
         self.references.insert(target.at, added.clone());
         Ok(added)
     }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 /// The value that a reference points at; the error says why there is none.
 pub fn find<'a>(root: &'a Value, reference: &str) -> Result<&'a Value, String> {
     // In the order of section 6: what a percent sign stands for may be a slash or a tilde of the pointer.
-    let decoded = percent_decoded(reference);
+    let decoded = percent_decoded(reference)?;
     let mut parts = decoded.split('/');
     if parts.next() != Some("#") {
         let what = "expected a $ref that is # or begins with #/, because it is of this schema";
@@ -28,7 +28,7 @@ pub fn find<'a>(root: &'a Value, reference: &str) -> Result<&'a Value, String> {
 }
 
 /// `%20` is a blank. A percent sign without two hexadecimal digits is one, because not everybody encodes names.
-fn percent_decoded(text: &str) -> String {
+fn percent_decoded(text: &str) -> Result<String, String> {
     let mut parts = text.split('%');
     let mut bytes = Vec::from(parts.next().unwrap_or_default());
     for part in parts {
@@ -44,5 +44,5 @@ fn percent_decoded(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into()
+    String::from_utf8(bytes).map_err(|_| "expected UTF-8 in what a $ref has behind %".into())
 }

@@ -325,6 +325,7 @@ fn references_are_json_pointers() {
         );
     }
     refused(r##"{"$ref":"#/a~1b"}"##, "there is no 'a/b'");
+    refused(r##"{"$ref":"#/%FF"}"##, "expected UTF-8");
     // Rules have letters, digits and -, and so these would all have one name; two of them lead to themselves.
     let node = |of: &str, name: &str| {
         let next = format!(r##"{{"$ref":"#/$defs/{name}"}}"##);
