@@ -182,6 +182,11 @@ impl Decimal {
         }
     }
 
+    /// Whether there is nothing behind the point, however it is written: 5.0 is whole.
+    pub fn is_whole(&self) -> bool {
+        self.digits.is_empty() || self.digits.len() as i64 <= self.exponent
+    }
+
     /// The integer next to it, above or below; as near as an i128 comes.
     pub fn round(&self, up: bool) -> i128 {
         let mut whole: i128 = 0;
@@ -442,18 +447,28 @@ impl Parser<'_> {
     }
 
     fn unicode(&mut self) -> Result<char, Error> {
+        let opened = self.at;
         let high = self.unit()?;
         let mut code = high;
         if (0xD800..0xDC00).contains(&high) {
             let start = self.at;
-            let low = self.unit()?;
+            let rest = self.text.get(start..).unwrap_or_default();
+            let low = match rest.starts_with(b"\\u") {
+                true => self.unit()?,
+                false => 0,
+            };
             if !(0xDC00..0xE000).contains(&low) {
                 self.at = start;
-                return Err(self.fail("expected the second half of a surrogate pair"));
+                return Err(self.fail(
+                    "expected the second half of a surrogate pair here, \\uDC00 to \\uDFFF",
+                ));
             }
             code = 0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00);
         }
-        char::from_u32(code).ok_or_else(|| self.fail("expected a whole surrogate pair"))
+        char::from_u32(code).ok_or_else(|| {
+            self.at = opened;
+            self.fail("expected the first half of a surrogate pair, \\uD800 to \\uDBFF, before this second one")
+        })
     }
 
     /// `\uXXXX`.
@@ -511,10 +526,26 @@ mod tests {
             ("[1 2]", 3, "expected , or ]"),
             ("{\"a\":1,}", 7, "expected a name in quotes"),
             ("\"abc", 0, "expected \" to end this text"),
+            ("\"\\u12\"", 1, "expected \\u and four hexadecimal digits"),
             (
                 "\"\\ud800x\"",
                 7,
-                "expected \\u and four hexadecimal digits",
+                "expected the second half of a surrogate pair here, \\uDC00 to \\uDFFF",
+            ),
+            (
+                "\"\\ud83d\"",
+                7,
+                "expected the second half of a surrogate pair here, \\uDC00 to \\uDFFF",
+            ),
+            (
+                "\"\\ud83d\\ud83d\"",
+                7,
+                "expected the second half of a surrogate pair here, \\uDC00 to \\uDFFF",
+            ),
+            (
+                "\"\\udd35\"",
+                1,
+                "expected the first half of a surrogate pair, \\uD800 to \\uDBFF, before this second one",
             ),
             ("01", 1, "expected the end of the text"),
             ("1.", 2, "expected a digit"),

@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,6 +68,30 @@ static uint32_t turn_of(realm_session *session, uint32_t kind, const char *input
     } while (event.kind != REALM_EVENT_DONE);
     text[used] = '\0';
     return event.reason;
+}
+
+/* A grammar that is a matter of memory, and not of what is wrong with it; the session goes on. */
+static void test_a_grammar_needs_memory(void) {
+    enum { RULES = 2000, RULE_BYTES = 24 };
+    char *grammar = malloc((RULES + 1) * RULE_BYTES);
+    realm_session_options options = REALM_SESSION_OPTIONS_INIT;
+    realm_error error = {0, ""};
+    CHECK(grammar != NULL);
+    size_t used = (size_t)sprintf(grammar, "root ::= r0\n");
+    for (int i = 0; i < RULES; i++) {
+        used += (size_t)sprintf(grammar + used, "r%d ::= \"a\" r%d?\n", i, (i + 1) % RULES);
+    }
+    options.max_guest_memory_bytes = 384 << 10;
+    realm_session *session = open_session(&options);
+    CHECK(realm_session_set_param(session, "grammar", grammar, &error) == REALM_STATUS_LIMIT);
+    CHECK(strstr(error.message, "max_guest_memory_bytes") != NULL);
+    CHECK_OK(realm_session_set_param(session, "grammar", "root ::= \"a\"", &error));
+    realm_session_close(session);
+    options.max_guest_memory_bytes = 2 << 20;
+    session = open_session(&options);
+    CHECK_OK(realm_session_set_param(session, "grammar", grammar, &error));
+    realm_session_close(session);
+    free(grammar);
 }
 
 /* Conversations in JSON, replies that are begun, and what a reply says. */
@@ -351,6 +377,7 @@ int main(void) {
     test_budget_and_threads();
     test_cancel();
     test_limits_and_refusals();
+    test_a_grammar_needs_memory();
     test_texts();
     test_further_models();
     test_older_options();

@@ -89,9 +89,24 @@ impl Default for Code {
     }
 }
 
-/// The grammar is larger than [`MAX_OPS`], or there is no memory for it.
-#[derive(Debug)]
-pub struct TooLarge;
+/// Why there is no code for a grammar with nothing wrong in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is larger than [`MAX_OPS`].
+    TooLarge,
+    /// The guest's memory does not suffice.
+    NoMemory,
+}
+
+/// Appends within [`MAX_OPS`].
+fn append<T>(list: &mut Vec<T>, item: T) -> Result<u32, Unfit> {
+    if list.len() >= MAX_OPS {
+        return Err(Unfit::TooLarge);
+    }
+    list.try_reserve(1).map_err(|_| Unfit::NoMemory)?;
+    list.push(item);
+    Ok(list.len() as u32 - 1)
+}
 
 impl Code {
     /// The number of the next operation.
@@ -100,12 +115,8 @@ impl Code {
     }
 
     /// Appends an operation; returns its number.
-    pub fn push(&mut self, op: Op) -> Result<u32, TooLarge> {
-        if self.ops.len() >= MAX_OPS || self.ops.try_reserve(1).is_err() {
-            return Err(TooLarge);
-        }
-        self.ops.push(op);
-        Ok(self.here() - 1)
+    pub fn push(&mut self, op: Op) -> Result<u32, Unfit> {
+        append(&mut self.ops, op)
     }
 
     /// Replaces an operation.
@@ -121,32 +132,26 @@ impl Code {
     }
 
     /// Appends the operation that takes one byte of a set.
-    pub fn bytes(&mut self, set: Set) -> Result<u32, TooLarge> {
+    pub fn bytes(&mut self, set: Set) -> Result<u32, Unfit> {
         let (sets, new) = (&self.sets, self.sets.len() as u32);
         let same = |index: u32| sets.get(index as usize) == Some(&set);
         let index = self.known.find(hash(&set), new, same);
-        let index = index.map_err(|_| TooLarge)?;
+        let index = index.map_err(|_| Unfit::NoMemory)?;
         if index == new {
-            self.sets.try_reserve(1).map_err(|_| TooLarge)?;
-            self.sets.push(set);
+            append(&mut self.sets, set)?;
         }
         self.push(Op::Bytes(index))
     }
 
     /// A target that begins there.
-    pub fn target(&mut self, at: u32) -> Result<u32, TooLarge> {
-        if self.targets.len() >= MAX_OPS || self.targets.try_reserve(1).is_err() {
-            return Err(TooLarge);
-        }
-        self.targets.push(at);
-        Ok(self.targets.len() as u32 - 1)
+    pub fn target(&mut self, at: u32) -> Result<u32, Unfit> {
+        append(&mut self.targets, at)
     }
 
     /// Appends a counted repetition of a target.
-    pub fn repeat(&mut self, target: u32, min: u32, max: u32) -> Result<(), TooLarge> {
-        self.loops.try_reserve(1).map_err(|_| TooLarge)?;
-        self.loops.push(Loop { target, min, max });
-        self.push(Op::Loop(self.loops.len() as u32 - 1)).map(drop)
+    pub fn repeat(&mut self, target: u32, min: u32, max: u32) -> Result<(), Unfit> {
+        let index = append(&mut self.loops, Loop { target, min, max })?;
+        self.push(Op::Loop(index)).map(drop)
     }
 
     /// Where a target begins.
@@ -173,7 +178,7 @@ impl Code {
     }
 
     /// Makes room for one operation at `at`, before everything that was appended since.
-    pub fn insert(&mut self, at: u32) -> Result<(), TooLarge> {
+    pub fn insert(&mut self, at: u32) -> Result<(), Unfit> {
         self.push(Op::Return)?;
         let moved = |n: u32| if n >= at && n != NOWHERE { n + 1 } else { n };
         let Some(tail) = self.ops.get_mut(at as usize..) else {
@@ -181,7 +186,7 @@ impl Code {
         };
         self.moved += tail.len();
         if self.moved > MAX_MOVED {
-            return Err(TooLarge);
+            return Err(Unfit::TooLarge);
         }
         tail.rotate_right(1);
         for op in tail {

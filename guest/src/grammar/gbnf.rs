@@ -3,8 +3,9 @@
 //! The reader keeps its own stack of open parentheses, so that their depth costs memory and no recursion. Every item
 //! is preceded by a free operation, which a repetition behind the item, or an alternative, fills in.
 
-use super::code::{Code, ENDLESS, NOWHERE, Op, TooLarge};
+use super::code::{Code, ENDLESS, NOWHERE, Op, Unfit};
 use super::{Syntax, check, utf8};
+use crate::abi;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -17,18 +18,44 @@ const MAX_STACKED: u32 = 8;
 
 type Result<T> = core::result::Result<T, Syntax>;
 
-/// Finds a token by its text.
-type Find<'a> = &'a dyn Fn(&str) -> Option<u32>;
+/// The tokens that a grammar may name.
+#[derive(Clone, Copy)]
+pub struct Tokens {
+    /// Whose they are.
+    pub model: u32,
+    /// How many there are; 0 if none may be named.
+    pub count: u32,
+}
+
+impl Tokens {
+    fn find(self, text: &str) -> Option<u32> {
+        let found = (self.count > 0).then(|| abi::token_find(self.model, text));
+        found?.ok().flatten()
+    }
+
+    /// What is expected of a token that is wanted, if it can never be taken.
+    fn never(self, id: u32) -> Option<String> {
+        let count = self.count;
+        if id >= count {
+            return Some(match count {
+                0 => "expected no tokens, for there is no vocabulary".into(),
+                _ => format!("expected a token from 0 to {}, and {id} is none", count - 1),
+            });
+        }
+        let what = "expected no token that ends a generation: a grammar ends where its text does";
+        abi::is_eog(self.model, id).then(|| what.into())
+    }
+}
 
 /// Compiles a grammar that names no tokens.
 pub fn compile(text: &str) -> Result<Code> {
-    compile_with(text, &|_| None)
+    compile_with(text, Tokens { model: 0, count: 0 })
 }
 
-/// Compiles a grammar; its text begins with the rule `root`. `find` knows the tokens that it may name.
-pub fn compile_with(text: &str, find: Find<'_>) -> Result<Code> {
+/// Compiles a grammar; its text begins with the rule `root`.
+pub fn compile_with(text: &str, tokens: Tokens) -> Result<Code> {
     let mut p = Parser {
-        find,
+        tokens,
         text: text.as_bytes(),
         at: 0,
         code: Code::default(),
@@ -36,10 +63,10 @@ pub fn compile_with(text: &str, find: Find<'_>) -> Result<Code> {
         first_use: Vec::new(),
         defined: BTreeMap::new(),
     };
-    let large = |TooLarge| p_too_large(0);
-    let root = p.code.target(NOWHERE).map_err(large)?;
-    p.code.push(Op::Call(root)).map_err(large)?;
-    p.code.push(Op::Accept).map_err(large)?;
+    let unfit = |why| unfit(0, why);
+    let root = p.code.target(NOWHERE).map_err(unfit)?;
+    p.code.push(Op::Call(root)).map_err(unfit)?;
+    p.code.push(Op::Accept).map_err(unfit)?;
     p.rules.insert("root", root);
     p.first_use.push(0);
     if p.text.starts_with("\u{feff}".as_bytes()) {
@@ -63,18 +90,21 @@ pub fn compile_with(text: &str, find: Find<'_>) -> Result<Code> {
 }
 
 #[cold]
-fn p_too_large(at: usize) -> Syntax {
+fn unfit(at: usize, why: Unfit) -> Syntax {
     let most = super::code::MAX_OPS;
-    Syntax::new(
-        at,
-        format!(
-            "the grammar is too large: it has more than {most} elements, or repeats repetitions of most of them"
+    match why {
+        Unfit::TooLarge => Syntax::new(
+            at,
+            format!(
+                "the grammar is too large: it has more than {most} elements, or repeats repetitions of most of them"
+            ),
         ),
-    )
+        Unfit::NoMemory => Syntax::no_memory(at),
+    }
 }
 
 struct Parser<'a> {
-    find: Find<'a>,
+    tokens: Tokens,
     text: &'a [u8],
     at: usize,
     code: Code,
@@ -113,7 +143,7 @@ impl<'a> Parser<'a> {
     #[inline(never)]
     fn push(&mut self, op: Op) -> Result<u32> {
         let at = self.at;
-        self.code.push(op).map_err(|TooLarge| p_too_large(at))
+        self.code.push(op).map_err(|why| unfit(at, why))
     }
 
     #[inline(never)]
@@ -181,10 +211,7 @@ impl<'a> Parser<'a> {
         if let Some(target) = self.rules.get(name) {
             return Ok(*target);
         }
-        let target = self
-            .code
-            .target(NOWHERE)
-            .map_err(|TooLarge| p_too_large(at))?;
+        let target = self.code.target(NOWHERE).map_err(|why| unfit(at, why))?;
         self.rules.insert(name, target);
         self.first_use.resize(target as usize + 1, at);
         Ok(target)
@@ -203,6 +230,9 @@ impl<'a> Parser<'a> {
 
     fn rule(&mut self) -> Result<()> {
         let at = self.at;
+        if self.peek() == Some(b'|') {
+            return self.fail("expected the name of a rule: a rule ends with its line, so put this | at the end of the line before");
+        }
         let name = self.name()?;
         self.space(false);
         if !self.eat(b"::=") {
@@ -358,13 +388,16 @@ impl<'a> Parser<'a> {
         };
         let id = match name.strip_prefix("<[").and_then(|n| n.strip_suffix("]>")) {
             Some(id) => id.parse().ok().filter(|id| *id < i32::MAX as u32),
-            None => (self.find)(name),
+            None => self.tokens.find(name),
         };
         let Some(id) = id else {
             return self.fail(format!(
                 "expected <[id]> or a token of the vocabulary, and {name} is none"
             ));
         };
+        if let Some(what) = self.tokens.never(id).filter(|_| !not) {
+            return self.fail(what);
+        }
         self.at = opened + len;
         self.code.has_tokens = true;
         self.push(if not { Op::NotToken(id) } else { Op::Token(id) })?;
@@ -386,7 +419,7 @@ impl<'a> Parser<'a> {
                 self.at = at;
                 return self.fail("expected a Unicode character");
             };
-            utf8::literal(&mut self.code, c).map_err(|TooLarge| p_too_large(at))?;
+            utf8::literal(&mut self.code, c).map_err(|why| unfit(at, why))?;
         }
         Ok(())
     }
@@ -425,7 +458,7 @@ impl<'a> Parser<'a> {
 
     fn add_class(&mut self, ranges: Vec<(u32, u32)>, negated: bool) -> Result<()> {
         let at = self.at;
-        utf8::class(&mut self.code, ranges, negated).map_err(|TooLarge| p_too_large(at))
+        utf8::class(&mut self.code, ranges, negated).map_err(|why| unfit(at, why))
     }
 
     /// One character of a text or a class, perhaps written as an escape.
@@ -506,7 +539,7 @@ impl<'a> Parser<'a> {
             ));
         }
         self.repeat(slot, group.stacked > 1, min, max)
-            .map_err(|TooLarge| p_too_large(at))
+            .map_err(|why| unfit(at, why))
     }
 
     /// `m}`, `m,}` or `m,n}`.
@@ -567,7 +600,7 @@ impl<'a> Parser<'a> {
         again: bool,
         min: u32,
         max: u32,
-    ) -> core::result::Result<(), TooLarge> {
+    ) -> core::result::Result<(), Unfit> {
         if again {
             // The free operation has been used.
             self.code.insert(slot)?;

@@ -23,6 +23,7 @@ use crate::abi::{self, Fail, Result, try_vec};
 use crate::params::Params;
 use alloc::string::String;
 use alloc::vec::Vec;
+use gbnf::Tokens;
 use machine::{DEAD, Full, Machine, State};
 use trigger::Triggers;
 use vocab::{MAX_TOKEN, Vocabulary};
@@ -34,11 +35,26 @@ pub struct Syntax {
     pub at: usize,
     /// What was expected there, or what is wrong.
     pub what: String,
+    /// Nothing is: from there on there is no memory to read it.
+    pub no_memory: bool,
 }
 
 impl Syntax {
     fn new(at: usize, what: String) -> Self {
-        Self { at, what }
+        let no_memory = false;
+        Self {
+            at,
+            what,
+            no_memory,
+        }
+    }
+
+    fn no_memory(at: usize) -> Self {
+        Self {
+            at,
+            what: String::new(),
+            no_memory: true,
+        }
     }
 }
 
@@ -76,21 +92,21 @@ impl Source {
 
     /// A machine for it, with the tokens of a model; the error says what is wrong and where.
     fn compile(&self, model: u32) -> Result<Machine> {
-        let find = |text: &str| abi::token_find(model, text).ok().flatten();
+        let count = abi::vocab(model)?.n_tokens;
         let code = match (self.grammar.as_str(), self.json_schema.as_str()) {
-            (grammar, "") => {
-                gbnf::compile_with(grammar, &find).map_err(|e| refused("grammar", grammar, &e))?
-            }
+            (grammar, "") => gbnf::compile_with(grammar, Tokens { model, count })
+                .map_err(|e| refused("grammar", grammar, &e))?,
             ("", schema) => {
                 let gbnf =
                     schema::to_gbnf(schema).map_err(|e| refused("json_schema", schema, &e))?;
                 // What it became is nothing its author has seen.
-                gbnf::compile(&gbnf).map_err(|e| {
-                    fail!(
+                gbnf::compile(&gbnf).map_err(|e| match e.no_memory {
+                    true => full(Full::MEMORY),
+                    false => fail!(
                         INVALID_ARGUMENT,
                         "parameter json_schema makes a bad grammar: {}",
                         e.what
-                    )
+                    ),
                 })?
             }
             _ => {
@@ -113,6 +129,9 @@ impl Source {
 
 #[cold]
 fn refused(key: &str, text: &str, error: &Syntax) -> Fail {
+    if error.no_memory {
+        return full(Full::MEMORY);
+    }
     let (line, column) = position(text.as_bytes(), error.at);
     let what = &error.what;
     fail!(

@@ -106,6 +106,12 @@ fn refusals_say_where() {
         ("root ::= \"é\" x\n", 1, 14, "rule 'x' is not defined"),
         ("root = \"a\"", 1, 6, "expected ::="),
         (
+            "root ::= \"a\"\n  | \"b\"",
+            2,
+            3,
+            "expected the name of a rule: a rule ends with its line, so put this | at the end of the line before",
+        ),
+        (
             "\u{feff}root ::= \"a\"",
             1,
             1,

@@ -1,13 +1,13 @@
 //! Sets of characters as what they are in UTF-8.
 
-use super::code::{Code, Op, Set, TooLarge, range};
+use super::code::{Code, Op, Set, Unfit, range};
 use alloc::vec::Vec;
 
 /// The last character.
 pub const LAST: u32 = 0x10_FFFF;
 
 /// Appends the bytes of a character.
-pub fn literal(code: &mut Code, c: char) -> Result<(), TooLarge> {
+pub fn literal(code: &mut Code, c: char) -> Result<(), Unfit> {
     let mut buffer = [0; 4];
     for byte in c.encode_utf8(&mut buffer).bytes() {
         code.bytes(range(byte, byte))?;
@@ -95,7 +95,7 @@ fn sequences(first: u32, last: u32, out: &mut Vec<Sequence>) {
 
 /// Appends what takes one character of these ranges, or one of all the others.
 #[inline(never)]
-pub fn class(code: &mut Code, ranges: Vec<(u32, u32)>, negated: bool) -> Result<(), TooLarge> {
+pub fn class(code: &mut Code, ranges: Vec<(u32, u32)>, negated: bool) -> Result<(), Unfit> {
     let ranges = if negated {
         complement(&ranges)
     } else {

@@ -3,7 +3,7 @@
 //! The text is that of llama.cpp's `common/json-schema-to-grammar.cpp`, rule by rule and name by name, so that what was learned about
 //! one holds for the other. What a schema says and no rule is made of (`uniqueItems`, `multipleOf`, ...) is not enforced.
 //!
-//! This file walks the schema; `rules` keeps the rules, `object`, `all_of` (with `narrower`), `pattern` (with `class`) and `integer` write those that are not short.
+//! This file walks the schema; `rules` keeps the rules, `object`, `all_of` (with `narrower`), `pattern` (with `class`) and `integer` write those that are not short; `pointer` finds what a `$ref` means.
 
 mod all_of;
 mod class;
@@ -11,13 +11,14 @@ mod integer;
 mod narrower;
 mod object;
 mod pattern;
+mod pointer;
 mod rules;
 #[cfg(test)]
 mod tests;
 
 use super::Syntax;
 use crate::json::{self, Decimal, Kind, Value};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -39,7 +40,8 @@ pub fn to_gbnf(text: &str) -> Result<String> {
     let mut converter = Converter {
         root: &root,
         rules: Rules::new(),
-        resolving: BTreeSet::new(),
+        references: BTreeMap::new(),
+        resolving: Vec::new(),
         beside: BTreeMap::new(),
         compared: 0,
         depth: 0,
@@ -83,8 +85,10 @@ enum Shape<'a> {
 struct Converter<'a> {
     root: &'a Value,
     rules: Rules,
-    /// References on the way to the schema that is visited.
-    resolving: BTreeSet<&'a str>,
+    /// The rules of schemas that references led to, by where they stand.
+    references: BTreeMap<usize, String>,
+    /// Those of them on the way to the schema that is visited: they are named and not there yet.
+    resolving: Vec<String>,
     /// The rules of schemas that say something beside alternatives, by where they stand.
     beside: BTreeMap<usize, String>,
     /// Values that were looked at to find the narrower of two schemas.
@@ -115,7 +119,7 @@ impl<'a> Schema<'a> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let number = value.number().map(Decimal::new).filter(|n| n.integer);
+        let number = value.number().map(Decimal::new).filter(Decimal::is_whole);
         let count = number.and_then(|n| u32::try_from(n.round(false)).ok());
         match count.filter(|count| *count < i32::MAX as u32) {
             Some(count) => Ok(Some(count)),
@@ -337,42 +341,36 @@ impl<'a> Converter<'a> {
         let Some(path) = reference.text() else {
             return wrong(reference, "expected $ref to be a string");
         };
-        if !path.starts_with("#/") {
-            return wrong(
-                reference,
-                "expected a $ref that begins with #/, because it is of this schema",
-            );
+        match pointer::find(self.root, path) {
+            Ok(value) => Ok((path, value)),
+            Err(what) => wrong(reference, what),
         }
-        let mut value = self.root;
-        for part in path.split('/').skip(1) {
-            let next = match value.array() {
-                Some(values) => part.parse().ok().and_then(|i: usize| values.get(i)),
-                None => value.get(part),
-            };
-            value = match next {
-                Some(next) => next,
-                None => {
-                    return wrong(
-                        reference,
-                        format!("$ref leads nowhere: there is no '{part}'"),
-                    );
-                }
-            };
-        }
-        Ok((path, value))
     }
 
     #[inline(never)]
     fn reference(&mut self, reference: &'a Value) -> Result<String> {
         let (path, target) = self.target(reference)?;
         let fragment = path.get(1..).unwrap_or_default();
-        let name = rules::escaped(&format!("ref{fragment}"));
-        if self.rules.has(&name) || !self.resolving.insert(path) {
-            return Ok(name);
+        if fragment.is_empty() {
+            return Ok(String::from("root"));
         }
-        let name = self.visit(Schema::of(target), &name)?;
-        self.resolving.remove(path);
-        Ok(name)
+        if let Some(name) = self.references.get(&target.at) {
+            return Ok(name.clone());
+        }
+        let stem = rules::escaped(&format!("ref{fragment}"));
+        let (mut name, mut number) = (stem.clone(), self.references.len());
+        // Names with other signs in them may look alike.
+        while self.rules.has(&name) || self.resolving.contains(&name) {
+            self.visited(target)?;
+            name = format!("{stem}{number}");
+            number += 1;
+        }
+        self.references.insert(target.at, name.clone());
+        self.resolving.push(name.clone());
+        let added = self.visit(Schema::of(target), &name)?;
+        self.resolving.pop();
+        self.references.insert(target.at, added.clone());
+        Ok(added)
     }
 
     /// A string, by its pattern, format or length.

@@ -135,7 +135,7 @@ fn type_of(value: &Value) -> u8 {
     match &value.kind {
         Kind::Null => NULL,
         Kind::Bool(_) => BOOLEAN,
-        Kind::Number(text) if Decimal::new(text).integer => INTEGER,
+        Kind::Number(text) if Decimal::new(text).is_whole() => INTEGER,
         Kind::Number(_) => NUMBER,
         Kind::Text(_) => STRING,
         Kind::Array(_) => ARRAY,

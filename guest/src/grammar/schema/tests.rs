@@ -119,6 +119,11 @@ fn patterns_match() {
         (r"^\.\-\$\^\_\@\é$", &[".-$^_@é"], &["x"]),
         (r"^$", &[""], &["x"]),
         (r"^é{2}$", &["éé"], &["é"]),
+        (
+            r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$",
+            &["1", "+00.50", "-.5", "5.", "0"],
+            &["", "+", ".", "-.", "1.2.3", "a"],
+        ),
         // Not anchored at both ends: not enforced.
         (r"^a\$", &["b"], &[]),
         (r"^a", &["b"], &[]),
@@ -273,6 +278,91 @@ fn all_of_is_what_its_members_are() {
         (r##"{"allOf":[{"$ref":"#/allOf/0"}]}"##, "ends somewhere"),
     ] {
         refused(schema, what);
+    }
+}
+
+#[test]
+fn references_are_json_pointers() {
+    check(
+        r##"{"type":"object","properties":{"v":{"type":"integer"},"next":{"$ref":"#"}},"required":["v"]}"##,
+        &[r#"{"v":1}"#, r#"{"v":1,"next":{"v":2,"next":{"v":3}}}"#],
+        &[r#"{"v":1,"next":{}}"#, r#"{"v":1,"next":2}"#],
+    );
+    // All of the schema, and not what a part of it is.
+    check(
+        r##"{"anyOf":[{"type":"null"},{"type":"array","items":{"$ref":"#"}},{"allOf":[{"properties":{"a":{"$ref":"#"}}},{"required":["a"]}]}]}"##,
+        &["null", "[null,[]]", r#"{"a":[{"a":null}]}"#],
+        &["1", "[1]", r#"{"a":{}}"#, "{}"],
+    );
+    check(
+        r##"{"allOf":[{"properties":{"a":{"anyOf":[{"$ref":"#"},{"type":"null"}]}}},{"properties":{"b":{"type":"null"}},"required":["b"]}]}"##,
+        &[
+            r#"{"a":null,"b":null}"#,
+            r#"{"a":{"a":null,"b":null},"b":null}"#,
+        ],
+        &[r#"{"a":{"a":1}}"#],
+    );
+    for (name, pointer) in [
+        ("a/b", "a~1b"),
+        ("a~b", "a~0b"),
+        ("a~1b", "a~01b"),
+        ("a b", "a%20b"),
+        ("a b", "a b"),
+        ("a/b", "a%7e1b"),
+        ("é%", "%C3%a9%25"),
+        ("100%", "100%"),
+        ("%+1", "%+1"),
+        ("", ""),
+    ] {
+        check(
+            &format!(
+                "{{\"definitions\":{{\"no\":false,{}:{{\"type\":\"null\"}}}},\"items\":{{\"$ref\":{}}}}}",
+                written(name),
+                written(&format!("#/definitions/{pointer}"))
+            ),
+            &["[null]"],
+            &["[1]"],
+        );
+    }
+    refused(r##"{"$ref":"#/a~1b"}"##, "there is no 'a/b'");
+    refused(r##"{"$ref":"#/%FF"}"##, "expected UTF-8");
+    // Rules have letters, digits and -, and so these would all have one name; two of them lead to themselves.
+    let node = |of: &str, name: &str| {
+        let next = format!(r##"{{"$ref":"#/$defs/{name}"}}"##);
+        format!(r#"{{"anyOf":[{of},{{"type":"array","items":{next}}}]}}"#)
+    };
+    check(
+        &format!(
+            r##"{{"$defs":{{"a_b":{},"a-b":{},"a.b":{{"const":"c"}}}},"properties":{{"ref":{{"$ref":"#/$defs/a_b"}},"y":{{"$ref":"#/$defs/a-b"}},"z":{{"$ref":"#/$defs/a.b"}},"w":{{"$ref":"#/$defs/a_b"}}}},"required":["ref","y","z","w"]}}"##,
+            node(r##"{"const":1},{"items":{"$ref":"#/$defs/a-b"}}"##, "a_b"),
+            node(r#"{"const":2}"#, "a-b"),
+        ),
+        &[
+            r#"{"ref":[1],"y":[2,[2]],"z":"c","w":[[1]]}"#,
+            r#"{"ref":[2],"y":2,"z":"c","w":1}"#,
+        ],
+        &[
+            r#"{"ref":[1],"y":[1],"z":"c","w":1}"#,
+            r#"{"ref":2,"y":2,"z":"c","w":1}"#,
+        ],
+    );
+    for reference in ["", "a", "#a", "https://example.org/#/a"] {
+        let schema = format!(r#"{{"items":{{"$ref":"{reference}"}}}}"#);
+        refused(&schema, "expected a $ref that is # or begins with #/");
+    }
+}
+
+#[test]
+fn counts_are_whole_however_they_are_written() {
+    for two in ["2", "2.0", "2.000", "2e0", "0.2e1", "20e-1"] {
+        let schema = format!(r#"{{"type":"string","minLength":{two},"maxLength":{two}}}"#);
+        check(&schema, &[r#""ab""#], &[r#""a""#, r#""abc""#]);
+        let schema = format!(r#"{{"items":{{"const":1}},"minItems":0.0,"maxItems":{two}}}"#);
+        check(&schema, &["[]", "[1,1]"], &["[1,1,1]"]);
+    }
+    for count in ["2.5", "-1.0", "25e-1", "1e10", "1e99999", "1e-9"] {
+        let schema = format!(r#"{{"type":"string","maxLength":{count}}}"#);
+        refused(&schema, "expected maxLength to be an integer from 0");
     }
 }
 
