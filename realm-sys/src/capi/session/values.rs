@@ -89,7 +89,7 @@ unsafe fn floats<'a>(
 /// logarithm, at most 0, before bias, penalties, temperature and other samplers, as `realm_event.logprob` is. Right behind a TOKEN they
 /// are what that token was chosen among, unless `draft_max` or a stop string has tokens come later than they are evaluated.
 ///
-/// `ids`, `logprobs`: where they go, and `capacity`: for how many there is room in each.
+/// `ids`, `logprobs`, `capacity`: where they go, and for how many there is room in each.
 /// `count` receives how many there are: `capacity`, or all of the vocabulary.
 ///
 /// **Threads**: one at a time for a session.
