@@ -147,7 +147,8 @@ const char *realm_version(void);
 #define REALM_STATUS_STATE (-8)
 
 /* The guest trapped or broke the guest ABI; its session is of no more use. Or a module of your own trapped. (A guest that runs out
- * of memory or fuel while it reads a prompt or a parameter is a `REALM_STATUS_LIMIT`, and its session goes on.)
+ * of memory or fuel while it reads a prompt or a parameter is a `REALM_STATUS_LIMIT`, and its session goes on, where that can be
+ * taken back: see `max_guest_memory_bytes`.)
  */
 #define REALM_STATUS_GUEST (-9)
 
@@ -1462,7 +1463,7 @@ realm_status realm_session_logits(realm_session *session,
  *
  * Threads: one at a time for a session.
  *
- * Returns `NO_MEMORY` for a copy of the logits, and what `realm_session_logits` does.
+ * Returns `NO_MEMORY` for a copy of the logits, and what `realm_session_logits` does but `BUFFER_TOO_SMALL`.
  */
 realm_status realm_session_top_logprobs(realm_session *session,
                                         int32_t *ids,
@@ -1471,8 +1472,9 @@ realm_status realm_session_top_logprobs(realm_session *session,
                                         size_t *count,
                                         realm_error *error);
 
-/* Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
- * turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
+/* Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text, or is asked to by the
+ * parameter `pooling` of the library's guest: such a turn ends with LENGTH and has no tokens, and its input replaces the one before.
+ * Zeros before the first.
  *
  * `values`, `capacity`: where its elements go, and for how many there is room.
  * `count` receives how many there are, also if they do not fit.
@@ -1490,7 +1492,7 @@ realm_status realm_session_embedding(realm_session *session,
 
 /* Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
  * copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
- * pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+ * pooled and how the vector is scaled: `pooling`, with which any model makes embeddings, and `embd_normalize`.
  *
  * `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
  * `data`, `bytes`: the input.

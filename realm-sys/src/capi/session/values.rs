@@ -1,4 +1,4 @@
-//! What a turn leaves in numbers: logits, or an embedding.
+//! What a turn leaves in numbers: logits and probabilities, or an embedding.
 
 use super::super::error::{realm_error, realm_status};
 use super::super::{put, slice};
@@ -94,7 +94,7 @@ unsafe fn floats<'a>(
 ///
 /// **Threads**: one at a time for a session.
 ///
-/// **Returns** `NO_MEMORY` for a copy of the logits, and what `realm_session_logits` does.
+/// **Returns** `NO_MEMORY` for a copy of the logits, and what `realm_session_logits` does but `BUFFER_TOO_SMALL`.
 ///
 /// # Safety
 /// `session` is live; `ids` points to `capacity` integers and `logprobs` to as many floats (NULL with 0), `count` to a `size_t`;
@@ -131,8 +131,9 @@ pub unsafe extern "C" fn realm_session_top_logprobs(
     unsafe { with(session, error, body) }
 }
 
-/// Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text: such a
-/// turn ends with LENGTH and has no tokens, and its input replaces the one before. Zeros before the first.
+/// Copies the embedding of the last turn's input, in two calls, of a model that makes embeddings instead of text, or is asked to by the
+/// parameter `pooling` of the library's guest: such a turn ends with LENGTH and has no tokens, and its input replaces the one before.
+/// Zeros before the first.
 ///
 /// `values`, `capacity`: where its elements go, and for how many there is room.
 /// `count` receives how many there are, also if they do not fit.
@@ -164,7 +165,7 @@ pub unsafe extern "C" fn realm_session_embedding(
 
 /// Makes the embedding of an input, in one call: begins a turn with it as `realm_session_prompt` does, polls to the turn's end, and
 /// copies what `realm_session_embedding` would. For models that make embeddings. Parameters of the library's guest say how rows are
-/// pooled and how the vector is scaled: `pooling`, `embd_normalize`.
+/// pooled and how the vector is scaled: `pooling`, with which any model makes embeddings, and `embd_normalize`.
 ///
 /// `kind`: `REALM_INPUT_TEXT` or `REALM_INPUT_IDS`.
 /// `data`, `bytes`: the input.
