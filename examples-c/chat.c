@@ -6,10 +6,14 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#ifndef _WIN32
+#include <sys/select.h>
+#endif
 #include <unistd.h>
 
 #include "chat.h"
@@ -30,9 +34,24 @@ typedef struct conversation {
     realm_session *session;
     void (*settle)(void);
     int terminal; /* somebody is typing */
+    int code;     /* the program's: what failed is told, and the conversation goes on */
 } conversation;
 
+static void complain(conversation *c, const char *format, ...) TOOL_PRINTF(2, 3);
+
+static void complain(conversation *c, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("realm-run: ", stderr);
+    (void)vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    c->code = EXIT_FAILURE;
+}
+
 /* ---- Ctrl-C ---- */
+
+enum { CTRL_C = -2 }; /* beside EOF */
 
 static realm_session *volatile replying;
 
@@ -44,23 +63,55 @@ static void on_interrupt(int signal_number) {
     }
 }
 
-/* Without restarting what it interrupts, so that a line that is being typed can be given up too. */
-static void catch_interrupts(void) {
 #ifdef _WIN32
-    (void)signal(SIGINT, on_interrupt);
+static void catch_interrupts(void) { (void)signal(SIGINT, on_interrupt); }
+static void hold_interrupts(int hold) { (void)hold; }
+static int next_byte(void) { return getc(stdin); }
 #else
+static sigset_t interrupts, waiting; /* what is held while nobody waits, and what still is while a line is waited for */
+
+static void catch_interrupts(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_interrupt;
     (void)sigaction(SIGINT, &action, NULL);
-#endif
+    (void)sigemptyset(&interrupts);
+    (void)sigaddset(&interrupts, SIGINT);
+    (void)sigprocmask(SIG_BLOCK, &interrupts, &waiting);
 }
+
+/* Between a reply and a line none is lost: it is held until either can be given up. */
+static void hold_interrupts(int hold) { (void)sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &interrupts, NULL); }
+
+/* The input's next byte, EOF, or CTRL_C. */
+static int next_byte(void) {
+    static char bytes[4096];
+    static ssize_t count, next;
+    while (next >= count) {
+        fd_set input;
+        FD_ZERO(&input);
+        FD_SET(STDIN_FILENO, &input);
+        if (pselect(STDIN_FILENO + 1, &input, NULL, NULL, NULL, &waiting) < 0) {
+            if (errno == EINTR) {
+                return CTRL_C;
+            }
+            return EOF;
+        }
+        next = 0;
+        count = read(STDIN_FILENO, bytes, sizeof bytes);
+        if (count <= 0) {
+            return EOF;
+        }
+    }
+    return (unsigned char)bytes[next++];
+}
+#endif
 
 /* ---- lines ---- */
 
 /* A message or command without its line end, in memory of its own. NULL: the input has ended. A line with a zero byte in it, which
  * is no text, is refused: it comes back empty. */
-static char *read_message(const conversation *c) {
+static char *read_message(conversation *c) {
     size_t used = 0, room = 256;
     char *text = (char *)malloc(room);
     if (text == NULL) {
@@ -70,9 +121,8 @@ static char *read_message(const conversation *c) {
         fputs("> ", stderr);
     }
     for (;;) {
-        const int byte = getc(stdin);
-        if (byte == EOF && ferror(stdin) && errno == EINTR) { /* Ctrl-C: a new line */
-            clearerr(stdin);
+        const int byte = next_byte();
+        if (byte == CTRL_C) { /* a new line */
             used = 0;
             fputs("\n> ", stderr);
             continue;
@@ -108,7 +158,7 @@ static char *read_message(const conversation *c) {
     }
     text[used] = '\0';
     if (strlen(text) != used) {
-        fputs("realm-run: the line has a zero byte in it and is no text: it is left out\n", stderr);
+        complain(c, "the line has a zero byte in it and is no text: it is left out");
         text[0] = '\0';
     }
     return text;
@@ -116,24 +166,23 @@ static char *read_message(const conversation *c) {
 
 /* ---- a turn ---- */
 
-static void complain(const realm_error *error) { fprintf(stderr, "realm-run: %s\n", error->message); }
-
 /* Says a message and writes the reply. What fails is told; the conversation goes on. */
-static void turn(const conversation *c, const char *message) {
+static void turn(conversation *c, const char *message) {
     realm_error error = {0, ""};
     char last = '\n';
     if (realm_session_prompt(c->session, REALM_INPUT_CHAT, message, strlen(message), &error) < 0) {
-        complain(&error);
+        complain(c, "%s", error.message);
         return;
     }
     replying = c->session;
+    hold_interrupts(0);
     for (;;) {
         realm_event event = REALM_EVENT_INIT;
         if (realm_session_poll(c->session, REALM_BUDGET_UNLIMITED, &event, &error) < 0) {
             if (last != '\n') {
                 putchar('\n');
             }
-            complain(&error);
+            complain(c, "%s", error.message);
             break;
         }
         if (event.text_bytes > 0) {
@@ -152,11 +201,13 @@ static void turn(const conversation *c, const char *message) {
                 fputs("[stopped]\n", stderr);
             } else if (event.reason == REALM_DONE_CONTEXT) {
                 fputs("realm-run: the context is full: /reset begins anew, and -c gives more room\n", stderr);
+                c->code = c->code != 0 ? c->code : EXIT_CONTEXT;
             }
             break;
         }
         c->settle();
     }
+    hold_interrupts(1);
     replying = NULL;
 }
 
@@ -174,7 +225,7 @@ static int32_t read_from_file(void *ctx, void *data, size_t bytes) {
     return ferror(file) ? REALM_STATUS_IO : REALM_STATUS_FORMAT;
 }
 
-static void save(const conversation *c, const char *path) {
+static void save(conversation *c, const char *path) {
     realm_error error = {0, ""};
     struct stat there;
     /* Beside it first: what was saved there is lost only to what is whole. But a device is written to. */
@@ -211,9 +262,9 @@ static void save(const conversation *c, const char *path) {
     if (status == REALM_STATUS_OK) {
         fprintf(stderr, "saved to %s\n", path);
     } else if (status == REALM_STATUS_IO) {
-        fprintf(stderr, "realm-run: cannot write %s: %s\n", path, strerror(why));
+        complain(c, "cannot write %s: %s", path, strerror(why));
     } else {
-        complain(&error);
+        complain(c, "%s", error.message);
     }
     free(beside);
 }
@@ -223,7 +274,7 @@ static void load(conversation *c, const char *path) {
     realm_session *loaded = NULL;
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
-        fprintf(stderr, "realm-run: cannot read %s: %s\n", path, strerror(errno));
+        complain(c, "cannot read %s: %s", path, strerror(errno));
         return;
     }
     errno = 0;
@@ -232,15 +283,15 @@ static void load(conversation *c, const char *path) {
     const int why = errno, cut = feof(file);
     (void)fclose(file);
     if (status == REALM_STATUS_IO) {
-        fprintf(stderr, "realm-run: cannot read %s: %s\n", path, strerror(why));
+        complain(c, "cannot read %s: %s", path, strerror(why));
         return;
     }
     if (status == REALM_STATUS_FORMAT && cut) {
-        fprintf(stderr, "realm-run: %s is no saved conversation, or not all of one\n", path);
+        complain(c, "%s is no saved conversation, or not all of one", path);
         return;
     }
     if (status < 0) {
-        complain(&error);
+        complain(c, "%s", error.message);
         return;
     }
     realm_session_close(c->session);
@@ -248,10 +299,10 @@ static void load(conversation *c, const char *path) {
     fprintf(stderr, "going on with %s\n", path);
 }
 
-static void reset(const conversation *c) {
+static void reset(conversation *c) {
     realm_error error = {0, ""};
     if (realm_session_rewind(c->session, 0, &error) < 0) {
-        complain(&error);
+        complain(c, "%s", error.message);
     } else {
         fputs("a new conversation\n", stderr);
     }
@@ -281,16 +332,16 @@ static int command(conversation *c, const char *line) {
     } else if ((path = after(line, "/load")) != NULL && *path != '\0') {
         load(c, path);
     } else if (path != NULL || after(line, "/save") != NULL) {
-        fputs("realm-run: the name of a file is missing\n", stderr);
+        complain(c, "the name of a file is missing");
     } else {
-        fprintf(stderr, "realm-run: '%s' is no command; /help lists them\n", line);
+        complain(c, "'%s' is no command; /help lists them", line);
     }
     return 1;
 }
 
 realm_session *chat_run(realm_runtime *runtime, uint32_t model, const realm_session_options *options,
-                        realm_session *session, void (*settle)(void)) {
-    conversation c = {runtime, model, options, session, settle, isatty(STDIN_FILENO)};
+                        realm_session *session, void (*settle)(void), int *code) {
+    conversation c = {runtime, model, options, session, settle, isatty(STDIN_FILENO), 0};
     int going_on = 1;
     catch_interrupts();
     if (c.terminal) {
@@ -311,5 +362,6 @@ realm_session *chat_run(realm_runtime *runtime, uint32_t model, const realm_sess
     if (c.terminal && going_on) {
         fputc('\n', stderr);
     }
+    *code = c.terminal ? 0 : c.code; /* who types has read what failed */
     return c.session;
 }

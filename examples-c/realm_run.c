@@ -98,10 +98,10 @@ static const char *const help[] = {
     "  -h, --help   --version\n"
     "\n"
     "The exit code is 0 if the text came to its end, 3 if the context was full before (-c gives more\n"
-    "room), 130 if Ctrl-C ended it, 1 if something failed, 2 if the arguments make no sense.\n", NULL};
+    "room), 130 if Ctrl-C ended it, 1 if something failed (of a --chat without a terminal: anything),\n"
+    "2 if the arguments make no sense.\n", NULL};
 
-/* See above. */
-#define EXIT_CONTEXT 3
+/* See above, and chat.h. */
 #define EXIT_CANCELLED 130
 
 static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
@@ -677,8 +677,9 @@ int main(int argc, char **argv) {
         if (makes_embeddings(session)) {
             tool_die("this model makes embeddings, and has no conversations: give a prompt");
         }
-        end_session(runtime, guest, chat_run(runtime, MODEL_ID, &session_options, session, settle));
-        return 0;
+        int code = 0;
+        end_session(runtime, guest, chat_run(runtime, MODEL_ID, &session_options, session, settle, &code));
+        return code;
     }
     /* A model that makes embeddings has nothing else to show. */
     embedding |= logits_path == NULL && embedding_path == NULL && makes_embeddings(session);

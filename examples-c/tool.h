@@ -16,19 +16,19 @@
 #if defined(__GNUC__)
 #define TOOL_ENDS __attribute__((noreturn))
 #ifdef __MINGW_PRINTF_FORMAT /* which of its two printfs */
-#define TOOL_PRINTF __attribute__((format(__MINGW_PRINTF_FORMAT, 1, 2)))
+#define TOOL_PRINTF(text, first) __attribute__((format(__MINGW_PRINTF_FORMAT, text, first)))
 #else
-#define TOOL_PRINTF __attribute__((format(printf, 1, 2)))
+#define TOOL_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #endif
 #else
 #define TOOL_ENDS
-#define TOOL_PRINTF
+#define TOOL_PRINTF(text, first)
 #endif
 
 /* Ends the program: something failed (exit code 1). */
-TOOL_ENDS void tool_die(const char *format, ...) TOOL_PRINTF;
+TOOL_ENDS void tool_die(const char *format, ...) TOOL_PRINTF(1, 2);
 /* Ends the program: it was called wrongly (exit code 2). */
-TOOL_ENDS void tool_misuse(const char *format, ...) TOOL_PRINTF;
+TOOL_ENDS void tool_misuse(const char *format, ...) TOOL_PRINTF(1, 2);
 /* Ends the program with the library's message if `status` is an error. */
 void tool_check(realm_status status, const realm_error *error);
 

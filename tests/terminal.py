@@ -67,11 +67,13 @@ def conversation(tools):
     t.expect("> ")
     t.type(QUESTION + "\n")
     t.expect(FRANCE + "\n> ")
-    # A line that is being typed is given up, and not the program.
+    # A line that is being typed is given up, and not the program: however early.
+    t.type("\x03")
+    t.expect("\n> ")
     t.type("nonsense")
     t.expect("nonsense")
     t.type("\x03")
-    t.expect("> ")
+    t.expect("\n> ")
     t.type("What is the capital of Japan?\n")
     t.expect("Tokyo")
     t.expect("\n> ")
@@ -129,8 +131,13 @@ def piped(tools):
     )
     if done.returncode != 0 or done.stdout.decode() != f"{FRANCE}\n{FRANCE}\n" or b"> " in done.stderr:
         raise ValueError(f"exit code {done.returncode}: {done.stdout!r} {done.stderr!r}")
-    # A line with a zero byte is left out whole, and swallows nothing of the next.
+    # A line with a zero byte is left out whole, and swallows nothing of the next; the exit code tells.
     lines = f"{QUESTION[:9]}\0{QUESTION[9:]}\n{QUESTION}".encode()
     done = subprocess.run([str(tools.run), "--chat", "-n", "40"], input=lines, capture_output=True, timeout=120)
-    if done.returncode != 0 or done.stdout.decode() != f"{FRANCE}\n" or b"zero byte" not in done.stderr:
+    if done.returncode != 1 or done.stdout.decode() != f"{FRANCE}\n" or b"zero byte" not in done.stderr:
         raise ValueError(f"exit code {done.returncode}: {done.stdout!r} {done.stderr!r}")
+    # And so does it of a reply that did not begin, or did not end, for want of room.
+    for room, code in (("8", 1), ("20", 3)):
+        done = subprocess.run([str(tools.run), "--chat", "-c", room], input=f"{QUESTION}\n".encode(), capture_output=True, timeout=120)
+        if done.returncode != code or b"the context" not in done.stderr:
+            raise ValueError(f"exit code {done.returncode}: {done.stdout!r} {done.stderr!r}")
