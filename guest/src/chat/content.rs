@@ -22,8 +22,8 @@ pub fn check(index: usize, message: &Value) -> Result<()> {
             "messages: element {index} is {kind}, expected an object with a \"role\""
         ));
     };
-    match message.get_str("role") {
-        Some(Value::Str(_)) => {}
+    let role = match message.get_str("role") {
+        Some(Value::Str(role)) => role,
         Some(other) => return wrong("role", &other, "a string"),
         None => {
             return Err(fail!(
@@ -31,6 +31,13 @@ pub fn check(index: usize, message: &Value) -> Result<()> {
                 "messages: element {index} has no \"role\", expected one that is a string"
             ));
         }
+    };
+    // Any other is the template's affair: there are those that know "ipython" or "tool_response".
+    if role.as_str().is_empty() {
+        return Err(fail!(
+            INVALID_ARGUMENT,
+            "messages: element {index}: \"role\" is empty, expected one such as \"user\""
+        ));
     }
     for key in ["name", "tool_call_id", "reasoning_content"] {
         match message.get_str(key) {
@@ -43,7 +50,12 @@ pub fn check(index: usize, message: &Value) -> Result<()> {
         Some(other) => return wrong("tool_calls", &other, "an array or null"),
     }
     match message.get_str("content") {
-        None | Some(Value::None | Value::Str(_)) => Ok(()),
+        Some(Value::None | Value::Str(_)) => Ok(()),
+        None if role.as_str() == "assistant" && calls(message) => Ok(()),
+        None => Err(fail!(
+            INVALID_ARGUMENT,
+            "messages: element {index} has no \"content\", which only an assistant's message with \"tool_calls\" can do without"
+        )),
         Some(Value::Seq(parts)) => {
             for (number, part) in parts.items.borrow().iter().enumerate() {
                 if part_text(part).is_none() {
@@ -57,6 +69,12 @@ pub fn check(index: usize, message: &Value) -> Result<()> {
         }
         Some(other) => wrong("content", &other, "a string, null or an array of parts"),
     }
+}
+
+/// Whether the message calls something.
+pub fn calls(message: &Dict) -> bool {
+    let calls = message.get_str("tool_calls");
+    calls.is_some_and(|calls| calls.truth())
 }
 
 /// The text of a part.

@@ -151,9 +151,7 @@ impl Talk {
         }
         if let Some(message @ Value::Dict(last)) = messages.last()
             && role(messages.last()).as_deref() == Some("assistant")
-            && !last
-                .get_str("tool_calls")
-                .is_some_and(|calls| calls.truth())
+            && !content::calls(last)
         {
             // It is in the text, which must not be doubled without asking.
             room(2 * json.len())?;

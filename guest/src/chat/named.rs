@@ -15,11 +15,12 @@ struct Roles(
     bool,
 );
 
-/// Their template. Without a mark of its own a system message goes before the first question, in the same message.
+/// Their template. Without a mark of its own a system message goes before the first question, in the same message. A developer's is
+/// one; what has another role is shown as a user's.
 const ROLES: &str = "{%- set ns = namespace(head='') -%}
 {%- for m in messages -%}
 {%- set text = m.content | trim if trims and m.role != 'assistant' else m.content -%}
-{%- if m.role == 'system' and not marks.system -%}{%- set ns.head = text ~ '\n\n' -%}
+{%- if m.role in ['system', 'developer'] and not marks.system -%}{%- set ns.head = text ~ '\n\n' -%}
 {%- else -%}
 {{- marks[m.role] or marks.user }}{{ ns.head ~ text }}{{ (eos_token if eos else '') ~ close }}{%- set ns.head = '' -%}
 {%- endif -%}
@@ -30,7 +31,7 @@ const ROLES: &str = "{%- set ns = namespace(head='') -%}
 const INST: &str = "{%- set ns = namespace(head='') -%}
 {%- for m in messages -%}
 {%- set text = m.content | trim if trims and m.role != 'assistant' else m.content -%}
-{%- if m.role == 'system' -%}
+{%- if m.role in ['system', 'developer'] -%}
 {%- if apart %}{{ head ~ text ~ tail }}{% else %}{% set ns.head = head ~ text ~ tail %}{% endif -%}
 {%- elif m.role == 'assistant' -%}{{ text ~ eos_token }}{{ bos_token if bos and not loop.last }}
 {%- else -%}{{ open ~ ns.head ~ text ~ close }}{%- set ns.head = '' -%}
@@ -214,7 +215,7 @@ const NAMES: [(&str, Kind); 19] = [
     (
         "raw",
         Kind::Text(
-            "{% for m in messages %}{{ m.content }}{{ '\\n\\n' if m.role == 'system' }}{% endfor %}",
+            "{% for m in messages %}{{ m.content }}{{ '\\n\\n' if m.role in ['system', 'developer'] }}{% endfor %}",
         ),
     ),
 ];
@@ -242,7 +243,12 @@ pub fn template(name: &str) -> Option<(&'static str, Vec<(&'static str, Value)>)
         Kind::Text(source) => Some((source, Vec::new())),
         Kind::Roles(Roles(system, user, assistant, close, eos, trims)) => {
             let marks = Dict::default();
-            for (role, mark) in [("system", system), ("user", user), ("assistant", assistant)] {
+            for (role, mark) in [
+                ("system", system),
+                ("developer", system),
+                ("user", user),
+                ("assistant", assistant),
+            ] {
                 marks.set_str(role, text(mark)).ok()?;
             }
             let variables = [

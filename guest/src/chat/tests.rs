@@ -195,12 +195,24 @@ fn templates_get_tools_variables_and_the_time() {
         ),
         ("[]", "messages: the array is empty"),
         (
-            "[{\"role\":\"user\"},{\"content\":\"x\"}]",
+            "[{\"role\":\"user\",\"content\":null},{\"content\":\"x\"}]",
             "messages: element 1 has no \"role\", expected one that is a string",
         ),
         (
             "[{\"role\":\"user\",\"content\":\"a\"}, 7]",
             "messages: element 1 is an integer, expected an object with a \"role\"",
+        ),
+        (
+            "[{\"role\":\"\",\"content\":\"a\"}]",
+            "messages: element 0: \"role\" is empty, expected one such as \"user\"",
+        ),
+        (
+            "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"tool\",\"tool_calls\":[1]}]",
+            "messages: element 1 has no \"content\", which only an assistant's message with \"tool_calls\" can do without",
+        ),
+        (
+            "[{\"role\":\"assistant\",\"tool_calls\":[]}]",
+            "messages: element 0 has no \"content\", which only an assistant's message with \"tool_calls\" can do without",
         ),
         (
             "[{\"role\":\"user\",\"content\":{}}]",
@@ -218,6 +230,36 @@ fn templates_get_tools_variables_and_the_time() {
         assert!(Talk::default().replace("", bad).is_err());
         assert_eq!(host(|h| h.message.clone()), said);
     }
+}
+
+/// A role is the template's affair, also one that nobody has heard of.
+#[test]
+fn any_role_reaches_the_template() {
+    let json = r#"[{"role":"developer","content":"S"},{"role":"wizard","content":"W"}]"#;
+    for (template, text) in [
+        (
+            "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}",
+            "developer=S;wizard=W;",
+        ),
+        (
+            "chatml",
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nW<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            "gemma",
+            "<start_of_turn>user\nS\n\nW<end_of_turn>\n<start_of_turn>model\n",
+        ),
+        ("mistral-v7", "[SYSTEM_PROMPT] S[/SYSTEM_PROMPT][INST] W[/INST]"),
+        ("raw", "S\n\nW"),
+    ] {
+        assert_eq!(rendered(template, json), text, "{template}");
+    }
+    // One that knows only some says so.
+    host(|h| *h = Host::tiny("llama"));
+    let source = "{% for m in messages %}{% if m.role not in ['user', 'assistant', 'developer'] %}{{ raise_exception('Unknown role: ' + m.role) }}{% endif %}{% endfor %}";
+    assert!(super::render(&style(source), &messages(json)).is_err());
+    let said = host(|h| h.message.clone());
+    assert!(said.ends_with("Unknown role: wizard"), "{said}");
 }
 
 /// Null and parts are what the template makes of them, and text to one that makes nothing of them, or Python.
