@@ -83,7 +83,11 @@ static const char *const help[] = {
     "                           with --raw or --ids where the model has a chat template\n"
     "      --record FILE        instead of asking, write an image of the guest for this model and these\n"
     "                           parameters, which --guest and firmware replay without interpreter\n"
-    "      --fuel N             most fuel for one event of the guest, in millions (0: 4000)\n"
+    "      --fuel N             most fuel for one event of the guest, in millions (fuel_per_event; 0: 4000)\n"
+    "      --guest-memory MIB   most memory of the guest: raise it for large schemas, grammars, conversations\n"
+    "                           (max_guest_memory_bytes; 0: 16)\n"
+    "      --buffer-memory MIB  most of its buffers in the host: drafts, pooling, recurrent state\n"
+    "                           (max_buffer_bytes; 0: 256)\n"
     "      --budget-us N        return from each poll after about N microseconds\n"
     "      --hash               print the model's SHA-256 and derived id to stderr\n"
     "      --logits-out FILE    write the logits of the last prompt position (f32, little-endian)\n"
@@ -111,7 +115,7 @@ static tool_names loras, scaled_loras;
 static uint32_t adapters[ADAPTERS_MAX];
 static size_t adapter_count;
 static int talk; /* a conversation instead of a prompt */
-static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0;
+static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0, guest_memory_mib = 0, buffer_memory_mib = 0;
 
 /* Moved between two tokens: a few milliseconds. */
 #define SETTLE_BYTES ((size_t)16 << 20)
@@ -167,6 +171,8 @@ static const tool_option options[] = {
     {"--guest", NULL, TOOL_NAME, &guest_path, 0, 0},
     {"--record", NULL, TOOL_NAME, &record_path, 0, 0},
     {"--fuel", NULL, TOOL_COUNT, &fuel_millions, 0, 4294967295.0},
+    {"--guest-memory", NULL, TOOL_COUNT, &guest_memory_mib, 0, 4096},
+    {"--buffer-memory", NULL, TOOL_COUNT, &buffer_memory_mib, 0, 4294967295.0},
     {"--budget-us", NULL, TOOL_COUNT, &budget_us, 0, 4294967295.0},
     {"--hash", NULL, TOOL_FLAG, &hash, 0, 0},
     {"--logits-out", NULL, TOOL_NAME, &logits_path, 0, 0},
@@ -411,6 +417,8 @@ static realm_session_options options_of(const realm_guest *guest) {
     realm_session_options session_options = REALM_SESSION_OPTIONS_INIT;
     session_options.guest = guest;
     session_options.fuel_per_event = (uint64_t)fuel_millions * 1000000u;
+    session_options.max_guest_memory_bytes = (uint64_t)guest_memory_mib << 20;
+    session_options.max_buffer_bytes = (uint64_t)buffer_memory_mib << 20;
     session_options.backend = backend;
     session_options.params = tool_params;
     session_options.param_count = tool_param_count;

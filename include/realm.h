@@ -147,8 +147,8 @@ const char *realm_version(void);
 #define REALM_STATUS_STATE (-8)
 
 /* The guest trapped or broke the guest ABI; its session is of no more use. Or a module of your own trapped. (A guest that runs out
- * of memory or fuel while it reads a prompt or a parameter is a `REALM_STATUS_LIMIT`, and its session goes on, where that can be
- * taken back: see `max_guest_memory_bytes`.)
+ * of memory or fuel while a session is opened, or while it reads a prompt or a parameter, is a `REALM_STATUS_LIMIT`, and its session
+ * goes on, where that can be taken back: see `max_guest_memory_bytes`.)
  */
 #define REALM_STATUS_GUEST (-9)
 
@@ -925,10 +925,12 @@ typedef struct realm_session_options {
     const realm_param *params;
     /* How many there are, at most 128. */
     size_t param_count;
-    /* Most linear memory of the guest, in bytes. 0: 16 MiB. A prompt or parameter for which it does not suffice is refused with
-     * `REALM_STATUS_LIMIT`, and the session is as it was before: the library keeps a copy of that memory while such input is read,
-     * and needs another one to go back. Where it cannot (in firmware, without memory for these, with a guest that cannot be forked), and
-     * for what needs more after the first step of a turn, the session ends with `REALM_STATUS_GUEST`.
+    /* Most linear memory of the guest, in bytes. 0: 16 MiB. A session for which it does not suffice is not opened:
+     * `REALM_STATUS_LIMIT`. A prompt or parameter for which it does not suffice is refused with that status, and the session is as it
+     * was before: the library keeps a copy of that memory while such input is read, and needs another one to go back. Where it cannot
+     * (in firmware, without memory for these, with a guest that cannot be forked), and for what needs more after the first step of a
+     * turn, the session ends with `REALM_STATUS_GUEST`. Linear memory grows and never shrinks: what a large prompt or parameter took is
+     * the guest's to use again, for whatever replaces it, and given back when the session is closed.
      */
     uint64_t max_guest_memory_bytes;
     /* Most session buffers, in bytes. 0: 256 MiB. */
@@ -939,8 +941,8 @@ typedef struct realm_session_options {
     uint64_t max_scratch_bytes;
     /* Most bytes of models that the guest registers itself. 0: none. */
     uint64_t max_guest_model_bytes;
-    /* Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. A long prompt is one event,
-     * so leave room for reading it. Where it does not suffice: as above.
+    /* Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. Opening is one event, and so is
+     * a long prompt: leave room for reading it. Where it does not suffice: as above.
      */
     uint64_t fuel_per_event;
     /* `REALM_SESSION_GRANT_CLOCK`, or 0. */
@@ -1092,7 +1094,8 @@ typedef int32_t (*realm_read_fn)(void *ctx, void *data, size_t bytes);
  * Threads: any, at any time; the session may then be used by any one thread at a time.
  *
  * Returns `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this build does not
- * know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the guest says.
+ * know, `LIMIT` (for the guest's memory and fuel, too), `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else
+ * the guest says.
  */
 realm_status realm_session_open(realm_runtime *runtime,
                                 uint32_t model_id,

@@ -634,6 +634,9 @@ public:
     turn(realm_session *session, std::uint32_t kind, const void *data, std::size_t bytes) noexcept : session_(session) {
         running_ = realm_session_prompt(session, kind, data, bytes, error_.c()) == REALM_STATUS_OK;
     }
+    // The same with text; of the kinds of input, all but token ids are.
+    turn(realm_session *session, std::uint32_t kind, std::string_view text) noexcept
+        : turn(session, kind, text.data(), text.size()) {}
     turn(const turn &) = delete; // an iterator knows where it is
     turn &operator=(const turn &) = delete;
 
@@ -670,6 +673,51 @@ private:
     realm::error error_;
 };
 
+// Adds a message to a conversation in the JSON of REALM_INPUT_MESSAGES, an array that begins as an empty text:
+//
+//     std::string said;
+//     realm::add_message(said, "system", "You are brief.");
+//     realm::add_message(said, "user", question);
+//     realm::turn turn = session.ask(REALM_INPUT_MESSAGES, said);
+//
+// `json` is a std::string or what has its empty(), push_back() and pop_back(). Role and content are UTF-8.
+template <class String> void add_message(String &json, std::string_view role, std::string_view content) {
+    const auto add = [&json](std::string_view text) {
+        for (const char c : text) {
+            json.push_back(c);
+        }
+    };
+    const auto quote = [&json, &add](std::string_view text) {
+        constexpr std::string_view digits = "0123456789abcdef";
+        json.push_back('"');
+        for (const char c : text) {
+            const unsigned byte = static_cast<unsigned char>(c);
+            if (byte < 0x20) {
+                add("\\u00");
+                json.push_back(digits[byte >> 4]);
+                json.push_back(digits[byte & 15]);
+                continue;
+            }
+            if (c == '"' || c == '\\') {
+                json.push_back('\\');
+            }
+            json.push_back(c);
+        }
+        json.push_back('"');
+    };
+    if (json.empty()) {
+        json.push_back('[');
+    } else {
+        json.pop_back();
+        json.push_back(',');
+    }
+    add("{\"role\":");
+    quote(role);
+    add(",\"content\":");
+    quote(content);
+    add("}]");
+}
+
 // A conversation. One thread at a time may use it; cancel() is for any.
 class session : public detail::handle<realm_session, realm_session_close> {
 public:
@@ -680,6 +728,9 @@ public:
         realm::error error;
         return detail::status_of(realm_session_prompt(c(), kind, data, bytes, error.c()), error);
     }
+    result<void> prompt(std::uint32_t kind, std::string_view text) noexcept {
+        return prompt(kind, text.data(), text.size());
+    }
 #if defined(__cpp_lib_span)
     // Token ids, verbatim.
     result<void> prompt(std::span<const std::uint32_t> tokens) noexcept {
@@ -688,7 +739,7 @@ public:
 #endif
     // A user's message.
     result<void> chat(std::string_view text) noexcept { return prompt(REALM_INPUT_CHAT, text.data(), text.size()); }
-    // A whole conversation, as a JSON array of messages.
+    // A whole conversation, as a JSON array of messages: what add_message() writes.
     result<void> messages(std::string_view json) noexcept {
         return prompt(REALM_INPUT_MESSAGES, json.data(), json.size());
     }
@@ -719,6 +770,9 @@ public:
     // A turn to loop over: a user's message, or text to be continued.
     turn ask(std::string_view text) noexcept { return turn(c(), REALM_INPUT_CHAT, text.data(), text.size()); }
     turn complete(std::string_view text) noexcept { return turn(c(), REALM_INPUT_TEXT, text.data(), text.size()); }
+
+    // Any other kind of input that is text: `session.ask(REALM_INPUT_MESSAGES, json)`.
+    turn ask(std::uint32_t kind, std::string_view text) noexcept { return turn(c(), kind, text); }
 
     // From any thread, and from a signal handler.
     void cancel() noexcept { realm_session_cancel(c()); }

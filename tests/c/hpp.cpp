@@ -265,6 +265,35 @@ void test_granted(realm::runtime &runtime, const realm::model &model) {
     CHECK(all(turn) == paris);
 }
 
+void test_messages(realm::runtime &runtime, const realm::model &model) {
+    std::string said;
+    realm::add_message(said, "system", std::string_view("\"\\\n\0\x1f\x7f\xc3\xa9", 8));
+    CHECK(said == "[{\"role\":\"system\",\"content\":\"\\\"\\\\\\u000a\\u0000\\u001f\x7f\xc3\xa9\"}]");
+    std::vector<char> other; // no more is needed than it has
+    realm::add_message(other, "user", "");
+    CHECK(std::string_view(other.data(), other.size()) == "[{\"role\":\"user\",\"content\":\"\"}]");
+
+    realm::session session = TAKE(runtime.open(model));
+    said.clear();
+    realm::add_message(said, "user", france);
+    std::string answer;
+    {
+        realm::turn turn = session.ask(REALM_INPUT_MESSAGES, said);
+        answer = all(turn);
+        CHECK(turn.ok() && answer == paris);
+    }
+    realm::add_message(said, "assistant", answer);
+    realm::add_message(said, "user", "And of Italy?");
+    realm::session asked = TAKE(runtime.open(model));
+    CHECK(asked.prompt(REALM_INPUT_CHAT, france));
+    while (!TAKE(asked.poll()).is_done()) {
+    }
+    realm::turn turn = session.ask(REALM_INPUT_MESSAGES, said), same(asked.c(), REALM_INPUT_CHAT, "And of Italy?");
+    answer = all(turn);
+    CHECK(turn.ok() && !answer.empty() && answer == all(same));
+    CHECK(TAKE(session.position()) == TAKE(asked.position()));
+}
+
 void test_turns(realm::runtime &runtime, const realm::model &model) {
     realm::session session = TAKE(runtime.open(model));
     {
@@ -669,6 +698,7 @@ int main() {
     test_library();
     test_model_facts(model);
     test_granted(runtime, model);
+    test_messages(runtime, model);
     test_turns(runtime, model);
     test_callbacks(runtime, model);
     test_many(runtime, model);

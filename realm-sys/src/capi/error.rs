@@ -26,8 +26,8 @@ pub const REALM_STATUS_LIMIT: i32 = -7;
 /// The call is not allowed in the object's present state.
 pub const REALM_STATUS_STATE: i32 = -8;
 /// The guest trapped or broke the guest ABI; its session is of no more use. Or a module of your own trapped. (A guest that runs out
-/// of memory or fuel while it reads a prompt or a parameter is a `REALM_STATUS_LIMIT`, and its session goes on, where that can be
-/// taken back: see `max_guest_memory_bytes`.)
+/// of memory or fuel while a session is opened, or while it reads a prompt or a parameter, is a `REALM_STATUS_LIMIT`, and its session
+/// goes on, where that can be taken back: see `max_guest_memory_bytes`.)
 pub const REALM_STATUS_GUEST: i32 = -9;
 /// A backend reported a failure.
 pub const REALM_STATUS_BACKEND: i32 = -10;

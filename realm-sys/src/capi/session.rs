@@ -86,10 +86,12 @@ pub struct realm_session_options {
     pub params: *const realm_param,
     /// How many there are, at most 128.
     pub param_count: usize,
-    /// Most linear memory of the guest, in bytes. 0: 16 MiB. A prompt or parameter for which it does not suffice is refused with
-    /// `REALM_STATUS_LIMIT`, and the session is as it was before: the library keeps a copy of that memory while such input is read,
-    /// and needs another one to go back. Where it cannot (in firmware, without memory for these, with a guest that cannot be forked), and
-    /// for what needs more after the first step of a turn, the session ends with `REALM_STATUS_GUEST`.
+    /// Most linear memory of the guest, in bytes. 0: 16 MiB. A session for which it does not suffice is not opened:
+    /// `REALM_STATUS_LIMIT`. A prompt or parameter for which it does not suffice is refused with that status, and the session is as it
+    /// was before: the library keeps a copy of that memory while such input is read, and needs another one to go back. Where it cannot
+    /// (in firmware, without memory for these, with a guest that cannot be forked), and for what needs more after the first step of a
+    /// turn, the session ends with `REALM_STATUS_GUEST`. Linear memory grows and never shrinks: what a large prompt or parameter took is
+    /// the guest's to use again, for whatever replaces it, and given back when the session is closed.
     pub max_guest_memory_bytes: u64,
     /// Most session buffers, in bytes. 0: 256 MiB.
     pub max_buffer_bytes: u64,
@@ -99,8 +101,8 @@ pub struct realm_session_options {
     pub max_scratch_bytes: u64,
     /// Most bytes of models that the guest registers itself. 0: none.
     pub max_guest_model_bytes: u64,
-    /// Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. A long prompt is one event,
-    /// so leave room for reading it. Where it does not suffice: as above.
+    /// Most fuel for one event of the guest, about one per instruction. 0: 4000000000, some seconds. Opening is one event, and so is
+    /// a long prompt: leave room for reading it. Where it does not suffice: as above.
     pub fuel_per_event: u64,
     /// `REALM_SESSION_GRANT_CLOCK`, or 0.
     pub flags: u32,
@@ -275,7 +277,8 @@ unsafe fn with(
 /// **Threads**: any, at any time; the session may then be used by any one thread at a time.
 ///
 /// **Returns** `NOT_FOUND` for the model or the backend, `UNSUPPORTED` for a model or a guest that this build does not
-/// know, `LIMIT`, `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else the guest says.
+/// know, `LIMIT` (for the guest's memory and fuel, too), `NO_MEMORY`, `GUEST` if the guest fails, `INVALID_ARGUMENT`, and what else
+/// the guest says.
 ///
 /// # Safety
 /// `runtime` is live; `options` is NULL or a struct as described; `out` points to a pointer; `error` is

@@ -144,12 +144,14 @@ impl Session {
         self.instance.host().progress
     }
 
-    /// Lets the guest handle OPEN, to its end.
+    /// Lets the guest handle OPEN, to its end. If memory or fuel did not suffice it says so: there is nothing to take back.
     pub(super) fn run_open(&mut self, model_id: u32) -> Result<()> {
-        match self.run_event(event::OPEN, model_id)? {
-            0 => Ok(()),
-            v if v < 0 => Err(self.guest_error(v)),
-            v => bail!(Guest, "the guest returned {v} after OPEN"),
+        match self.run_event(event::OPEN, model_id) {
+            Ok(0) => Ok(()),
+            Ok(v) if v < 0 => Err(self.guest_error(v)),
+            Ok(v) => bail!(Guest, "the guest returned {v} after OPEN"),
+            Err(e) if e.status() == Status::Internal => Err(e),
+            Err(e) => Err(self.instance.lacking().unwrap_or(e)),
         }
     }
 

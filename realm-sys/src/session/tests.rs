@@ -325,7 +325,7 @@ fn endless_opening_is_stopped_too() {
     let g = guest("", "(loop $l (br $l)) (i32.const 0)");
     let mut o = options(&g);
     o.limits.fuel_per_event = 1_000_000;
-    assert_eq!(Session::open(o).err().unwrap().status(), Status::Guest);
+    assert_eq!(Session::open(o).err().unwrap().status(), Status::Limit);
 }
 
 #[test]
