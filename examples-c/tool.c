@@ -255,12 +255,14 @@ static const tool_option *find_option(const char *arg, size_t name_bytes,
     return NULL;
 }
 
-/* The option of one letter or two, like -n or -np, that the value is attached to; of several the longest. */
+/* The option of one letter or two, like -n or -np, that the value is attached to; of several the longest. A file is attached to one
+ * letter only, or -mdemo.gguf would be the draft emo.gguf. */
 static const tool_option *find_attached(const char *arg, const tool_option *options, size_t option_count) {
     const tool_option *found = NULL;
     for (size_t i = 0; i < option_count; i++) {
         const tool_option *o = &options[i];
-        if (o->alias != NULL && o->kind != TOOL_FLAG && strncmp(o->alias, arg, strlen(o->alias)) == 0 &&
+        const int names_file = o->kind == TOOL_NAME || o->kind == TOOL_NAMES;
+        if (o->alias != NULL && o->kind != TOOL_FLAG && !(names_file && strlen(o->alias) > 2) && strncmp(o->alias, arg, strlen(o->alias)) == 0 &&
             (found == NULL || strlen(o->alias) > strlen(found->alias))) {
             found = o;
         }
