@@ -106,11 +106,11 @@ KERNEL(weighted_sum) {
         const u32 row = i / cols, c = i % cols;
         GLOBAL const float *x = FLOATS(op->src[0]) + row * op->src[0].cols + c;
         float sum = 0.0f;
-        i64 last = -(1ll << 62);
+        i64 last = -((i64)1 << 62);
         for (u32 turn = 0; turn < parts; turn++) {
             u32 slot = turn;
             if (ids) {
-                i64 next = 1ll << 62;
+                i64 next = (i64)1 << 62;
                 for (u32 s = 0; s < parts; s++) {
                     const i64 key = (i64)INTS(op->src[2])[row * parts + s] * 1024 + s;
                     if (key > last && key < next) next = key, slot = s;

@@ -180,11 +180,18 @@ template <class T> DEVICE void mul_mat_id(KERNEL_ARGS) {
     }
 }
 
-#define PRODUCTS(T, name)                                   \
-    KERNEL(get_rows_##name) { get_rows<T>(KERNEL_PASS); }   \
-    LEAN_KERNEL(mul_mat_vec_##name) { mul_mat<T, 1>(KERNEL_PASS); } \
-    KERNEL(mul_mat_##name) { mul_mat<T, 8>(KERNEL_PASS); }  \
-    LEAN_KERNEL(mul_mat_id_##name) { mul_mat_id<T>(KERNEL_PASS); }
+/* Blocks that share a multiprocessor: four have 64 registers to a thread, of which more are wanted where a vector comes in two parts. */
+template <class T> struct Share { enum { BLOCKS = 4 }; };
+template <> struct Share<Q3_K> { enum { BLOCKS = 2 }; };
+template <> struct Share<Q5_K> { enum { BLOCKS = 3 }; };
+template <> struct Share<Q6_K> { enum { BLOCKS = 3 }; };
+template <> struct Share<IQ4_XS> { enum { BLOCKS = 3 }; };
+
+#define PRODUCTS(T, name)                                                               \
+    KERNEL(get_rows_##name) { get_rows<T>(KERNEL_PASS); }                               \
+    LEAN_KERNEL(mul_mat_vec_##name, Share<T>::BLOCKS) { mul_mat<T, 1>(KERNEL_PASS); }   \
+    KERNEL(mul_mat_##name) { mul_mat<T, 8>(KERNEL_PASS); }                              \
+    LEAN_KERNEL(mul_mat_id_##name, Share<T>::BLOCKS) { mul_mat_id<T>(KERNEL_PASS); }
 FOR_EACH_TYPE(PRODUCTS)
 
 #endif

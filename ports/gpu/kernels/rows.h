@@ -115,7 +115,7 @@ DEVICE u64 best_below(Block b, SHARED float *shared, GLOBAL const float *x, u32 
 KERNEL(argmax) {
     FOR_BLOCKS(row, ROWS) {
         const u32 cols = op->src[0].cols;
-        const u64 best = best_below(b, shared, FLOATS(op->src[0]) + row * cols, cols, ~0ull);
+        const u64 best = best_below(b, shared, FLOATS(op->src[0]) + row * cols, cols, ~(u64)0);
         FOR_THREADS(t) {
             if (t == 0) INTS(op->dst)[row] = best >> 32 ? (i32)(u32)~best : -1;
         }
@@ -172,7 +172,7 @@ KERNEL(top_k) {
             continue;
         }
         BARRIER();
-        u64 last = ~0ull;
+        u64 last = ~(u64)0;
         for (u32 i = 0; i < k; i++) { /* one after the other */
             last = best_below(b, shared, x, cols, last);
             FOR_THREADS(t) {
