@@ -31,36 +31,37 @@ DEVICE GLOBAL u8 *prepared(GLOBAL const Op *op, GLOBAL const Step *step) {
     return ADDRESS(u8, step->workspace + WORKSPACE_HEAD);
 }
 
-/* A block of LEN elements to a warp. What cannot be scaled is 0, what is not finite makes the scale a NaN. */
-template <u32 LEN> DEVICE void quantize(KERNEL_ARGS) {
-    const u32 k = op->src[0].cols, blocks = k / LEN;
-    const u32 count = ROWS * (op->src[1].cols / k) * blocks;
-    FOR_WARPS(base, count) {
-        PRIVATE(u64, top);
-        FOR_THREADS(t) {
-            const u32 u = (u32)base + t / WARP;
-            OF(top, t) = 0;
-            if (u < count)
-                for (u32 i = t % WARP; i < LEN; i += WARP)
-                    OF(top, t) = Best::of(OF(top, t), (u64)(bits_of(FLOATS(op->src[1])[u * LEN + i]) & 0x7fffffffu));
-        }
-        warp_reduce<Best, u64>(top);
-        FOR_THREADS(t) {
-            const u32 u = (u32)base + t / WARP;
-            if (u >= count) continue;
-            GLOBAL u8 *row = prepared(op, step) + (u64)(u / blocks) * op->extra;
-            GLOBAL float *scales = (GLOBAL float *)(row + k) + u % blocks * (LEN / 32);
-            const u32 most = (u32)OF(top, t);
-            const float d = float_of(most) / 127.0f;
-            const bool none = most >= 0x7f800000u || d < float_of(0x00800000u);
-            const float inverse = none ? 0.0f : 1.0f / d;
-            for (u32 i = t % WARP; i < LEN; i += WARP) {
-                const float x = FLOATS(op->src[1])[u * LEN + i];
-                row[u % blocks * LEN + i] = none ? 0 : (u8)bits_of(x * inverse + ROUND);
-            }
-            if (t % WARP < LEN / 32) scales[t % WARP] = most >= 0x7f800000u ? nan_() : none ? 0.0f : d;
-        }
+/* Blocks of LEN elements of `x`, one to a warp, from `base` on and before `end`. What cannot be scaled is 0, what is not finite makes the
+ * scale a NaN. A lane reads the elements `lane`, `lane + WARP`, … of its warp's block. */
+template <u32 LEN> DEVICE void quantize_blocks(KERNEL_ARGS, GLOBAL const float *x, u32 k, u32 base, u32 end) {
+    const u32 blocks = k / LEN;
+    PRIVATE(u64, top);
+    FOR_THREADS(t) {
+        const u32 u = base + t / WARP;
+        OF(top, t) = 0;
+        if (u < end)
+            for (u32 i = t % WARP; i < LEN; i += WARP) OF(top, t) = Best::of(OF(top, t), (u64)(bits_of(x[u * LEN + i]) & 0x7fffffffu));
     }
+    warp_reduce<Best, u64>(top);
+    FOR_THREADS(t) {
+        const u32 u = base + t / WARP;
+        if (u >= end) continue;
+        GLOBAL u8 *row = prepared(op, step) + (u64)(u / blocks) * op->extra;
+        GLOBAL float *scales = (GLOBAL float *)(row + k) + u % blocks * (LEN / 32);
+        const u32 most = (u32)OF(top, t);
+        const float d = float_of(most) / 127.0f;
+        const bool none = most >= 0x7f800000u || d < float_of(0x00800000u);
+        const float inverse = none ? 0.0f : 1.0f / d;
+        for (u32 i = t % WARP; i < LEN; i += WARP)
+            row[u % blocks * LEN + i] = none ? 0 : (u8)bits_of(x[u * LEN + i] * inverse + ROUND);
+        if (t % WARP < LEN / 32) scales[t % WARP] = most >= 0x7f800000u ? nan_() : none ? 0.0f : d;
+    }
+}
+
+template <u32 LEN> DEVICE void quantize(KERNEL_ARGS) {
+    const u32 k = op->src[0].cols, count = ROWS * (op->src[1].cols / LEN);
+    GLOBAL const float *x = FLOATS(op->src[1]);
+    FOR_WARPS(base, count) quantize_blocks<LEN>(KERNEL_PASS, x, k, (u32)base, count);
 }
 
 KERNEL(quantize_32) { quantize<32>(KERNEL_PASS); }
