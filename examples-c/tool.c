@@ -10,6 +10,9 @@
 #ifdef REALM_CUDA
 #include "realm_cuda.h"
 #endif
+#ifdef REALM_METAL
+#include "realm_metal.h"
+#endif
 
 #include <errno.h>
 #include <math.h>
@@ -533,6 +536,19 @@ static void add_cuda(realm_runtime *runtime) {
 }
 #endif
 
+#ifdef REALM_METAL
+/* The same for one of Apple's. */
+static void add_metal(realm_runtime *runtime) {
+    realm_metal_backend *metal = NULL; /* as long as the program */
+    realm_error error = {0, ""};
+    if (realm_metal_backend_create(NULL, &metal, &error) < 0) {
+        fprintf(stderr, "%s\n", error.message);
+        return;
+    }
+    tool_check(realm_runtime_add_backend(runtime, realm_metal_backend_table(metal), &error), &error);
+}
+#endif
+
 realm_runtime *tool_runtime(uint32_t thread_count) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_runtime *runtime = NULL;
@@ -547,6 +563,9 @@ realm_runtime *tool_runtime(uint32_t thread_count) {
     tool_check(realm_runtime_create(&options, &runtime, &error), &error);
 #ifdef REALM_CUDA
     add_cuda(runtime);
+#endif
+#ifdef REALM_METAL
+    add_metal(runtime);
 #endif
     return runtime;
 }
