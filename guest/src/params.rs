@@ -320,9 +320,6 @@ impl Params {
         if self.n_batch != open.n_batch {
             return fixed("n_batch", &n_batch);
         }
-        if self.draft_max > open.draft_max {
-            return fixed("draft_max", &format_args!("at most {}", open.draft_max));
-        }
         if self.pooling != open.pooling {
             let same = |(_, pooling): &&(_, Option<Pooling>)| *pooling == open.pooling;
             return fixed(
