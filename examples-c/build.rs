@@ -40,6 +40,9 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
         tool.define("REALM_CUDA", None);
     }
+    if std::env::var_os("CARGO_FEATURE_METAL").is_some() {
+        tool.define("REALM_METAL", None);
+    }
     tool.files(["tool.c", "demo_model.c", "chat.c"])
         .compile("realm_tool");
     println!("cargo:rustc-link-lib=m");

@@ -66,7 +66,9 @@ static const char *const help[] = {
     "      --ignore-eos         do not stop at the end token\n"
     "      --draft-max, --draft N\n"
     "                           guess up to N tokens ahead, of what the text repeats; the same text, sooner\n"
-    "                           (default 0: do not)\n"
+    "                           (default 0: do not; with -md 16)\n"
+    "      --model-draft, -md FILE\n"
+    "                           a smaller GGUF model of the same vocabulary, which guesses instead\n"
     "      --spec-ngram-size-n N\n"
     "                           tokens that must have come up before, for a guess (default 3)\n",
     "      --lora FILE[,...]    add a LoRA adapter (GGUF) to the model; may be repeated\n"
@@ -108,12 +110,13 @@ static const char *const help[] = {
 /* See above, and chat.h. */
 #define EXIT_CANCELLED 130
 
-static const char *model_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
+static const char *model_path, *draft_path, *prompt_text, *prompt_file, *prompt_ids, *backend, *guest_path, *isa;
 static const char *record_path, *logits_path, *embedding_path, *stats_format, *kv_type, *grammar_file, *schema_file;
 static int raw, chat, ignore_eos, ids_out, hash, verbose, embedding;
 static tool_names loras, scaled_loras;
-static uint32_t adapters[ADAPTERS_MAX];
-static size_t adapter_count;
+/* Models beside the model: adapters, and the one that drafts. */
+static uint32_t further[ADAPTERS_MAX + 1];
+static size_t adapter_count, further_count;
 static int talk; /* a conversation instead of a prompt */
 static uint32_t thread_count = 1, budget_us = 0, fuel_millions = 0, guest_memory_mib = 0, buffer_memory_mib = 0;
 
@@ -160,6 +163,7 @@ static const tool_option options[] = {
     {"--seed", "-s", TOOL_WHOLE_PARAM, "seed", -1, 4294967295.0},
     {"--ignore-eos", NULL, TOOL_FLAG, &ignore_eos, 0, 0},
     {"--draft-max", "--draft", TOOL_WHOLE_PARAM, "draft_max", 0, 64},
+    {"--model-draft", "-md", TOOL_NAME, &draft_path, 0, 0},
     {"--spec-ngram-size-n", NULL, TOOL_WHOLE_PARAM, "spec_ngram_size_n", 1, 32},
     {"--lora", NULL, TOOL_NAMES, &loras, 0, 0},
     {"--lora-scaled", NULL, TOOL_NAMES, &scaled_loras, 0, 0},
@@ -343,6 +347,24 @@ static void register_demo(void) {
     tool_check(realm_model_register(NULL, &source, &id, &error), &error);
 }
 
+/* Registers a model beside the model. */
+static uint32_t load_further(const char *path) {
+    const uint32_t id = MODEL_ID + 1 + (uint32_t)further_count;
+    tool_model_load(path, id);
+    further[further_count++] = id;
+    return id;
+}
+
+/* Registers the model that drafts, and sets the parameter. */
+static void load_draft(void) {
+    static char id[12];
+    if (draft_path == NULL) {
+        return;
+    }
+    (void)snprintf(id, sizeof id, "%" PRIu32, load_further(draft_path));
+    tool_param_set("model_draft", id);
+}
+
 /* Registers an adapter, and adds it to the parameter. */
 static void load_adapter(const char *path, const char *scale) {
     static char param[ADAPTERS_MAX * 48];
@@ -354,9 +376,8 @@ static void load_adapter(const char *path, const char *scale) {
     if (adapter_count == ADAPTERS_MAX) {
         tool_misuse("at most %d adapters are taken", ADAPTERS_MAX);
     }
-    const uint32_t id = MODEL_ID + 1 + (uint32_t)adapter_count;
-    tool_model_load(path, id);
-    adapters[adapter_count++] = id;
+    const uint32_t id = load_further(path);
+    adapter_count++;
     (void)snprintf(param + strlen(param), sizeof param - strlen(param), "%" PRIu32 ":%s,", id, scale);
     tool_param_set("lora", param);
 }
@@ -423,8 +444,8 @@ static realm_session_options options_of(const realm_guest *guest) {
     session_options.params = tool_params;
     session_options.param_count = tool_param_count;
     session_options.thread_count = thread_count;
-    session_options.models = adapters;
-    session_options.model_count = adapter_count;
+    session_options.models = further;
+    session_options.model_count = further_count;
     if (verbose) {
         session_options.log = guest_log;
     }
@@ -625,8 +646,8 @@ static void end_session(realm_runtime *runtime, realm_guest *guest, realm_sessio
     realm_guest_unload(guest);
     realm_runtime_destroy(runtime);
     (void)realm_model_remove(NULL, MODEL_ID, NULL);
-    for (size_t i = 0; i < adapter_count; i++) {
-        (void)realm_model_remove(NULL, adapters[i], NULL);
+    for (size_t i = 0; i < further_count; i++) {
+        (void)realm_model_remove(NULL, further[i], NULL);
     }
 }
 
@@ -641,7 +662,8 @@ int main(int argc, char **argv) {
 #endif
 
     const double start = tool_now_ms();
-    load_adapters(); /* before the model, which the tool then moves while it works */
+    load_adapters(); /* these before the model, which the tool then moves while it works */
+    load_draft();
     if (model_path != NULL) {
         tool_model_load(model_path, MODEL_ID);
     } else {

@@ -10,6 +10,9 @@
 #ifdef REALM_CUDA
 #include "realm_cuda.h"
 #endif
+#ifdef REALM_METAL
+#include "realm_metal.h"
+#endif
 
 #include <errno.h>
 #include <math.h>
@@ -255,12 +258,14 @@ static const tool_option *find_option(const char *arg, size_t name_bytes,
     return NULL;
 }
 
-/* The option of one letter or two, like -n or -np, that the value is attached to; of several the longest. */
+/* The option of one letter or two, like -n or -np, that the value is attached to; of several the longest. A file is attached to one
+ * letter only, or -mdemo.gguf would be the draft emo.gguf. */
 static const tool_option *find_attached(const char *arg, const tool_option *options, size_t option_count) {
     const tool_option *found = NULL;
     for (size_t i = 0; i < option_count; i++) {
         const tool_option *o = &options[i];
-        if (o->alias != NULL && o->kind != TOOL_FLAG && strncmp(o->alias, arg, strlen(o->alias)) == 0 &&
+        const int names_file = o->kind == TOOL_NAME || o->kind == TOOL_NAMES;
+        if (o->alias != NULL && o->kind != TOOL_FLAG && !(names_file && strlen(o->alias) > 2) && strncmp(o->alias, arg, strlen(o->alias)) == 0 &&
             (found == NULL || strlen(o->alias) > strlen(found->alias))) {
             found = o;
         }
@@ -531,6 +536,19 @@ static void add_cuda(realm_runtime *runtime) {
 }
 #endif
 
+#ifdef REALM_METAL
+/* The same for one of Apple's. */
+static void add_metal(realm_runtime *runtime) {
+    realm_metal_backend *metal = NULL; /* as long as the program */
+    realm_error error = {0, ""};
+    if (realm_metal_backend_create(NULL, &metal, &error) < 0) {
+        fprintf(stderr, "%s\n", error.message);
+        return;
+    }
+    tool_check(realm_runtime_add_backend(runtime, realm_metal_backend_table(metal), &error), &error);
+}
+#endif
+
 realm_runtime *tool_runtime(uint32_t thread_count) {
     realm_runtime_options options = REALM_RUNTIME_OPTIONS_INIT;
     realm_runtime *runtime = NULL;
@@ -545,6 +563,9 @@ realm_runtime *tool_runtime(uint32_t thread_count) {
     tool_check(realm_runtime_create(&options, &runtime, &error), &error);
 #ifdef REALM_CUDA
     add_cuda(runtime);
+#endif
+#ifdef REALM_METAL
+    add_metal(runtime);
 #endif
     return runtime;
 }

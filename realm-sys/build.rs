@@ -36,29 +36,54 @@ fn main() {
     emulated_kernels();
     #[cfg(feature = "cuda")]
     cuda::kernels();
+    #[cfg(feature = "metal")]
+    one_text("metal.metal", "realm.metal");
+}
+
+/// Kernels as one text in OUT_DIR, for who compiles them when the program runs.
+#[cfg(any(feature = "cuda", feature = "metal"))]
+fn one_text(name: &str, out: &str) -> std::path::PathBuf {
+    println!("cargo::rerun-if-changed=../ports/gpu/kernels");
+    let folder = std::path::Path::new("../ports/gpu/kernels");
+    let text = flatten(folder, name, &mut Default::default());
+    let out = std::path::PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join(out);
+    std::fs::write(&out, text).expect("OUT_DIR can be written to");
+    out
+}
+
+/// A file with what it includes of its folder put in place, each once.
+#[cfg(any(feature = "cuda", feature = "metal"))]
+fn flatten(
+    folder: &std::path::Path,
+    name: &str,
+    seen: &mut std::collections::BTreeSet<String>,
+) -> String {
+    if !seen.insert(name.into()) {
+        return String::new();
+    }
+    let text = std::fs::read_to_string(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let line = |line: &str| match line
+        .strip_prefix("#include \"")
+        .and_then(|l| l.strip_suffix('"'))
+    {
+        Some(name) => flatten(folder, name, seen),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 /// The GPU port's kernels for CUDA: one text, and what nvcc makes of it where there is nvcc. (Without, NVRTC compiles it when the program runs.)
 #[cfg(feature = "cuda")]
 mod cuda {
-    use std::collections::BTreeSet;
-    use std::path::{Path, PathBuf};
+    use std::env;
+    use std::path::PathBuf;
     use std::process::Command;
-    use std::{env, fs};
 
     pub fn kernels() {
-        println!("cargo::rerun-if-changed=../ports/gpu/kernels");
         for name in ["REALM_NVCC", "CUDA_PATH", "CUDA_HOME", "PATH"] {
             println!("cargo::rerun-if-env-changed={name}");
         }
-        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-        let source = out.join("realm.cu");
-        let text = flatten(
-            Path::new("../ports/gpu/kernels"),
-            "cuda.cu",
-            &mut BTreeSet::new(),
-        );
-        fs::write(&source, text).expect("OUT_DIR can be written to");
+        let source = crate::one_text("cuda.cu", "realm.cu");
         let Some(nvcc) = nvcc() else {
             println!(
                 "cargo::warning=no nvcc: the CUDA kernels will be compiled by NVRTC when a backend is created (ports/gpu/README.md)"
@@ -78,7 +103,7 @@ mod cuda {
                 "-gencode=arch=compute_90,code=sm_90",
                 "-o",
             ])
-            .arg(out.join("realm.fatbin"))
+            .arg(source.with_extension("fatbin"))
             .arg(&source)
             .status();
         match status {
@@ -103,22 +128,6 @@ mod cuda {
             let program = folder.join(format!("nvcc{}", env::consts::EXE_SUFFIX));
             program.is_file().then_some(program)
         })
-    }
-
-    /// A file with what it includes of its folder put in place, each once.
-    fn flatten(folder: &Path, name: &str, seen: &mut BTreeSet<String>) -> String {
-        if !seen.insert(name.into()) {
-            return String::new();
-        }
-        let text = fs::read_to_string(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let line = |line: &str| match line
-            .strip_prefix("#include \"")
-            .and_then(|l| l.strip_suffix('"'))
-        {
-            Some(name) => flatten(folder, name, seen),
-            None => format!("{line}\n"),
-        };
-        text.lines().map(line).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 """Speculative decoding: drafts change nothing but how soon a text is there. For tests/e2e.py."""
 
+import pathlib
 import re
+import tempfile
 
 # A toy that knows one kind of sentence, asked so that it has said before what it will say.
 PROMPT = "The capital of France is Paris. The capital of Peru is Lima. The capital of France is Paris. The capital of"
@@ -46,6 +48,31 @@ def ends(tools, must, succeed, model):
         must(got == plain, f"{options}: {got} instead of {plain}")
 
 
+def by_models(tools, must, succeed, model):
+    """A second model guesses: the same one, and one whose last weights are gone."""
+    with tempfile.TemporaryDirectory() as folder:
+        worse = pathlib.Path(folder) / "emo.gguf"
+        data = model.read_bytes()
+        worse.write_bytes(data[: -(len(data) // 8)] + bytes(len(data) // 8))
+        for options in [
+            [],
+            ["-n", 1],
+            ["-c", 47],
+            ["--temp", 0.8, "--seed", 3, "--repeat-penalty", 1.1],
+            ["--grammar", 'root ::= (" " [A-Z] [a-z]+ | [a-z .])*', "-t", 3],
+            ["--stop", "Lima", "--kv-type", "q8_0"],
+            ["--budget-us", 50],
+        ]:
+            plain, _ = said(tools, succeed, model, "-n", 30, *options)
+            for draft in [["-md", model], ["--model-draft", worse, "--draft-max", 5], ["-md", model, "--draft-max", 1]]:
+                got, counts = said(tools, succeed, model, "-n", 30, *options, *draft)
+                must(got == plain, f"{options}, {draft}: {got} instead of {plain}")
+                must("-n" in options or counts[0] > 0, f"{options}, {draft}: nothing was drafted")
+                must(worse in draft or counts[0] == counts[1] or "--temp" in options or "--grammar" in options or "--stop" in options,
+                     f"{options}, {draft}: {counts[1]} of {counts[0]} accepted, of what the model itself guessed")
+
+
 def run(tools, check, must, succeed, demo):
     check("drafts change nothing", same, tools, must, succeed, demo)
     check("drafts end where texts do", ends, tools, must, succeed, demo)
+    check("drafts by a model change nothing", by_models, tools, must, succeed, demo)

@@ -653,6 +653,11 @@ pub fn program_destroy(handle: u32) {
 
 /// Books one step with these register values.
 pub fn step_submit(program: u32, regs: &[u32]) -> Result<()> {
+    step_repeat(program, regs, 1)
+}
+
+/// Books a step that is run so many times, counters going up by one from each to the next.
+pub fn step_repeat(program: u32, regs: &[u32], repeat: u32) -> Result<()> {
     // SAFETY: pointer and count are those of a live slice.
-    check(unsafe { sys::realm_step_submit(program, regs.as_ptr(), regs.len(), 1) }).map(drop)
+    check(unsafe { sys::realm_step_submit(program, regs.as_ptr(), regs.len(), repeat) }).map(drop)
 }

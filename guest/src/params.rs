@@ -24,6 +24,17 @@ pub enum KvType {
     Fixed(u32),
 }
 
+impl KvType {
+    /// The ggml type id, for a model whose weights are f32 or not.
+    pub fn of(self, f32_weights: bool) -> u32 {
+        match self {
+            Self::Fixed(kind) => kind,
+            Self::Auto if f32_weights => abi::kind::F32,
+            Self::Auto => abi::kind::F16,
+        }
+    }
+}
+
 /// A sampler of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -151,8 +162,10 @@ pub struct Params {
     pub pooling: Option<Pooling>,
     /// How the vector is scaled: -1 not, 0 to a largest element of 32760, p to a p-norm of 1.
     pub embd_normalize: i32,
-    /// Most tokens of a draft; 0: no speculative decoding.
-    pub draft_max: u32,
+    /// See [`Params::draft_max`].
+    draft_max: Option<u32>,
+    /// The id of a model that makes them; 0: they are looked up. Fixed at OPEN.
+    pub model_draft: u32,
     /// Tokens that drafts are looked up by.
     pub spec_ngram_size_n: u32,
     /// Adapters that are added to the model's matrices.
@@ -203,7 +216,8 @@ impl Default for Params {
             constraint: Source::default(),
             pooling: None,
             embd_normalize: 2,
-            draft_max: 0,
+            draft_max: None,
+            model_draft: 0,
             spec_ngram_size_n: 3,
             lora: Vec::new(),
         }
@@ -215,6 +229,8 @@ const MAX_CTX: i64 = 1 << 24;
 const MAX_BATCH: i64 = 4096;
 /// Each token of a draft takes a row of logits.
 const MAX_DRAFT: i64 = 64;
+/// So many where a model makes them and nobody says how many; as in llama.cpp.
+const DRAFT_BY_MODEL: u32 = 16;
 /// The last second of the year 9999.
 const MAX_TIME: i64 = 253_402_300_799;
 /// More would make every token slow without making any text better.
@@ -241,7 +257,7 @@ const POOLINGS: [(&str, Option<Pooling>); 5] = [
 ];
 
 /// All parameters, for whoever mistypes one; the tests compare them with `README.md`.
-const NAMES: [&str; 47] = [
+const NAMES: [&str; 48] = [
     "ctx",
     "n_batch",
     "kv_type",
@@ -288,6 +304,7 @@ const NAMES: [&str; 47] = [
     "pooling",
     "embd_normalize",
     "draft_max",
+    "model_draft",
     "spec_ngram_size_n",
 ];
 /// More in one name are no slips.
@@ -306,6 +323,16 @@ impl Params {
         Ok(params)
     }
 
+    /// Most tokens of a draft; 0: no speculative decoding.
+    pub fn draft_max(&self) -> u32 {
+        let default = if self.model_draft == 0 {
+            0
+        } else {
+            DRAFT_BY_MODEL
+        };
+        self.draft_max.unwrap_or(default)
+    }
+
     /// Refuses another value than at OPEN for what is fixed there; `ctx` and `n_batch` are what came of these.
     pub fn same_session(&self, open: &Self, ctx: u32, n_batch: u32) -> Result<()> {
         let fixed = |key: &str, value: &dyn fmt::Display| {
@@ -319,6 +346,9 @@ impl Params {
         }
         if self.n_batch != open.n_batch {
             return fixed("n_batch", &n_batch);
+        }
+        if self.model_draft != open.model_draft {
+            return fixed("model_draft", &open.model_draft);
         }
         if self.pooling != open.pooling {
             let same = |(_, pooling): &&(_, Option<Pooling>)| *pooling == open.pooling;
@@ -414,7 +444,8 @@ impl Params {
                 None => return Err(refused(key, value, &"auto, mean, cls, last or rank")),
             },
             "embd_normalize" if FAMILIES => self.embd_normalize = int(-1, 64)? as i32,
-            "draft_max" if DRAFT => self.draft_max = int(0, MAX_DRAFT)? as u32,
+            "draft_max" if DRAFT => self.draft_max = Some(int(0, MAX_DRAFT)? as u32),
+            "model_draft" if DRAFT => self.model_draft = int(0, i64::from(u32::MAX))? as u32,
             "spec_ngram_size_n" if DRAFT => self.spec_ngram_size_n = int(1, 32)? as u32,
             "lora" if LORA => self.lora = adapters(value)?,
             "logprobs" => self.logprobs = switch(key, value)?,

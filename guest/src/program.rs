@@ -44,6 +44,8 @@ impl Operand {
 pub struct Act(u32, [u32; 2]);
 
 impl Act {
+    /// max(x, 0).
+    pub const RELU: Self = Self(0, [0; 2]);
     /// x · sigmoid(x).
     pub const SILU: Self = Self(2, [0; 2]);
     /// GELU by its usual approximation with tanh.
@@ -133,6 +135,12 @@ impl Recorder {
     /// A register with its bounds.
     pub fn reg(&mut self, min: u32, max: u32) -> Dim {
         self.regs.push([min, max, 0, 0]);
+        Dim(0x8000_0000 | (self.regs.len() as u32 - 1))
+    }
+
+    /// A new register from 0 to this bound that goes up by one where a step is repeated.
+    pub fn counter(&mut self, max: u32) -> Dim {
+        self.regs.push([0, max, 1, 0]);
         Dim(0x8000_0000 | (self.regs.len() as u32 - 1))
     }
 

@@ -6,12 +6,12 @@
 //! by forgetting everything behind `committed`.
 
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
-use crate::arch::graph::{Graph, Io};
+use crate::arch::graph::{Graph, Io, query_divisors};
 use crate::arch::{self, Architecture, Family};
 use crate::chat::Talk;
 use crate::embed::Embedder;
 use crate::lora::Lora;
-use crate::params::{KvType, Params};
+use crate::params::Params;
 use crate::program::{Dim, Operand, Recorder};
 use crate::recur::{self, Kept};
 use crate::sample::{Key, Regs, Sampler};
@@ -27,6 +27,7 @@ use owed::Owed;
 
 mod constrain;
 mod draft;
+mod drafter;
 mod owed;
 mod recipe;
 
@@ -78,6 +79,7 @@ pub struct Session {
     /// Of a model that makes embeddings.
     embedder: Option<Embedder>,
     tokens: u32,
+    divisors: Operand,
     logits: u32,
     sampler: Sampler,
     /// f32 `[1, 1]`: log-sum-exp of the logits, if it was ever asked for.
@@ -225,11 +227,7 @@ impl Session {
         } else {
             params.n_batch.min(ctx)
         };
-        let kind = match params.kv_type {
-            KvType::Fixed(kind) => kind,
-            KvType::Auto if facts.f32_weights => abi::kind::F32,
-            KvType::Auto => abi::kind::F16,
-        };
+        let kind = params.kv_type.of(facts.f32_weights);
         let tokens = abi::buffer(abi::kind::I32, 1, n_batch)?;
         let [state_rows, state_cols] = family.state();
         let kept = Kept::new(family.kept_rows(), state_rows);
@@ -252,6 +250,7 @@ impl Session {
                 kv.push(abi::buffer(abi::kind::F32, state_cols, kept.state_rows())?);
             }
         }
+        let divisors = query_divisors(family.as_ref(), ctx)?;
         let (embedder, n_logits) = match params.pooling.or(family.pooling()) {
             Some(pooling) => {
                 let (width, head) = (family.base().n_embd, family.head());
@@ -276,6 +275,7 @@ impl Session {
             kept,
             embedder,
             tokens,
+            divisors,
             logits,
             sampler: Sampler::new(model, facts.n_vocab, tokens),
             total: None,
@@ -296,7 +296,7 @@ impl Session {
         // Recorded now, so that a model this host cannot run is refused at OPEN.
         let params = session.params.clone();
         session.check_grammar(&params)?;
-        session.room_for_drafts()?;
+        session.room_for_drafts(more)?;
         session.ready()?;
         Ok(session)
     }
@@ -306,7 +306,7 @@ impl Session {
         let params = Params::read()?;
         let (ctx, n_batch, tokens) = (self.ctx, self.n_batch, self.family.facts().n_vocab);
         params.same_session(&self.params, ctx, n_batch)?;
-        self.drafted.check(params.draft_max)?;
+        self.drafted.check(params.draft_max())?;
         params.biases_below(tokens)?;
         self.check_grammar(&params)?;
         if slim::LORA && !params.lora.is_empty() {
@@ -379,6 +379,7 @@ impl Session {
             out_row: r.reg(0, self.n_batch - 1),
             n_out: r.reg(0, rows),
             ctx: self.ctx,
+            divisors: self.divisors,
             types: Operand::NONE,
             kept: None,
             hidden: self.embedder.is_some(),
@@ -567,7 +568,7 @@ impl Session {
         } else if let Some(last) = self.sampler.last() {
             self.committed -= 1;
             self.sampler.retract(1);
-            abi::kv_truncate(self.committed)?;
+            self.cut()?;
             feed.push(last);
             // Until it is in again.
             self.owed.tokens.push(last);
@@ -645,6 +646,7 @@ impl Session {
             Some(Again::Look) => return self.looked(),
             Some(Again::Pick(most)) => most,
             None if self.drafted.picks() => u32::MAX,
+            None if self.drafted.guesses() => return self.guessed(),
             None => {
                 if let Some(outcome) = self.stepped()? {
                     return Ok(outcome);
@@ -734,7 +736,7 @@ impl Session {
             self.owed.tokens.push(token);
             return self.finish(Outcome::Context);
         }
-        if DRAFT && self.params.draft_max > 0 && !self.kept.any() {
+        if DRAFT && self.params.draft_max() > 0 && !self.kept.any() {
             if self.draft(token)? {
                 return Ok(Outcome::Continue);
             }
@@ -812,7 +814,7 @@ impl Session {
                 "a recurrent model goes back to its beginning only, not to {position}"
             ));
         }
-        abi::kv_truncate(position)?;
+        self.cut_at(position)?;
         self.sampler.rewind(position);
         self.constrained.rewind(position);
         self.committed = position;
@@ -854,7 +856,19 @@ impl Session {
         }
 
         // Nothing to tell anybody if this fails: the session has failed with it.
-        let _ = abi::kv_truncate(self.committed);
+        let _ = self.cut();
+    }
+
+    /// Forgets the keys and values of all steps that do not count.
+    fn cut(&mut self) -> Result<()> {
+        self.cut_at(self.committed)
+    }
+
+    /// Forgets those behind a position.
+    fn cut_at(&mut self, position: u32) -> Result<()> {
+        abi::kv_truncate(position)?;
+        self.drafted.cut(position);
+        Ok(())
     }
 }
 

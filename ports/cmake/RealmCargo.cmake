@@ -62,6 +62,10 @@ option(REALM_CUDA "Have NVIDIA's GPUs in the library (realm_cuda.h, ports/gpu/RE
 if(REALM_CUDA)
   list(APPEND realm_features --features cuda)
 endif()
+option(REALM_METAL "Have Apple's GPUs in the library (realm_metal.h, ports/gpu/README.md)" OFF)
+if(REALM_METAL)
+  list(APPEND realm_features --features metal)
+endif()
 
 # Ninja's "console" pool shows cargo's own progress and keeps other steps from mixing into it.
 add_custom_target(realm_cargo ALL
@@ -91,6 +95,9 @@ endif()
 if(UNIX AND NOT APPLE) # a shared library that it is linked into shows none of it
   list(APPEND realm_static_needs -Wl,--exclude-libs,librealm.a)
 endif()
+if(REALM_METAL AND APPLE)
+  list(APPEND realm_static_needs "-framework Metal" "-framework Foundation" "-framework CoreGraphics" objc)
+endif()
 realm_imported(static STATIC ${realm_static})
 set_property(TARGET realm_static PROPERTY INTERFACE_LINK_LIBRARIES ${realm_static_needs})
 
@@ -113,4 +120,10 @@ if(REALM_CUDA)
   add_library(realm_cuda INTERFACE)
   target_link_libraries(realm_cuda INTERFACE realm::realm)
   add_library(realm::cuda ALIAS realm_cuda)
+endif()
+# The same for realm_metal.h's.
+if(REALM_METAL)
+  add_library(realm_metal INTERFACE)
+  target_link_libraries(realm_metal INTERFACE realm::realm)
+  add_library(realm::metal ALIAS realm_metal)
 endif()

@@ -555,6 +555,34 @@ fn weights_are_uploaded_once_and_everything_is_given_back() {
 }
 
 #[test]
+fn memory_that_is_shared_with_the_host_is_not_copied() {
+    let (backends, device) = backends();
+    let weights = fuzz_tests::weights();
+    let results = [false, true].map(|unified| {
+        device.unified.store(unified, Relaxed);
+        let mut memory = fuzz_tests::memory(&backends, "gpu-emulated", 0);
+        let (t, k, m) = weights.matrices()[0];
+        let mut r = Recorder::default();
+        let (x, y) = (r.value(0, k, 1), r.value(0, m, 1));
+        r.op(Code::Cpy, 0, x, &[buf(5)], &[0, 0, 1]);
+        r.op(Code::MulMat, 0, y, &[w(t), x], &[]);
+        r.op(Code::Cpy, 0, buf(6), &[y], &[0, 0, 1]);
+        let p = Arc::new(Prepared::new(&r.bytes(), &weights.model, &mut memory).unwrap());
+        assert!(step(&p, &mut memory, &[], 0));
+        let held = device.bytes.load(Relaxed);
+        assert_eq!(device.wrapped.load(Relaxed), u64::from(unified));
+        (kept(&mut memory), held, u64::from(k * m * 4))
+    });
+    let [(copied, more, matrix), (wrapped, less, _)] = results;
+    assert_eq!(copied, wrapped);
+    assert_eq!(more - less, matrix);
+    assert_eq!(
+        [device.bytes.load(Relaxed), device.wrapped.load(Relaxed)],
+        [0, 0]
+    );
+}
+
+#[test]
 fn a_device_that_is_full_says_so() {
     let (backends, device) = backends();
     let weights = fuzz_tests::weights();

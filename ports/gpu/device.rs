@@ -31,6 +31,13 @@ pub trait Device: Send + Sync {
     fn alloc(&self, bytes: u64) -> Result<u64>;
     /// Overwrites memory with zeros and gives it back, once what was launched has ended.
     fn free(&self, address: u64, bytes: u64);
+    /// The host's bytes as memory that kernels can read, without a copy: for a device that shares the host's memory. They stay as they are until
+    /// [`Device::unwrap`]. None: they have to be copied.
+    fn wrap(&self, _data: &[u8]) -> Option<u64> {
+        None
+    }
+    /// Undoes [`Device::wrap`], once what was launched has ended.
+    fn unwrap(&self, _address: u64) {}
     /// Copies to the device, behind what was launched. `data` may go when this returns.
     fn write(&self, address: u64, data: &[u8]) -> Result<()>;
     /// Copies from the device: after all that was launched, or at once, where the caller knows that what wrote it has ended.
@@ -62,7 +69,8 @@ pub struct Memory {
     device: Arc<dyn Device>,
     /// Where it begins.
     pub address: u64,
-    bytes: u64,
+    /// None: the host's, wrapped.
+    bytes: Option<u64>,
 }
 
 impl Memory {
@@ -71,13 +79,30 @@ impl Memory {
         Ok(Self {
             device: Arc::clone(device),
             address: device.alloc(bytes.max(1))?,
-            bytes: bytes.max(1),
+            bytes: Some(bytes.max(1)),
         })
+    }
+
+    /// With these contents: the host's own bytes where the device can read them, else a copy of them.
+    pub fn of(device: &Arc<dyn Device>, data: &[u8]) -> Result<Self> {
+        if let Some(address) = device.wrap(data) {
+            return Ok(Self {
+                device: Arc::clone(device),
+                address,
+                bytes: None,
+            });
+        }
+        let memory = Self::new(device, data.len() as u64)?;
+        device.write(memory.address, data)?;
+        Ok(memory)
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.device.free(self.address, self.bytes);
+        match self.bytes {
+            Some(bytes) => self.device.free(self.address, bytes),
+            None => self.device.unwrap(self.address),
+        }
     }
 }

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::{ptr, slice};
 
 unsafe extern "C" {
@@ -33,6 +33,10 @@ pub struct Emulated {
     pub graphs: AtomicU64,
     /// As above.
     pub replayed: AtomicU64,
+    /// Whether kernels read the host's memory, and how many pieces of it they do now.
+    pub unified: AtomicBool,
+    /// As above.
+    pub wrapped: AtomicU64,
 }
 
 /// What is captured: launches and the two addresses.
@@ -80,6 +84,19 @@ impl Device for Emulated {
             dealloc(memory, layout);
         }
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn wrap(&self, data: &[u8]) -> Option<u64> {
+        let address = data.as_ptr() as u64;
+        if !self.unified.load(Ordering::Relaxed) || !address.is_multiple_of(16) {
+            return None;
+        }
+        self.wrapped.fetch_add(1, Ordering::Relaxed);
+        Some(address)
+    }
+
+    fn unwrap(&self, _address: u64) {
+        self.wrapped.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn write(&self, address: u64, data: &[u8]) -> Result<()> {

@@ -13,6 +13,7 @@
 //! | [`device`]   | what is asked of a device |
 //! | `emulated`   | the kernels on the host, for tests (feature `gpu-emulation`) |
 //! | `cuda`       | NVIDIA's driver, loaded at run time (feature `cuda`) |
+//! | `metal`      | Apple's GPUs (feature `metal`) |
 //! | `kernels/`   | one text for CUDA C++, Metal's language and the host's C++ |
 
 mod abi;
@@ -21,6 +22,8 @@ pub mod cuda;
 pub mod device;
 #[cfg(feature = "gpu-emulation")]
 pub mod emulated;
+#[cfg(feature = "metal")]
+pub mod metal;
 mod ops;
 mod plan;
 mod run;

@@ -102,11 +102,7 @@ impl Weight {
         let data = unsafe { slice::from_raw_parts(self.data as *const u8, self.bytes as usize) };
         let memory = match &self.layout {
             Some(layout) => upload(device, data, layout)?,
-            None => {
-                let memory = Memory::new(device, self.bytes)?;
-                device.write(memory.address, data)?;
-                memory
-            }
+            None => Memory::of(device, data)?,
         };
         Ok(copy.insert(memory).address)
     }

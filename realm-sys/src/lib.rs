@@ -12,7 +12,7 @@
 //! | [`graph`]   | recorded programs: operations, validation, planning, reference kernels |
 //! | [`backend`] | the function-pointer tables that arithmetic is plugged in by |
 //! | `cpu`       | the CPU port, `ports/cpu` (feature `cpu`): the same bits, at the machine's speed |
-//! | `gpu`       | the port for GPUs, `ports/gpu` (features `cuda`, `gpu-emulation`) |
+//! | `gpu`       | the port for GPUs, `ports/gpu` (features `cuda`, `metal`, `gpu-emulation`) |
 //! | [`store`]   | the shared, spin-locked table of models |
 //! | [`vocab`]   | tokenizers, one file per algorithm |
 //! | [`quant`]   | the block formats of ggml: dequantization and integer dot products |

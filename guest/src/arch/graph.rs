@@ -3,7 +3,9 @@
 //! A [`Graph`] holds the recorder, the registers of a step, and how many rows it works on at this point: all tokens, or,
 //! behind the last cache, only those whose logits are wanted. Matrices are written `[rows, columns]`.
 
+use super::Family;
 use super::parts::{Base, Linear, Mlp, Norm, Qkv, Rotary};
+use crate::abi::{self, Result, try_vec};
 use crate::lora::{Lora, Pair};
 use crate::program::{Act, Attention, Dim, Operand, Recorder};
 use crate::recur::Regs;
@@ -25,6 +27,8 @@ pub struct Io {
     pub n_out: Dim,
     /// Positions the session has.
     pub ctx: u32,
+    /// f32, what queries are divided by at each position of the session, or [`Operand::NONE`].
+    pub divisors: Operand,
     /// i32 zeros, one row per token; of a model that makes embeddings.
     pub types: Operand,
     /// Where convolutions keep rows, if the model has any.
@@ -75,6 +79,24 @@ pub struct Heads {
     pub causal: bool,
     /// A score per head that attracts attention and has no value, or [`Operand::NONE`].
     pub sinks: Operand,
+}
+
+/// A buffer of what queries are divided by at each position, of a model that scales them.
+pub fn query_divisors(family: &dyn Family, ctx: u32) -> Result<Operand> {
+    const AT_ONCE: usize = 256;
+    let plain = |at| family.query_scale(at).is_none_or(|scale| scale == 1.0);
+    if family.query_scale(0).is_none() || (0..ctx).all(plain) {
+        return Ok(Operand::NONE);
+    }
+    let buffer = abi::buffer(abi::kind::F32, 1, ctx)?;
+    let mut divisors = try_vec(AT_ONCE)?;
+    for first in (0..ctx).step_by(AT_ONCE) {
+        let positions = (first..ctx).take(AT_ONCE);
+        divisors.clear();
+        divisors.extend(positions.map(|at| 1.0 / family.query_scale(at).unwrap_or(1.0)));
+        abi::buffer_write(buffer, first, &divisors)?;
+    }
+    Ok(Operand::buffer(buffer))
 }
 
 impl Heads {
@@ -347,6 +369,17 @@ impl<'a> Graph<'a> {
     pub fn scale(&mut self, x: Operand, s: f32) {
         if s != 1.0 {
             self.r.scale(x, x, s, 0.0);
+        }
+    }
+
+    /// Scales queries by their positions, in place, if the model does so.
+    #[inline(never)]
+    pub fn scale_by_position(&mut self, q: Operand) {
+        if self.io.divisors != Operand::NONE {
+            let own = self.value(1);
+            let Io { divisors, pos, .. } = self.io;
+            self.r.copy(own, Dim(0), divisors, pos, self.n);
+            self.r.div(q, q, own);
         }
     }
 

@@ -9,6 +9,7 @@ use super::meta::Meta;
 use super::moe::{Ffn, Mixture, Weighing};
 use super::parts::{Base, Block, Linear, Norm, Qkv, Rotary};
 use crate::abi::Result;
+use crate::num;
 use crate::program::{Act, Operand};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -24,7 +25,8 @@ struct Layer {
 struct Llama {
     base: Base,
     window: u32,
-    n_ctx_max: u32,
+    /// Of mistral3: how far queries grow with each further original context; 0: not at all.
+    temperature: f32,
     rotary: Rotary,
     layers: Vec<Layer>,
 }
@@ -46,13 +48,15 @@ pub fn open(meta: &Meta) -> Result<Box<dyn Family>> {
         })
     })?;
     let rotary = base.rotary(meta, false)?;
-    // Beyond the original context mistral3 scales queries by their position, which no operation here does yet.
-    let n_ctx_max = match meta.scale("attention.temperature_scale", 0.0)? {
-        0.0 => u32::MAX,
-        _ => rotary.rope.n_ctx_orig,
-    };
+    let temperature = meta.scale("attention.temperature_scale", 0.0)?;
+    if temperature != 0.0 && rotary.rope.n_ctx_orig == 0 {
+        return Err(fail!(
+            FORMAT,
+            "attention.temperature_scale needs rope.scaling.original_context_length, which is missing"
+        ));
+    }
     Ok(Box::new(Llama {
-        n_ctx_max,
+        temperature,
         window: meta.u32("attention.sliding_window")?.unwrap_or(0),
         rotary,
         base,
@@ -69,18 +73,14 @@ impl Family for Llama {
         self.window
     }
 
-    fn n_ctx_max(&self) -> u32 {
-        self.n_ctx_max
+    fn query_scale(&self, position: u32) -> Option<f32> {
+        let contexts = position.checked_div(self.rotary.rope.n_ctx_orig)?;
+        let grown = f64::from(self.temperature) * num::ln(f64::from(contexts) + 1.0);
+        (self.temperature != 0.0).then_some((1.0 + grown) as f32)
     }
 
     fn layer_ops(&self) -> usize {
-        match self.layers.first() {
-            Some(Layer {
-                ffn: Ffn::Mixture(_),
-                ..
-            }) => 19,
-            _ => 14,
-        }
+        10 + self.layers.first().map_or(0, |layer| layer.ffn.ops())
     }
 
     fn build(&self, g: &mut Graph<'_>, kv: &[u32]) -> Operand {
@@ -89,6 +89,7 @@ impl Family for Llama {
             let normed = g.norm(&layer.attn_norm, x);
             let [q, k, v] = g.qkv(&layer.qkv, normed);
             g.rope(&self.rotary, self.base.head_k, [q, k]);
+            g.scale_by_position(q);
             let heads = Heads {
                 window: self.window,
                 ..Heads::of(&self.base, il)

@@ -158,6 +158,11 @@ pub trait Family {
         u32::MAX
     }
 
+    /// What queries at a position are multiplied with; None for a model that does not do so.
+    fn query_scale(&self, _position: u32) -> Option<f32> {
+        None
+    }
+
     /// About how many operations a layer has.
     fn layer_ops(&self) -> usize;
 

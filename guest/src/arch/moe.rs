@@ -2,10 +2,16 @@
 
 use super::graph::Graph;
 use super::meta::Meta;
-use super::parts::{Base, Block, Linear, MAX_DIM, Mlp};
-use crate::abi::Result;
+use super::parts::{Base, Block, Linear, MAX_DIM, Mlp, linear};
+use crate::abi::{Result, try_vec};
 use crate::program::{Act, Dim, Operand};
 use crate::slim::OfAllFamilies;
+use alloc::vec::Vec;
+
+/// How many experts of a group say how good it is: as in DeepSeek-V3 and llama.cpp.
+const BEST_OF_GROUP: u32 = 2;
+/// Takes what it is multiplied with out of the running, if that is more than nothing.
+const FAR: f32 = 1e30;
 
 /// What the outputs of the picked experts are multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub struct Mixture {
     pub weighing: Weighing,
     /// And that.
     pub scale: f32,
+    /// Groups that experts stand in, one behind the other, and how many of these a token's experts may be in; one of one: any.
+    pub groups: [u32; 2],
 }
 
 /// The experts of a layer.
@@ -56,13 +64,23 @@ pub struct Experts {
     down: Linear,
 }
 
+/// The experts of a layer in a file of early 2024 or before, which has tensors of its own for each.
+#[derive(Clone, Debug)]
+pub struct Apart {
+    used: u32,
+    router: Linear,
+    experts: Vec<Mlp>,
+}
+
 /// A feed-forward network of one kind or the other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Ffn {
     /// One for all tokens.
     Dense(Mlp),
     /// Some of many.
     Mixture(Experts),
+    /// The same, in the form of old.
+    Apart(Apart),
 }
 
 impl Mixture {
@@ -91,6 +109,7 @@ impl Mixture {
             gating: Gating::Softmax,
             weighing,
             scale: meta.scale("expert_weights_scale", 1.0)?,
+            groups: [1, 1],
         }))
     }
 }
@@ -101,12 +120,7 @@ impl Mixture {
         let Some(mixture) = Self::read(meta, base, weighing)? else {
             return Ok(None);
         };
-        if let Some(n) = meta.u32("expert_group_count")?.filter(|n| *n > 1) {
-            return Err(fail!(
-                UNSUPPORTED,
-                "experts in {n} groups are not known to this guest"
-            ));
-        }
+        let groups = mixture.read_groups(meta)?;
         let gating = match meta.u32("expert_gating_func")?.unwrap_or(0) {
             0 | 1 => Gating::Softmax,
             2 => Gating::Sigmoid,
@@ -117,16 +131,56 @@ impl Mixture {
                 ));
             }
         };
-        Ok(Some(Self { gating, ..mixture }))
+        Ok(Some(Self {
+            gating,
+            groups,
+            ..mixture
+        }))
+    }
+
+    /// The groups of experts, and how many are used.
+    fn read_groups(&self, meta: &Meta) -> Result<[u32; 2]> {
+        let count = meta.u32("expert_group_count")?.unwrap_or(1).max(1);
+        let used = meta.u32("expert_group_used_count")?.unwrap_or(1);
+        if count == 1 {
+            return Ok([1, 1]);
+        }
+        // A group is as good as its two best experts.
+        let each = self.count / count;
+        if !self.count.is_multiple_of(count)
+            || each < BEST_OF_GROUP
+            || !(1..=count).contains(&used)
+            || self.used > used * each
+        {
+            return Err(fail!(
+                FORMAT,
+                "{} of {} experts in {used} of {count} groups cannot be right",
+                self.used,
+                self.count
+            ));
+        }
+        Ok([count, used])
     }
 }
 
 impl Ffn {
+    /// About how many operations it has.
+    pub fn ops(&self) -> usize {
+        match self {
+            Self::Dense(_) => 4,
+            Self::Mixture(_) => 9,
+            Self::Apart(apart) => 16 + 7 * apart.experts.len(),
+        }
+    }
+
     /// A layer's network: of experts, if the model has them.
     #[inline(never)]
     pub fn read(block: Block<'_>, base: &Base, mixture: Option<Mixture>) -> Result<Self> {
         Ok(match mixture {
             None => Self::Dense(block.mlp(base)?),
+            Some(mixture) if block.has("ffn_gate.0.weight")? => {
+                Self::Apart(Apart::read(block, base, mixture)?)
+            }
             Some(mixture) => Self::Mixture(Experts::read(block, base, mixture)?),
         })
     }
@@ -152,13 +206,74 @@ impl Experts {
     }
 }
 
+impl Apart {
+    #[inline(never)]
+    fn read(block: Block<'_>, base: &Base, mixture: Mixture) -> Result<Self> {
+        OfAllFamilies::need("mixtures of experts")?;
+        let Mixture { count, n_ff, .. } = mixture;
+        if (mixture.gating, mixture.weighing) != (Gating::Softmax, Weighing::OfPicked)
+            || mixture.scale != 1.0
+        {
+            return Err(fail!(
+                UNSUPPORTED,
+                "experts that are a tensor each are known of mixtral only; convert the model again"
+            ));
+        }
+        let mut experts = try_vec(count as usize)?;
+        for i in 0..count {
+            let part = |name: &str, k: u32, m: u32| {
+                linear(
+                    block.meta,
+                    format_args!("blk.{}.{name}.{i}", block.layer),
+                    k,
+                    m,
+                )
+            };
+            experts.push(Mlp {
+                gate: part("ffn_gate", base.n_embd, n_ff)?,
+                up: part("ffn_up", base.n_embd, n_ff)?,
+                down: part("ffn_down", n_ff, base.n_embd)?,
+            });
+        }
+        Ok(Self {
+            used: mixture.used,
+            router: block.linear("ffn_gate_inp", base.n_embd, count)?,
+            experts,
+        })
+    }
+}
+
 impl Graph<'_> {
     /// A feed-forward network of x.
     pub fn ffn(&mut self, ffn: &Ffn, x: Operand, act: Act) -> Operand {
         match ffn {
             Ffn::Dense(mlp) => self.mlp(mlp, x, act),
             Ffn::Mixture(experts) => self.experts(experts, x, act),
+            Ffn::Apart(apart) => self.apart(apart, x, act),
         }
+    }
+
+    /// The same of experts that no operation can pick from: all are run, and those that are not picked weigh nothing.
+    #[inline(never)]
+    fn apart(&mut self, apart: &Apart, x: Operand, act: Act) -> Operand {
+        let weights = self.linear(&apart.router, x); // [n, E]
+        let far = self.far_behind(weights, apart.used);
+        self.r.add(weights, weights, far);
+        self.r.soft_max(weights, weights);
+        let count = apart.experts.len() as u32;
+        let mut out = Operand::NONE;
+        for (i, expert) in (0..).zip(&apart.experts) {
+            let each = self.mlp(expert, x, act);
+            let weight = self.columns(weights, [1, count], i, 1);
+            let part = self.value(expert.down.width);
+            self.r.weighted_sum(part, each, weight, Operand::NONE);
+            if i == 0 {
+                out = part;
+            } else {
+                self.add(out, part);
+            }
+        }
+        out
     }
 
     /// The weighed sum of the picked experts' outputs for x.
@@ -182,12 +297,14 @@ impl Graph<'_> {
             scale,
             gating,
             weighing,
+            groups,
             ..
         } = experts.mixture;
         let scores = self.linear(&experts.router, x); // [n, E]
         let (ids, weights) = (self.r.i32(used, self.n), self.value(used));
         let favoured = experts.favour != Operand::NONE;
-        if gating == Gating::Softmax && weighing == Weighing::OfPicked && !favoured {
+        let grouped = groups[1] < groups[0];
+        if gating == Gating::Softmax && weighing == Weighing::OfPicked && !favoured && !grouped {
             // exp(a) / Σ exp over the picked is what dividing their probabilities by their sum gives.
             self.r.top_k(ids, weights, scores, Dim(used));
             self.r.soft_max(weights, weights);
@@ -196,13 +313,17 @@ impl Graph<'_> {
                 Gating::Softmax => self.r.soft_max(scores, scores),
                 Gating::Sigmoid => self.r.unary(scores, scores, Act::SIGMOID),
             }
+            let mut picked_by = scores;
             if favoured {
-                let picked_by = self.value(experts.mixture.count);
+                picked_by = self.value(experts.mixture.count);
                 self.r.add(picked_by, scores, experts.favour);
-                self.r.top_k(ids, weights, picked_by, Dim(used));
+            }
+            if grouped {
+                picked_by = self.in_best_groups(picked_by, groups);
+            }
+            self.r.top_k(ids, weights, picked_by, Dim(used));
+            if favoured || grouped {
                 self.r.gather(weights, scores, ids);
-            } else {
-                self.r.top_k(ids, weights, scores, Dim(used));
             }
             if weighing == Weighing::OfPicked {
                 let sum = self.value(1);
@@ -212,5 +333,67 @@ impl Graph<'_> {
         }
         self.scale(weights, scale);
         (ids, weights)
+    }
+
+    /// What experts are picked by, with those far behind that are not in the best groups. Of groups that are equally good at the
+    /// border all stay.
+    #[inline(never)]
+    fn in_best_groups(&mut self, scores: Operand, [count, used]: [u32; 2]) -> Operand {
+        let experts = self.r.cols(scores);
+        let each = experts / count;
+        let mut of_groups = Operand::NONE; // [n, count]
+        for group in 0..count {
+            let own = self.columns(scores, [1, experts], group * each, each);
+            let best = self.best(own, BEST_OF_GROUP);
+            let sum = self.value(1);
+            self.r.sum_rows(sum, best);
+            of_groups = match group {
+                0 => sum,
+                _ => self.concat(1, of_groups, sum),
+            };
+        }
+        let far = self.far_behind(of_groups, used);
+        let out = self.repeated(far, each); // [n, experts]
+        self.r.add(out, out, scores);
+        out
+    }
+
+    /// For each column nothing if it is among the `used` largest of its row, else a large negative number.
+    #[inline(never)]
+    fn far_behind(&mut self, x: Operand, used: u32) -> Operand {
+        let columns = self.r.cols(x);
+        let kept = self.best(x, used);
+        let least = self.columns(kept, [1, used], used - 1, 1);
+        // The least that is kept less x: more than nothing for the others.
+        let far = self.repeated(least, columns);
+        let less = self.value(columns);
+        self.r.scale(less, x, -1.0, 0.0);
+        self.r.add(far, far, less);
+        self.r.unary(far, far, Act::RELU);
+        self.r.scale(far, far, -FAR, 0.0);
+        far
+    }
+
+    /// The `k` largest of each row.
+    fn best(&mut self, x: Operand, k: u32) -> Operand {
+        let (ids, values) = (self.r.i32(k, self.n), self.value(k));
+        self.r.top_k(ids, values, x, Dim(k));
+        values
+    }
+
+    /// Each column so many times, one behind the other.
+    fn repeated(&mut self, x: Operand, times: u32) -> Operand {
+        let columns = self.r.cols(x);
+        if times <= 1 {
+            let copy = self.value(columns);
+            self.r.copy(copy, Dim(0), x, Dim(0), self.n);
+            return copy;
+        }
+        let half = self.repeated(x, times / 2);
+        let twice = self.concat(columns, half, half);
+        match times % 2 {
+            0 => twice,
+            _ => self.concat(columns, twice, x),
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! Speculative decoding: several tokens are guessed, one step of the model evaluates them all, and those that the sampler
 //! picks as well are kept. What is generated is what would be without, bit for bit.
 //!
-//! A draft is what followed the last time that the last few tokens of the context came up ("prompt lookup"). The step that
+//! A draft is what a smaller model says ([`drafter`](super::drafter)), or what followed the last time that the last few tokens of
+//! the context came up ("prompt lookup"). The step that
 //! evaluates it writes a row of logits for each of its tokens to a buffer. A small program of its own then samples from one row after the
 //! other, as the model's program would have from its own: penalties see the tokens so far, grammars refuse, random numbers are drawn once a
 //! token. At the first token that was not guessed the cache forgets the rest.
 
-use super::Session;
+use super::drafter::{Drafter, Target};
+use super::{Outcome, Session};
 use crate::abi::{self, Result, kind, try_vec};
+use crate::arch::Architecture;
 use crate::program::{Dim, Operand, Recorder};
 use crate::sample::Sampler;
 use crate::slim::DRAFT;
@@ -19,6 +22,8 @@ enum Phase {
     /// There is none.
     #[default]
     Off,
+    /// The draft model guesses so many tokens.
+    Guessing(u32),
     /// The model's step is under way.
     Evaluating,
     /// Tokens are picked from its rows.
@@ -29,6 +34,8 @@ enum Phase {
 #[derive(Default)]
 pub struct Drafted {
     phase: Phase,
+    /// What guesses, if nothing is looked up.
+    drafter: Option<Drafter>,
     /// The tokens behind the one that was picked last.
     tokens: Vec<u32>,
     /// How many of them have been picked.
@@ -60,6 +67,18 @@ impl Drafted {
     /// A step has ended whose row of logits is to be picked from.
     pub fn picks(&self) -> bool {
         DRAFT && self.phase == Phase::Picking
+    }
+
+    /// A step of the draft model is under way.
+    pub fn guesses(&self) -> bool {
+        DRAFT && matches!(self.phase, Phase::Guessing(_))
+    }
+
+    /// The caches have been cut at this position.
+    pub fn cut(&mut self, position: u32) {
+        if let Some(drafter) = self.drafter.as_mut().filter(|_| DRAFT) {
+            drafter.cut(position);
+        }
     }
 
     /// The session's programs are others now.
@@ -126,24 +145,51 @@ impl Session {
                 self.committed += 1;
                 self.drafted.picked += 1;
                 self.drafted.counts[1] += 1;
+                if let Some(drafter) = &mut self.drafted.drafter {
+                    drafter.confirm();
+                }
                 return self.pick_row().map(|()| true);
             }
             self.drafted.phase = Phase::Off;
-            abi::kv_truncate(self.committed)?;
+            self.cut()?;
         }
         let most = self.most_drafted();
         let context = self.sampler.context();
+        if most == 0 {
+            return Ok(false);
+        }
+        if let Some(drafter) = &mut self.drafted.drafter {
+            self.drafted.phase = Phase::Guessing(most as u32);
+            return drafter.advance(context, most as u32).map(|()| true);
+        }
         let found = lookup(context, self.params.spec_ngram_size_n as usize);
-        if found.is_empty() || most == 0 {
+        if found.is_empty() {
             return Ok(false);
         }
         let mut tokens = try_vec(most)?;
         // What ends with the context goes round and round.
         tokens.extend(found.iter().cycle().take(most));
-        self.drafted.counts[0] += tokens.len() as u32;
-        self.drafted.tokens = tokens;
-        self.drafted.picked = 0;
-        self.evaluate(token).map(|()| true)
+        self.evaluate(token, tokens).map(|()| true)
+    }
+
+    /// A step of the draft model has succeeded: the next one, or that of the model over what was guessed, if only the token in flight.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn guessed(&mut self) -> Result<Outcome> {
+        let (Phase::Guessing(most), Some(drafter)) =
+            (self.drafted.phase, &mut self.drafted.drafter)
+        else {
+            return Err(fail!(STATE, "a step ended that was never submitted"));
+        };
+        let context = self.sampler.context();
+        if drafter.advanced(most) {
+            let tokens = drafter.guesses()?;
+            let token = context.last().copied().unwrap_or_default();
+            self.evaluate(token, tokens)?;
+        } else {
+            drafter.advance(context, most)?;
+        }
+        Ok(Outcome::Continue)
     }
 
     /// How many tokens may be guessed: as many as there is room for, and no more than the turn can still use.
@@ -152,11 +198,14 @@ impl Session {
         let wanted = u32::try_from(self.params.n_predict).map_or(u32::MAX, |n| n - generated);
         let room = self.ctx - self.committed;
         let room = room.min(self.n_batch).min(wanted).saturating_sub(1);
-        room.min(self.params.draft_max) as usize
+        room.min(self.params.draft_max()) as usize
     }
 
     /// Books the step of a token and the draft behind it.
-    fn evaluate(&mut self, token: u32) -> Result<()> {
+    fn evaluate(&mut self, token: u32, draft: Vec<u32>) -> Result<()> {
+        self.drafted.counts[0] += draft.len() as u32;
+        self.drafted.tokens = draft;
+        self.drafted.picked = 0;
         let Some([program, _]) = self.drafted.programs else {
             return Err(fail!(STATE, "no program to evaluate drafts with"));
         };
@@ -180,17 +229,39 @@ impl Session {
         abi::step_submit(program, &[row, n_bias, n_penalties, n_dry])
     }
 
-    /// Makes the rows, if there are to be drafts: with the session, so that a plan has them.
-    pub(super) fn room_for_drafts(&mut self) -> Result<()> {
+    /// Makes the rows, if there are to be drafts, and opens the draft model: with the session, so that a plan has them.
+    pub(super) fn room_for_drafts(&mut self, more: &[Architecture]) -> Result<()> {
         let takes_drafts = DRAFT && self.embedder.is_none() && !self.kept.any();
         self.drafted.most = match takes_drafts {
-            true => self.params.draft_max,
+            true => self.params.draft_max(),
             false => u32::MAX,
         };
-        if takes_drafts && self.params.draft_max > 0 {
-            let (n_vocab, rows) = (self.family.facts().n_vocab, self.params.draft_max + 1);
+        if !DRAFT || self.params.draft_max() == 0 {
+            return Ok(());
+        }
+        if takes_drafts {
+            let facts = self.family.facts();
+            let (n_vocab, rows) = (facts.n_vocab, self.params.draft_max() + 1);
             let buffer = abi::buffer(kind::F32, n_vocab, rows)?;
             self.drafted.rows = Some((buffer, rows, n_vocab));
+            let layers = 0..facts.n_layer;
+            let target = Target {
+                model: self.model,
+                ctx: self.ctx,
+                n_batch: self.n_batch,
+                groups: layers
+                    .filter_map(|layer| self.family.kv(layer))
+                    .map(|desc| desc.group + 1)
+                    .max()
+                    .unwrap_or(0),
+                n_vocab,
+            };
+            self.drafted.drafter = Drafter::open(&self.params, &target, more)?;
+        } else if self.params.model_draft != 0 {
+            return Err(fail!(
+                UNSUPPORTED,
+                "parameter model_draft: a model that makes embeddings, or whose context cannot go back, takes no drafts"
+            ));
         }
         Ok(())
     }
@@ -233,7 +304,7 @@ impl Session {
     /// Ends a turn's draft.
     pub(super) fn forget_draft(&mut self) -> Result<()> {
         match self.drafted.stop() {
-            true => abi::kv_truncate(self.committed),
+            true => self.cut(),
             false => Ok(()),
         }
     }

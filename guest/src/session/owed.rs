@@ -63,7 +63,7 @@ impl Session {
         };
         if self.owed.unseen > 0 && !self.kept.any() {
             self.sampler.rewind(position);
-            abi::kv_truncate(position)?;
+            self.cut_at(position)?;
             self.committed = position;
             self.owed.unseen = 0;
         }

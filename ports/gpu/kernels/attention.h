@@ -45,20 +45,26 @@ template <class S> struct Head {
 DEVICE void put(GLOBAL u8 *at, F32, float x) { *(GLOBAL float *)at = x; }
 DEVICE void put(GLOBAL u8 *at, F16, float x) { *(GLOBAL u16 *)at = to_half(x); }
 
-/* Elements of keys, then of values, of all heads. */
+/* An element of a row of the keys, or of the values. */
+template <class E> DEVICE void append_one(GLOBAL const Op *op, GLOBAL const Step *step, u32 row, bool key, u32 e) {
+    const u32 width = key ? op->src[3].cols : op->src[3].rows, head = e / width, d = e % width;
+    const u32 at = dim(step, op->param[0]) + row, slot = at % PAGE;
+    const u64 page = page_of(step, op->src[3], at / PAGE);
+    if (!page) {
+        fail(step);
+        return;
+    }
+    const Head<Plain<E> > h = Head<Plain<E> >::of(op, page, head);
+    const float x = FLOATS(op->src[key ? 1 : 2])[row * op->src[3].depth * width + e];
+    if (key) put(h.keys + (d * PAGE + slot) * E::SIZE, E(), x);
+    else put(h.values + slot * h.value_bytes + d * E::SIZE, E(), x);
+}
+
 template <class E> DEVICE void append_plain(KERNEL_ARGS) {
-    const u32 dk = op->src[3].cols, dv = op->src[3].rows, heads = op->src[3].depth, first = dim(step, op->param[0]);
-    FOR_EACH(i, ROWS * heads * (dk + dv)) {
-        const u32 row = i / (heads * (dk + dv)), head = i / (dk + dv) % heads, d = i % (dk + dv);
-        const u32 slot = (first + row) % PAGE;
-        const u64 page = page_of(step, op->src[3], (first + row) / PAGE);
-        if (!page) {
-            fail(step);
-            continue;
-        }
-        const Head<Plain<E> > h = Head<Plain<E> >::of(op, page, head);
-        if (d < dk) put(h.keys + (d * PAGE + slot) * E::SIZE, E(), FLOATS(op->src[1])[(row * heads + head) * dk + d]);
-        else put(h.values + slot * h.value_bytes + (d - dk) * E::SIZE, E(), FLOATS(op->src[2])[(row * heads + head) * dv + d - dk]);
+    const u32 keys = op->src[3].cols * op->src[3].depth, all = keys + op->src[3].rows * op->src[3].depth;
+    FOR_EACH(i, ROWS * all) {
+        const u32 row = i / all, e = i % all;
+        append_one<E>(op, step, row, e < keys, e < keys ? e : e - keys);
     }
 }
 KERNEL(append_f32) { append_plain<F32>(KERNEL_PASS); }

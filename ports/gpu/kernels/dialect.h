@@ -135,7 +135,7 @@ struct Turn {
 };
 
 struct Block {
-    u32 thread; /* 0 on the host */
+    u32 own; /* the thread that it is; 0 on the host */
     u32 block;
     u32 blocks;
 };
@@ -144,7 +144,7 @@ struct Block {
 #define STEP_OF(first, which) ((GLOBAL const Step *)((GLOBAL const u8 *)(first) + (which) * (first)->stride))
 
 #if REALM_GPU
-#define FOR_THREADS(t) for (u32 t = b.thread, once_ = 1; once_; once_ = 0)
+#define FOR_THREADS(t) for (u32 t = b.own, once_ = 1; once_; once_ = 0)
 #define PRIVATE(T, name) T name
 #define PRIVATES(T, name, count) T name[count]
 #define PRIVATE_REF(T) LOCAL T &
@@ -187,7 +187,7 @@ struct Block {
 #elif defined(__CUDACC__)
 #define BARRIER() __syncthreads()
 #define KERNEL(name) KERNEL_OF(name, 1)
-#define LEAN_KERNEL(name) KERNEL_OF(name, 4)
+#define LEAN_KERNEL(name, blocks) KERNEL_OF(name, blocks)
 #define KERNEL_OF(name, per_multiprocessor)                                                                              \
     DEVICE void name##_body(KERNEL_ARGS);                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS, per_multiprocessor)                                            \
@@ -217,9 +217,9 @@ struct Enter {
     DEVICE void name##_body(KERNEL_ARGS)
 #endif
 
-/* One whose blocks share a multiprocessor by fours: with few enough registers. */
+/* One so many of whose blocks share a multiprocessor: with few enough registers. */
 #ifndef LEAN_KERNEL
-#define LEAN_KERNEL(name) KERNEL(name)
+#define LEAN_KERNEL(name, blocks) KERNEL(name)
 #endif
 
 #define ADDRESS(T, bits) ((GLOBAL T *)(bits))

@@ -106,11 +106,11 @@ KERNEL(weighted_sum) {
         const u32 row = i / cols, c = i % cols;
         GLOBAL const float *x = FLOATS(op->src[0]) + row * op->src[0].cols + c;
         float sum = 0.0f;
-        i64 last = -(1ll << 62);
+        i64 last = -((i64)1 << 62);
         for (u32 turn = 0; turn < parts; turn++) {
             u32 slot = turn;
             if (ids) {
-                i64 next = 1ll << 62;
+                i64 next = (i64)1 << 62;
                 for (u32 s = 0; s < parts; s++) {
                     const i64 key = (i64)INTS(op->src[2])[row * parts + s] * 1024 + s;
                     if (key > last && key < next) next = key, slot = s;
@@ -137,26 +137,43 @@ KERNEL(ssm_conv) {
     }
 }
 
-/* Elements of a head: the first half of those that turn stand for their pairs, those behind them stay. */
-KERNEL(rope) {
+/* Elements of a row that one unit of ROPE has written. */
+struct Turned {
+    u32 count, at[2];
+};
+
+/* The first half of a head's elements that turn stand for their pairs, those behind them stay. */
+DEVICE Turned turn(GLOBAL const Op *op, GLOBAL const Step *step, u32 i) {
     const u32 cols = op->dst.cols, head = op->param[1], dims = op->param[2], pairs = dims / 2;
-    const u32 first = dim(step, op->param[0]);
+    const u32 row = i / cols, e = i % cols % head;
     const bool neox = op->flags & 1;
-    GLOBAL const Turn *turns = ADDRESS(const Turn, op->table);
-    FOR_EACH(i, COUNT) {
-        const u32 row = i / cols, e = i % cols % head;
-        GLOBAL const float *x = FLOATS(op->src[0]) + (i - e);
-        GLOBAL float *y = FLOATS(op->dst) + (i - e);
-        if (e >= dims) y[e] = x[e];
-        if (e < pairs) {
-            const u32 a = neox ? e : 2 * e, z = neox ? e + pairs : 2 * e + 1;
-            float c, s;
-            cos_sin(turns[e].phase * (u64)(first + row), c, s);
-            c *= turns[e].scale, s *= turns[e].scale;
-            const float x0 = x[a], x1 = x[z];
-            y[a] = fmaf_(x0, c, -(x1 * s));
-            y[z] = fmaf_(x0, s, x1 * c);
-        }
+    GLOBAL const float *x = FLOATS(op->src[0]) + (i - e);
+    GLOBAL float *y = FLOATS(op->dst) + (i - e);
+    Turned done = {0, {i % cols, 0}};
+    if (e >= dims) {
+        y[e] = x[e];
+        done.count = 1;
+    } else if (e < pairs) {
+        const u32 a = neox ? e : 2 * e, z = neox ? e + pairs : 2 * e + 1;
+        const Turn pace = ADDRESS(const Turn, op->table)[e];
+        float c, s;
+        cos_sin(pace.phase * (u64)(dim(step, op->param[0]) + row), c, s);
+        c *= pace.scale, s *= pace.scale;
+        const float x0 = x[a], x1 = x[z];
+        y[a] = fmaf_(x0, c, -(x1 * s));
+        y[z] = fmaf_(x0, s, x1 * c);
+        done.count = 2;
+        done.at[0] = i % cols - e + a, done.at[1] = i % cols - e + z;
+    }
+    return done;
+}
+
+/* Of two in a row, mostly queries and keys, by one launch. */
+KERNEL(rope) {
+    const u32 first = COUNT, all = op->more ? first + dim(step, op[1].rows) * op[1].dst.cols : first;
+    FOR_EACH(i, all) {
+        if (i < first) turn(op, step, i);
+        else turn(op + 1, step, i - first);
     }
 }
 

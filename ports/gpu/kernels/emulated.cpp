@@ -1,5 +1,5 @@
 /* emulated.cpp - the kernels compiled for the host: blocks one after the other, a block's threads as loops. For tests. */
-#include "attention.h"
+#include "fused.h"
 
 /* A kernel, by its name; 0: there is none. */
 extern "C" u64 realm_gpu_find(const char *name) {

@@ -1,3 +1,3 @@
 /* metal.metal - the kernels for Metal 3. It has not been compiled by Apple's compiler, nor run. */
 #pragma clang fp contract(off)
-#include "attention.h"
+#include "fused.h"

@@ -13,7 +13,8 @@
 #define logf_(x) log(x)
 DEVICE u32 bits_of(float x) { return as_type<u32>(x); }
 DEVICE float float_of(u32 x) { return as_type<float>(x); }
-DEVICE float half_at(GLOBAL const u8 *p) { return float(as_type<half>(*(GLOBAL const u16 *)p)); }
+DEVICE float half_value(u16 h) { return float(as_type<half>(h)); }
+DEVICE float half_at(GLOBAL const u8 *p) { return half_value(*(GLOBAL const u16 *)p); }
 DEVICE u16 to_half(float x) { return as_type<u16>(half(x)); }
 #define SHUFFLE_XOR(x, by) simd_shuffle_xor(x, by)
 #elif defined(__CUDACC__)
@@ -88,8 +89,8 @@ DEVICE float exp_(float x) {
     q = fmaf_(q, r, 0.16666518f);
     q = fmaf_(q, r, 0.5f);
     const float p = fmaf_(fmaf_(q, r, 1.0f), r, 1.0f);
-    const i32 whole = (i32)(bits_of(t) - bits_of(ROUND)), half = whole >> 1;
-    const float e = p * float_of((u32)(half + 127) << 23) * float_of((u32)(whole - half + 127) << 23);
+    const i32 whole = (i32)(bits_of(t) - bits_of(ROUND)), part = whole >> 1;
+    const float e = p * float_of((u32)(part + 127) << 23) * float_of((u32)(whole - part + 127) << 23);
     return x < -87.33654f ? 0.0f : e;
 }
 
@@ -149,7 +150,7 @@ DEVICE float softplus_(float x) {
 
 /* Cosine and sine of `phase / 2^64` turns: a quarter, and the rest of it in radians. Polynomials: Cephes' sinf and cosf. */
 DEVICE void cos_sin(u64 phase, LOCAL float &c, LOCAL float &s) {
-    const u64 quarter = (phase + (1ull << 61)) >> 62;
+    const u64 quarter = (phase + ((u64)1 << 61)) >> 62;
     const i64 rest = (i64)(phase - (quarter << 62));
     const float x = (float)rest * 3.40612158e-19f, z = x * x; /* 2 pi / 2^64 */
     float p = fmaf_(z, -1.9515295891e-4f, 8.3321608736e-3f);

@@ -31,36 +31,37 @@ DEVICE GLOBAL u8 *prepared(GLOBAL const Op *op, GLOBAL const Step *step) {
     return ADDRESS(u8, step->workspace + WORKSPACE_HEAD);
 }
 
-/* A block of LEN elements to a warp. What cannot be scaled is 0, what is not finite makes the scale a NaN. */
-template <u32 LEN> DEVICE void quantize(KERNEL_ARGS) {
-    const u32 k = op->src[0].cols, blocks = k / LEN;
-    const u32 count = ROWS * (op->src[1].cols / k) * blocks;
-    FOR_WARPS(base, count) {
-        PRIVATE(u64, top);
-        FOR_THREADS(t) {
-            const u32 u = (u32)base + t / WARP;
-            OF(top, t) = 0;
-            if (u < count)
-                for (u32 i = t % WARP; i < LEN; i += WARP)
-                    OF(top, t) = Best::of(OF(top, t), (u64)(bits_of(FLOATS(op->src[1])[u * LEN + i]) & 0x7fffffffu));
-        }
-        warp_reduce<Best, u64>(top);
-        FOR_THREADS(t) {
-            const u32 u = (u32)base + t / WARP;
-            if (u >= count) continue;
-            GLOBAL u8 *row = prepared(op, step) + (u64)(u / blocks) * op->extra;
-            GLOBAL float *scales = (GLOBAL float *)(row + k) + u % blocks * (LEN / 32);
-            const u32 most = (u32)OF(top, t);
-            const float d = float_of(most) / 127.0f;
-            const bool none = most >= 0x7f800000u || d < float_of(0x00800000u);
-            const float inverse = none ? 0.0f : 1.0f / d;
-            for (u32 i = t % WARP; i < LEN; i += WARP) {
-                const float x = FLOATS(op->src[1])[u * LEN + i];
-                row[u % blocks * LEN + i] = none ? 0 : (u8)bits_of(x * inverse + ROUND);
-            }
-            if (t % WARP < LEN / 32) scales[t % WARP] = most >= 0x7f800000u ? nan_() : none ? 0.0f : d;
-        }
+/* Blocks of LEN elements of `x`, one to a warp, from `base` on and before `end`. What cannot be scaled is 0, what is not finite makes the
+ * scale a NaN. A lane reads the elements `lane`, `lane + WARP`, … of its warp's block. */
+template <u32 LEN> DEVICE void quantize_blocks(KERNEL_ARGS, GLOBAL const float *x, u32 k, u32 base, u32 end) {
+    const u32 blocks = k / LEN;
+    PRIVATE(u64, top);
+    FOR_THREADS(t) {
+        const u32 u = base + t / WARP;
+        OF(top, t) = 0;
+        if (u < end)
+            for (u32 i = t % WARP; i < LEN; i += WARP) OF(top, t) = Best::of(OF(top, t), (u64)(bits_of(x[u * LEN + i]) & 0x7fffffffu));
     }
+    warp_reduce<Best, u64>(top);
+    FOR_THREADS(t) {
+        const u32 u = base + t / WARP;
+        if (u >= end) continue;
+        GLOBAL u8 *row = prepared(op, step) + (u64)(u / blocks) * op->extra;
+        GLOBAL float *scales = (GLOBAL float *)(row + k) + u % blocks * (LEN / 32);
+        const u32 most = (u32)OF(top, t);
+        const float d = float_of(most) / 127.0f;
+        const bool none = most >= 0x7f800000u || d < float_of(0x00800000u);
+        const float inverse = none ? 0.0f : 1.0f / d;
+        for (u32 i = t % WARP; i < LEN; i += WARP)
+            row[u % blocks * LEN + i] = none ? 0 : (u8)bits_of(x[u * LEN + i] * inverse + ROUND);
+        if (t % WARP < LEN / 32) scales[t % WARP] = most >= 0x7f800000u ? nan_() : none ? 0.0f : d;
+    }
+}
+
+template <u32 LEN> DEVICE void quantize(KERNEL_ARGS) {
+    const u32 k = op->src[0].cols, count = ROWS * (op->src[1].cols / LEN);
+    GLOBAL const float *x = FLOATS(op->src[1]);
+    FOR_WARPS(base, count) quantize_blocks<LEN>(KERNEL_PASS, x, k, (u32)base, count);
 }
 
 KERNEL(quantize_32) { quantize<32>(KERNEL_PASS); }
@@ -180,11 +181,18 @@ template <class T> DEVICE void mul_mat_id(KERNEL_ARGS) {
     }
 }
 
-#define PRODUCTS(T, name)                                   \
-    KERNEL(get_rows_##name) { get_rows<T>(KERNEL_PASS); }   \
-    LEAN_KERNEL(mul_mat_vec_##name) { mul_mat<T, 1>(KERNEL_PASS); } \
-    KERNEL(mul_mat_##name) { mul_mat<T, 8>(KERNEL_PASS); }  \
-    LEAN_KERNEL(mul_mat_id_##name) { mul_mat_id<T>(KERNEL_PASS); }
+/* Blocks that share a multiprocessor: four have 64 registers to a thread, of which more are wanted where a vector comes in two parts. */
+template <class T> struct Share { enum { BLOCKS = 4 }; };
+template <> struct Share<Q3_K> { enum { BLOCKS = 2 }; };
+template <> struct Share<Q5_K> { enum { BLOCKS = 3 }; };
+template <> struct Share<Q6_K> { enum { BLOCKS = 3 }; };
+template <> struct Share<IQ4_XS> { enum { BLOCKS = 3 }; };
+
+#define PRODUCTS(T, name)                                                               \
+    KERNEL(get_rows_##name) { get_rows<T>(KERNEL_PASS); }                               \
+    LEAN_KERNEL(mul_mat_vec_##name, Share<T>::BLOCKS) { mul_mat<T, 1>(KERNEL_PASS); }   \
+    KERNEL(mul_mat_##name) { mul_mat<T, 8>(KERNEL_PASS); }                              \
+    LEAN_KERNEL(mul_mat_id_##name, Share<T>::BLOCKS) { mul_mat_id<T>(KERNEL_PASS); }
 FOR_EACH_TYPE(PRODUCTS)
 
 #endif

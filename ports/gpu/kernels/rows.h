@@ -8,19 +8,23 @@
 #define GROUP (op->param[1] ? op->param[1] : op->dst.cols)
 #define ROWS dim(step, op->rows)
 
+/* A group of columns of a row. */
+DEVICE void rms_norm_group(KERNEL_ARGS, u32 u) {
+    const u32 group = GROUP;
+    GLOBAL const float *x = FLOATS(op->src[0]) + u * group;
+    GLOBAL float *y = FLOATS(op->dst) + u * group;
+    PRIVATE(float, squares);
+    FOR_THREADS(t) OF(squares, t) = 0.0f;
+    FOR_COLS(t, c, group) OF(squares, t) = fmaf_(x[c], x[c], OF(squares, t));
+    const float s = block_reduce<Sum, float>(b, squares, shared);
+    const float scale = 1.0f / sqrtf_(s / (float)group + PARAM_F32(0));
+    const bool weight = op->src[1].kind != NONE;
+    FOR_COLS(t, c, group) y[c] = weight ? x[c] * scale * FLOATS(op->src[1])[c] : x[c] * scale;
+}
+
 KERNEL(rms_norm) {
-    const u32 group = GROUP, groups = op->dst.cols / group;
-    FOR_BLOCKS(u, ROWS * groups) {
-        GLOBAL const float *x = FLOATS(op->src[0]) + u * group;
-        GLOBAL float *y = FLOATS(op->dst) + u * group;
-        PRIVATE(float, squares);
-        FOR_THREADS(t) OF(squares, t) = 0.0f;
-        FOR_COLS(t, c, group) OF(squares, t) = fmaf_(x[c], x[c], OF(squares, t));
-        const float s = block_reduce<Sum, float>(b, squares, shared);
-        const float scale = 1.0f / sqrtf_(s / (float)group + PARAM_F32(0));
-        const bool weight = op->src[1].kind != NONE;
-        FOR_COLS(t, c, group) y[c] = weight ? x[c] * scale * FLOATS(op->src[1])[c] : x[c] * scale;
-    }
+    const u32 groups = op->dst.cols / GROUP;
+    FOR_BLOCKS(u, ROWS * groups) rms_norm_group(KERNEL_PASS, u);
 }
 
 KERNEL(norm) {
@@ -115,7 +119,7 @@ DEVICE u64 best_below(Block b, SHARED float *shared, GLOBAL const float *x, u32 
 KERNEL(argmax) {
     FOR_BLOCKS(row, ROWS) {
         const u32 cols = op->src[0].cols;
-        const u64 best = best_below(b, shared, FLOATS(op->src[0]) + row * cols, cols, ~0ull);
+        const u64 best = best_below(b, shared, FLOATS(op->src[0]) + row * cols, cols, ~(u64)0);
         FOR_THREADS(t) {
             if (t == 0) INTS(op->dst)[row] = best >> 32 ? (i32)(u32)~best : -1;
         }
@@ -172,7 +176,7 @@ KERNEL(top_k) {
             continue;
         }
         BARRIER();
-        u64 last = ~0ull;
+        u64 last = ~(u64)0;
         for (u32 i = 0; i < k; i++) { /* one after the other */
             last = best_below(b, shared, x, cols, last);
             FOR_THREADS(t) {

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ffi::c_void;
 
-fn file(name: &str) -> Vec<u8> {
+pub fn file(name: &str) -> Vec<u8> {
     std::fs::read(std::format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 

@@ -56,6 +56,9 @@ class Model:
         self.tensors[name] = values.astype(np.float64)
         self.w.add_tensor(name, values)
 
+    def add_again(self, name, values):
+        self.w.add_tensor(name, values.astype(np.float32))
+
     def matrix(self, name, *shape, bias=False):
         """Rows, columns; experts first, if there are any."""
         self.add(f"{name}.weight", self.rng.normal(size=shape) * self.gain / np.sqrt(shape[-1]))
@@ -160,6 +163,34 @@ def granitemoe():
     return m
 
 
+def mixtral_apart():
+    """As mixtrals of early 2024 are: a tensor for each expert. llama.cpp is asked about the same weights as it wants them now."""
+    m = Model("mixtral-apart", "llama", heads=4, kv=2, d=32)
+    m.w.add_expert_count(8)
+    m.w.add_expert_used_count(2)
+    m.w.add_rope_dimension_count(8)
+    m.matrix("output", VOCAB, m.d)
+    for il in range(m.layers):
+        m.norm(f"blk.{il}.attn_norm", m.d)
+        m.attention(il)
+        m.norm(f"blk.{il}.ffn_norm", m.d)
+        m.experts(il, 8, m.ff)
+    return m
+
+
+def apart(m):
+    """Writes the file again, with the experts' matrices as they were then."""
+    old = gguf.GGUFWriter(m.path, m.arch)
+    old.kv_data, m.w = m.w.kv_data, old
+    for name, values in m.tensors.items():
+        if "_exps" not in name:
+            m.add_again(name, values)
+            continue
+        for i, matrix in enumerate(values):
+            m.add_again(name.replace("_exps.weight", f".{i}.weight"), matrix)
+    m.finish()
+
+
 def phi3_long():
     m = Model("phi3-longrope", "phi3", heads=2, kv=2)
     w = m.w
@@ -241,14 +272,19 @@ def gemma3_global():
     return m
 
 
-def mistral3():
-    m = Model("mistral3", "mistral3")
+def mistral3_long():
+    """The second prompt goes beyond the original context, and then beyond twice that."""
+    return mistral3("mistral3-long", 32)
+
+
+def mistral3(name="mistral3", original=CTX):
+    m = Model(name, "mistral3")
     w = m.w
     w.add_rope_dimension_count(8)
     w.add_rope_freq_base(1000000.0)
     w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
     w.add_rope_scaling_factor(16.0)
-    w.add_rope_scaling_orig_ctx_len(CTX)
+    w.add_rope_scaling_orig_ctx_len(original)
     w.add_rope_scaling_yarn_log_mul(1.0)
     w.add_attn_temperature_scale(0.1)
     m.matrix("output", VOCAB, m.d)
@@ -360,7 +396,20 @@ def deepseek2_sigmoid():
     return m
 
 
-def mla(name, q_rank):
+def deepseek2_groups():
+    """As DeepSeek-V3 and R1 are: experts in groups, of which a token gets some."""
+    m = mla("deepseek2-groups", q_rank=12, experts=12)
+    m.w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    m.w.add_expert_group_count(4)
+    m.w.add_expert_group_used_count(2)
+    m.w.add_expert_weights_norm(True)
+    m.w.add_expert_weights_scale(2.5)
+    for il in range(1, m.layers):
+        m.vector(f"blk.{il}.exp_probs_b.bias", 0.3 * m.rng.normal(size=12))
+    return m
+
+
+def mla(name, q_rank, experts=4):
     """Of 26 layers llama.cpp assumes that queries are not compressed, of others that they are."""
     rank, rope, nope, value, d, layers = (16, 4, 8, 12, 16, 3) if q_rank else (8, 4, 4, 6, 8, 26)
     m = Model(name, "deepseek2", d=d, layers=layers, heads=2, kv=1, ff=d)
@@ -374,8 +423,8 @@ def mla(name, q_rank):
     w.add_kv_lora_rank(rank)
     w.add_rope_dimension_count(rope)
     w.add_leading_dense_block_count(1)
-    w.add_expert_count(4)
-    w.add_expert_used_count(2)
+    w.add_expert_count(experts)
+    w.add_expert_used_count(2 if experts < 8 else 4)
     w.add_expert_shared_count(1)
     w.add_expert_feed_forward_length(d // 2)
     m.matrix("output", VOCAB, m.d)
@@ -399,7 +448,7 @@ def mla(name, q_rank):
         if il == 0:
             m.mlp(il)
         else:
-            m.experts(il, 4, d // 2)
+            m.experts(il, experts, d // 2)
             m.mlp(il, "_shexp", d // 2)
     return m
 
@@ -563,8 +612,8 @@ def by_definition(oracle, m, compute):
 def main():
     oracle = sys.argv[1]
     version = sys.argv[2] if len(sys.argv) > 2 else "llama.cpp"
-    models = [cohere2, gpt_oss, granitemoe, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, qwen3vlmoe, lfm2, lfm2moe, deepseek2,
-              deepseek2_sigmoid, mamba2]
+    models = [cohere2, gpt_oss, granitemoe, mixtral_apart, phi3_long, olmo3, stablelm2_12b, gemma3_global, mistral3, mistral3_long, qwen3vlmoe, lfm2, lfm2moe,
+              deepseek2, deepseek2_sigmoid, deepseek2_groups, mamba2]
     everything = {}
     for make in models:
         m = make()
@@ -575,6 +624,8 @@ def main():
             logits = f"{name}.{i}.logits.f32"
             greedy = ask(oracle, m, logits, ids)
             cases.append({"prompt_ids": ids, "logits_file": logits, "shape": [1, VOCAB], "greedy_ids": greedy})
+        if make is mixtral_apart:
+            apart(m)
         # llama.cpp's GELU reads a table of halves.
         tolerance = 1e-3 if m.arch.startswith("gemma") else 1e-4
         everything[name] = {"reference": version, "tolerance": tolerance, "cases": cases}
