@@ -475,6 +475,7 @@ def refusals(tools):
     check("refuses an unknown backend", refused, tools, 1, "--backend", "abacus", "-p", "x")
     check("refuses a huge token id", refused, tools, 1, "--ids", "4294967295")
     check("a full context has an exit code of its own", full, tools)
+    check("limits of the guest are options", guest_limits, tools)
     check("refuses an unknown parameter", refused, tools, 1, "--param", "tmep=1", "-p", "x")
     misuses = [
         ["--frobnicate"], ["-n"], ["-n", "many"], ["-n", "1.5"], ["--temp", "nan"], ["--temp", "0x1"], ["-t", "0"],
@@ -483,6 +484,21 @@ def refusals(tools):
     ]
     for args in misuses:
         check(f"misuse {args}", refused, tools, 2, *args)
+
+
+def guest_limits(tools):
+    """What does not suffice is named, and has an option that makes it suffice."""
+    schema = tools.scratch / "large.json"
+    schema.write_text(json.dumps({"type": "object", "properties": {f"{i * 7919 % 99991:05}": {"type": "string"} for i in range(3000)}}))
+    for few, enough, named, args in [
+        (["--guest-memory", "1"], ["--guest-memory", "64"], "max_guest_memory_bytes", ["-n", "2", "--json-schema-file", schema]),
+        (["--fuel", "1"], ["--fuel", "9999"], "fuel_per_event", ["-n", "2", "--json-schema-file", schema]),
+        (["--buffer-memory", "1"], [], "max_buffer_bytes", ["-c", "65536", "--pooling", "mean"]),
+    ]:
+        done = run(tools.run, "-p", "Hi", *args, *few, timeout=60)
+        must(done.returncode == 1 and named in done.stderr.decode(), f"{few}: exit code {done.returncode}: {done.stderr!r}")
+        must(done.stdout == b"", "something on stdout")
+        succeed(tools.run, "-p", "Hi", *args, *enough)
 
 
 def full(tools):

@@ -347,9 +347,6 @@ impl Params {
         if self.n_batch != open.n_batch {
             return fixed("n_batch", &n_batch);
         }
-        if self.draft_max() > open.draft_max() {
-            return fixed("draft_max", &format_args!("at most {}", open.draft_max()));
-        }
         if self.model_draft != open.model_draft {
             return fixed("model_draft", &open.model_draft);
         }

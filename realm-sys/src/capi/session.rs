@@ -90,7 +90,9 @@ pub struct realm_session_options {
     /// `REALM_STATUS_LIMIT`. A prompt or parameter for which it does not suffice is refused with that status, and the session is as it
     /// was before: the library keeps a copy of that memory while such input is read, and needs another one to go back. Where it cannot
     /// (in firmware, without memory for these, with a guest that cannot be forked), and for what needs more after the first step of a
-    /// turn, the session ends with `REALM_STATUS_GUEST`. Linear memory grows and never shrinks: what a large prompt or parameter took is
+    /// turn, the session ends with `REALM_STATUS_GUEST`. Lost is what it was, its context and the turn; models, the runtime, other sessions
+    /// and states that were saved before are not. Who cannot lose a conversation has a fork of it from before the turn
+    /// (`realm_session_fork`), and goes on with that. Linear memory grows and never shrinks: what a large prompt or parameter took is
     /// the guest's to use again, for whatever replaces it, and given back when the session is closed.
     pub max_guest_memory_bytes: u64,
     /// Most session buffers, in bytes. 0: 256 MiB.

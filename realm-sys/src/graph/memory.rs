@@ -555,6 +555,33 @@ impl Memory {
         }
     }
 
+    /// Reads of a group's page what it holds of the context: zeros where keys and values have been forgotten, or never were.
+    pub fn page_read(&self, group: u32, page: usize, at: u64, out: &mut [u8]) -> Result<()> {
+        let (pages, _) = self.pages(group);
+        let from = pages
+            .get(page)
+            .ok_or_else(|| err!(Internal, "page {page} of KV group {group} is gone"))?;
+        from.read(at, out)?;
+        let before = page * REALM_KV_PAGE_POSITIONS as usize;
+        let kept = (self.positions as usize).saturating_sub(before);
+        if kept >= REALM_KV_PAGE_POSITIONS as usize {
+            return Ok(());
+        }
+        for l in self.kv_layers.iter().filter(|l| l.group == group) {
+            let layout = layout(l.r#type, l.n_head_kv, l.head_dim_k, l.head_dim_v)?;
+            let (begin, bytes) = (l.offset.saturating_sub(at), layout.page_bytes() as u64);
+            let end = (l.offset + bytes).saturating_sub(at);
+            let skipped = at.saturating_sub(l.offset) as usize;
+            let part = out.iter_mut().take(end as usize).skip(begin as usize);
+            for (i, byte) in part.enumerate() {
+                if layout.slot(skipped + i) >= kept {
+                    *byte = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A page to be filled, which is made if it is the next.
     pub fn page_restore(&mut self, group: u32, page: u32) -> Result<&mut Buffer> {
         let most = match self.groups.get(group as usize) {

@@ -3,7 +3,10 @@
 use super::state_tests::{Demo, Shown, file, finish, saved};
 use super::{Event, InputKind, Options, Session};
 use crate::error::Status;
+use crate::graph::memory::Memory;
+use crate::graph::op::TYPE_F32;
 use crate::guest::host::LogSink;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ffi::{c_char, c_void};
@@ -243,4 +246,95 @@ fn forks_and_saved_sessions_go_on_with_drafts() {
         assert_eq!(turns(other), want);
         assert_eq!(ACCEPTED.take(), accepted);
     }
+}
+
+/// A saved state holds nothing of what was guessed and was wrong, but traces in the guest's memory and the ids that were fed last: no
+/// logits, no keys and values.
+#[test]
+fn rejected_drafts_are_not_saved() {
+    let demo = Demo::new();
+    let [plain, guessed] = [false, true].map(|guesses| {
+        let mut s = open(&demo, &[("temp", "1.5"), ("seed", "3")], true);
+        let set = |s: &mut Session, n: &str| s.set_param("draft_max", Some(n));
+        assert!(set(&mut s, "7").is_err(), "longer than at OPEN");
+        set(&mut s, if guesses { "6" } else { "0" }).unwrap();
+        s.prompt(InputKind::Text, TEXT.as_bytes()).unwrap();
+        finish(&mut s);
+        set(&mut s, "6").unwrap();
+        assert_eq!(ACCEPTED.take() > 0, guesses);
+        s
+    });
+    assert_eq!(saved(&plain).len(), saved(&guessed).len());
+    let memories = [&plain, &guessed].map(|s| &s.instance.host().compute.memory);
+    let [a, b] = memories.map(|m| {
+        let buffers = m.buffer_descs().iter().enumerate();
+        let floats = buffers.filter(|(_, desc)| desc.r#type == TYPE_F32);
+        let floats = floats.map(|(i, _)| {
+            let mut bytes = vec![0; m.buffer(i as u32).unwrap().bytes() as usize];
+            m.buffer_read(i as u32, 0, &mut bytes).unwrap();
+            bytes
+        });
+        floats.collect::<Vec<_>>()
+    });
+    assert_eq!(a, b);
+    assert_eq!(kept_pages(memories[0]), kept_pages(memories[1]));
+}
+
+/// What a saved state has of the pages.
+fn kept_pages(m: &Memory) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for group in 0..m.group_count() {
+        let (pages, size) = m.pages(group);
+        all.extend((0..pages.len()).map(|page| {
+            let mut bytes = vec![0; size as usize];
+            // In parts that are no whole rows, as states are written.
+            for (i, part) in bytes.chunks_mut(999).enumerate() {
+                m.page_read(group, page, i as u64 * 999, part).unwrap();
+            }
+            bytes
+        }));
+    }
+    all
+}
+
+#[test]
+fn what_was_taken_back_is_not_saved() {
+    let demo = Demo::new();
+    for kv in ["f32", "f16", "q8_0"] {
+        let mut s = open(&demo, &[("kv_type", kv)], false);
+        let mut other = open(&demo, &[("kv_type", kv)], false);
+        for s in [&mut s, &mut other] {
+            s.prompt(InputKind::Text, b"The capital of Peru").unwrap();
+            finish(s);
+        }
+        let position = s.position();
+        s.prompt(InputKind::Text, TEXT.as_bytes()).unwrap();
+        finish(&mut s);
+        s.rewind(position).unwrap();
+        let memories = [&s, &other].map(|s| &s.instance.host().compute.memory);
+        let raw = memories.map(|m| {
+            let (pages, bytes) = m.pages(0);
+            let mut page = vec![0; bytes as usize];
+            pages[0].read(0, &mut page).unwrap();
+            page
+        });
+        assert_ne!(raw[0], raw[1], "{kv}: there is something to leave out");
+        assert_eq!(kept_pages(memories[0]), kept_pages(memories[1]), "{kv}");
+        assert!(kept_pages(memories[0])[0].iter().any(|b| *b != 0));
+    }
+}
+
+#[test]
+fn the_same_calls_make_the_same_state() {
+    let demo = Demo::new();
+    let [whole, sliced] = [0, 1].map(|budget| {
+        let mut s = open(&demo, &[("temp", "1.2")], true);
+        for text in [TEXT, " and"] {
+            s.prompt(InputKind::Text, text.as_bytes()).unwrap();
+            while !matches!(s.poll(budget).unwrap(), Event::Done(_)) {}
+        }
+        s.rewind(20).unwrap();
+        saved(&s)
+    });
+    assert!(whole == sliced);
 }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! All numbers are little-endian, whatever the processor. Blocks are runs of 4096 bytes (the last perhaps shorter), each behind a
-//! byte: 0 if all of it is zero and left out, else 1. What is in buffers, pages and programs is little-endian by its own contracts.
+//! byte: 0 if all of it is zero and left out, else 1. Pages are zero where the context has been taken back. What is in buffers, pages and programs is little-endian by its own contracts.
 //!
 //! Nothing that is read is trusted: what is made from it goes the way of what a guest asks for, under the session's limits, and
 //! programs are validated anew. The session is handed out when the checksum at the end has been found right.
@@ -400,8 +400,8 @@ impl Session {
             let (pages, bytes) = memory.pages(group);
             w.words(&[pages.len() as u32, 0])?;
             w.long(bytes)?;
-            for page in pages {
-                w.blocks(page.bytes(), |at, part| page.read(at, part))?;
+            for page in 0..pages.len() {
+                w.blocks(bytes, |at, part| memory.page_read(group, page, at, part))?;
             }
         }
         w.end()

@@ -872,7 +872,7 @@ fn long_texts_that_come_to_nothing_burn_fuel() {
         let start = Instant::now();
         assert_eq!(
             Session::open(o).err().map(|e| e.status()),
-            Some(Status::Guest)
+            Some(Status::Limit)
         );
         // Some two thousand calls; without a price some four hundred thousand.
         let took = start.elapsed();

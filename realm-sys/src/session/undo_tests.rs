@@ -214,6 +214,96 @@ fn what_broke_for_want_of_memory_or_fuel_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_opening_has_no_memory_or_fuel_for_is_a_limit() {
+    let full =
+        "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    for (body, status, said) in [
+        (full, Status::Limit, "max_guest_memory_bytes"),
+        ("(loop $l (br $l))", Status::Limit, "fuel_per_event"),
+        ("unreachable", Status::Guest, "trapped"),
+    ] {
+        let mut o = options(&at_event(event::OPEN, body, "0"));
+        o.limits.guest_memory_bytes = 1 << 20;
+        o.limits.fuel_per_event = 1_000_000;
+        let e = Session::open(o).err().unwrap();
+        assert!(e.message().contains(said), "{e}");
+        assert_eq!(e.status(), status, "{e}");
+    }
+    let demo = Demo::new();
+    let mut o = demo.options(&[]);
+    o.limits.fuel_per_event = 10_000;
+    assert_eq!(Session::open(o).err().unwrap().status(), Status::Limit);
+}
+
+/// A guest's memory never shrinks, but what has been replaced makes room for what comes.
+#[test]
+fn parameters_that_replace_one_another_take_the_memory_of_one() {
+    let demo = Demo::new();
+    let mut s = demo.open(&[("n_predict", "2")]);
+    let held = |s: &Session| s.stats().guest_linear_memory_bytes;
+    let mut most = 0;
+    for i in 0..20 {
+        // Not the same twice, and of different lengths: up to a megabyte.
+        let title = "x".repeat(950_000 - 9_000 * i);
+        let (key, other, value) = match i % 2 {
+            0 => (
+                "json_schema",
+                "grammar",
+                format!("{{\"title\":\"{title}\",\"allOf\":[{}]}}", schema(800 + i)),
+            ),
+            _ => (
+                "grammar",
+                "json_schema",
+                format!("# {title}\n{}", grammar(800 + i)),
+            ),
+        };
+        s.set_param(other, None).unwrap();
+        s.set_param(key, Some(&value)).unwrap();
+        if i % 5 == 0 {
+            chat(&mut s, "Hello");
+            s.rewind(0).unwrap();
+        }
+        if i < 6 {
+            most = held(&s);
+        }
+    }
+    // But for what lies between others, and is too small for the next.
+    assert!(held(&s) <= most + most / 4, "{} {most}", held(&s));
+    assert!(held(&demo.open(&[])) < most);
+}
+
+/// What ends a session in the midst of a turn does not end its fork, from before the turn.
+#[test]
+fn a_fork_goes_on_where_a_session_ran_out_of_fuel() {
+    let demo = Demo::new();
+    let open = |fuel: Option<u64>| {
+        let mut o = demo.options(&[("n_predict", "8")]);
+        o.limits.fuel_per_event = fuel.unwrap_or(o.limits.fuel_per_event);
+        Session::open(o).unwrap()
+    };
+    let (mut s, mut undisturbed) = (open(Some(2_000_000)), open(None));
+    let question = "What is the capital of France?";
+    assert_eq!(chat(&mut s, question), chat(&mut undisturbed, question));
+    let mut fork = s.fork().unwrap();
+    // The first token for which all of the vocabulary is gone through, behind a step.
+    s.set_param("grammar", Some(r#"root ::= ("Xq" | "Zw")+"#))
+        .unwrap();
+    s.prompt(InputKind::Chat, b"And of Italy?").unwrap();
+    let e = loop {
+        match s.poll(0) {
+            Ok(event) => assert!(!matches!(event, Event::Done(_)), "{event:?}"),
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(e.status(), Status::Guest, "{e}");
+    assert!(e.message().contains("fuel_per_event"), "{e}");
+    assert!(s.check().is_err() && s.save(&mut |_| Ok(())).is_err());
+    drop(s);
+    let next = "And of Italy?";
+    assert_eq!(chat(&mut fork, next), chat(&mut undisturbed, next));
+}
+
+#[test]
 fn buffers_and_pages_come_back() {
     let demo = Demo::new();
     let mut s = demo.open(&[("n_predict", "4")]);

@@ -929,7 +929,9 @@ typedef struct realm_session_options {
      * `REALM_STATUS_LIMIT`. A prompt or parameter for which it does not suffice is refused with that status, and the session is as it
      * was before: the library keeps a copy of that memory while such input is read, and needs another one to go back. Where it cannot
      * (in firmware, without memory for these, with a guest that cannot be forked), and for what needs more after the first step of a
-     * turn, the session ends with `REALM_STATUS_GUEST`. Linear memory grows and never shrinks: what a large prompt or parameter took is
+     * turn, the session ends with `REALM_STATUS_GUEST`. Lost is what it was, its context and the turn; models, the runtime, other sessions
+     * and states that were saved before are not. Who cannot lose a conversation has a fork of it from before the turn
+     * (`realm_session_fork`), and goes on with that. Linear memory grows and never shrinks: what a large prompt or parameter took is
      * the guest's to use again, for whatever replaces it, and given back when the session is closed.
      */
     uint64_t max_guest_memory_bytes;
@@ -1361,9 +1363,12 @@ realm_status realm_session_fork(realm_session *session,
  *
  * It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
  * memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is
- * left out. It holds what was said in the session, and is not encrypted. Nothing reads what was rewound or a parameter before, but
- * some of it may still be in there: up to 63 tokens behind the position as keys and values, token ids, leftovers of the guest's stack. Rewinding
- * is not erasing; a session that is opened anew has nothing of another.
+ * left out. It holds what was said in the session, and is not encrypted. Of what was rewound, or guessed in vain, keys and values are
+ * left out; but nothing else is erased that nobody reads any more: token ids, the last logits, leftovers of the guest's stack and heap,
+ * also of a parameter before. So a session that is opened anew has nothing of another, and one that is rewound may have.
+ *
+ * The same calls make the same bytes, on any CPU and under any budget. Sessions that came to the same conversation in
+ * other ways, with drafts and without, say, go on equally, and their states differ in such leftovers.
  *
  * The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
  *

@@ -119,9 +119,12 @@ pub unsafe extern "C" fn realm_session_fork(
 ///
 /// It is what `realm_session_load` goes on from, in any process with the same model and guest, on any processor: the guest's
 /// memory, session buffers, parameters and the KV cache so far, little-endian, with a version and a SHA-256. What is zero is
-/// left out. It holds what was said in the session, and is not encrypted. Nothing reads what was rewound or a parameter before, but
-/// some of it may still be in there: up to 63 tokens behind the position as keys and values, token ids, leftovers of the guest's stack. Rewinding
-/// is not erasing; a session that is opened anew has nothing of another.
+/// left out. It holds what was said in the session, and is not encrypted. Of what was rewound, or guessed in vain, keys and values are
+/// left out; but nothing else is erased that nobody reads any more: token ids, the last logits, leftovers of the guest's stack and heap,
+/// also of a parameter before. So a session that is opened anew has nothing of another, and one that is rewound may have.
+///
+/// The same calls make the same bytes, on any CPU and under any budget. Sessions that came to the same conversation in
+/// other ways, with drafts and without, say, go on equally, and their states differ in such leftovers.
 ///
 /// The first time a model's digest is needed it is computed, which reads the whole model (`realm_model_digest`).
 ///

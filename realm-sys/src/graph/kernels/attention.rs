@@ -145,6 +145,21 @@ impl KvLayout {
     pub fn values_at(&self) -> usize {
         self.n_head_kv * self.key_bytes
     }
+
+    /// The slot, from 0 to 63, whose key or value the `at`-th byte of a page is part of.
+    pub fn slot(&self, at: usize) -> usize {
+        if let Some(at) = at.checked_sub(self.values_at()) {
+            return at % self.value_bytes / (self.value_bytes / PAGE);
+        }
+        match self.ty {
+            GgmlType::Q8_0 => match at % KEY_BLOCK_BYTES {
+                scale if scale < 2 * PAGE => scale / 2,
+                quant => quant % PAGE,
+            },
+            GgmlType::F16 => at / 2 % PAGE,
+            _ => at / 4 % PAGE,
+        }
+    }
 }
 
 /// Appends one position: `k` is `[n_head_kv * dk]`, `v` is `[n_head_kv * dv]`, `slot` the position

@@ -153,6 +153,32 @@ fn exact(c: &Cache, a: &Attend<'_>, p: usize, q: &[f32]) -> Vec<f64> {
     out
 }
 
+/// Every byte of a page is a slot's, and what is appended to a slot is in its bytes alone.
+#[test]
+fn bytes_of_a_page_know_their_slot() {
+    let mut r = Rng::new(3);
+    for (ty, hkv, dk, dv) in [
+        (GgmlType::F32, 2, 3, 5),
+        (GgmlType::F16, 3, 4, 7),
+        (GgmlType::Q8_0, 2, 64, 32),
+    ] {
+        let layout = KvLayout::new(ty, hkv, dk, dv).unwrap();
+        let (k, v) = (r.normals(hkv * dk), r.normals(hkv * dv));
+        let mut counts = [0; PAGE];
+        (0..layout.page_bytes()).for_each(|at| counts[layout.slot(at)] += 1);
+        assert_eq!(counts, [layout.page_bytes() / PAGE; PAGE]);
+        for slot in [0, 1, 31, 63] {
+            for empty in [0, 0xFF] {
+                let mut page = vec![empty; layout.page_bytes()];
+                kv_append_row(&layout, &mut page, slot, &k, &v);
+                let written = page.iter().enumerate().filter(|(_, b)| **b != empty);
+                assert!(written.clone().all(|(at, _)| layout.slot(at) == slot));
+                assert!(written.count() > layout.page_bytes() / PAGE / 2);
+            }
+        }
+    }
+}
+
 #[test]
 fn attention_follows_its_definition() {
     let mut r = Rng::new(31);
