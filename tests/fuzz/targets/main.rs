@@ -7,6 +7,7 @@ mod faults;
 mod gguf;
 mod guest;
 mod states;
+mod texts;
 mod tiny;
 mod tokenizer;
 mod wasm;
@@ -22,12 +23,16 @@ fn named(program: &str) -> fn(&[u8]) {
     match Path::new(program).file_name().and_then(|n| n.to_str()) {
         Some("capi") => capi::run,
         Some("gguf") => gguf::run,
+        Some("grammar") => texts::grammar,
         Some("guest") => guest::run,
+        Some("reply") => texts::reply,
+        Some("schema") => texts::schema,
         Some("states") => states::run,
+        Some("template") => texts::template,
         Some("tokenizer") => tokenizer::run,
         Some("wasm") => wasm::run,
         _ => panic!(
-            "{program}: call it capi, gguf, guest, states, tokenizer or wasm (a link will do)"
+            "{program}: call it capi, gguf, grammar, guest, reply, schema, states, template, tokenizer or wasm (a link will do)"
         ),
     }
 }

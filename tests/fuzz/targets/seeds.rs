@@ -1,5 +1,7 @@
 //! Writes the inputs that fuzzing starts from: `seeds DIR` fills a folder in `DIR` for each target.
 
+mod seed_texts;
+
 use realm_sys::gguf::write;
 use std::io::Result;
 use std::path::Path;
@@ -226,5 +228,5 @@ fn main() -> Result<()> {
             &[&[1], wasm].concat(),
         )?;
     }
-    Ok(())
+    seed_texts::write(folder)
 }

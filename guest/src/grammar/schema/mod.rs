@@ -7,6 +7,8 @@
 
 mod all_of;
 mod class;
+#[cfg(test)]
+mod drawn_tests;
 mod integer;
 mod narrower;
 mod object;
