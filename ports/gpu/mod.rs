@@ -7,6 +7,8 @@
 //! | this one     | the backend table |
 //! | `ops`        | which kernels an operation is, and their work |
 //! | `plan`       | a program's operations as launches |
+//! | `fuse`       | what operations in a row have a launch in common |
+//! | `persist`    | launches that one kernel interprets |
 //! | `run`        | steps, in slices |
 //! | `weights`    | uploads, shared by sessions |
 //! | `abi`        | what kernels are handed |
@@ -22,9 +24,11 @@ pub mod cuda;
 pub mod device;
 #[cfg(feature = "gpu-emulation")]
 pub mod emulated;
+mod fuse;
 #[cfg(feature = "metal")]
 pub mod metal;
 mod ops;
+mod persist;
 mod plan;
 mod run;
 mod weights;
@@ -39,6 +43,10 @@ use core::{ptr, slice};
 use device::{Device, Memory, Result};
 use plan::Plan;
 use weights::Weights;
+
+/// Names of the kernels that are interpreted, for a test.
+#[cfg(all(test, feature = "gpu-emulation"))]
+pub(crate) use persist::names as interpreted_names;
 
 /// Sizes of what kernels are handed, for a test.
 #[cfg(all(test, feature = "gpu-emulation"))]

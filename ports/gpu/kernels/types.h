@@ -38,6 +38,16 @@ DEVICE Vector load16(const u8 *p) {
 }
 #endif
 
+/* The same of what other blocks may have written since the kernel began (program.h), past the cache for constants. */
+DEVICE Vector input16(GLOBAL const u8 *p) {
+#if defined(__CUDACC__)
+    const uint4 v = *(const uint4 *)p;
+    return Vector{{v.x, v.y, v.z, v.w}};
+#else
+    return load16(p);
+#endif
+}
+
 DEVICE i32 byte_of(u32 word, u32 i) { return (i32)(i8)(word >> (8 * i)); }
 
 /* sum + the products of the four bytes. */
@@ -315,7 +325,7 @@ template <class T, u32 ACTIVATIONS> struct Form {
     DEVICE float dot(LOCAL const Part &w, GLOBAL const u8 *x, u32 v, u32 k, float sum) {
         UNROLL for (u32 g = 0; g < T::GROUPS; g++) {
             const u32 at = start(v, g);
-            const Vector a = load16(x + at);
+            const Vector a = input16(x + at);
             const float d = ((GLOBAL const float *)(x + k))[at / 32];
             i32 products = 0, inputs = 0;
             FOUR products = dot4(w.q[4 * g + i], a.x[i], products);
@@ -350,8 +360,10 @@ template <class T> struct Form<T, 0> {
     }
     DEVICE float dot(LOCAL const Part &w, GLOBAL const u8 *x, u32 v, u32 k, float sum) {
         float in[8];
-        if (k % 8 == 0) F32::eight(x, v, in);
-        else
+        if (k % 8 == 0) {
+            const Vector a = input16(x + 32 * (u64)v), z = input16(x + 32 * (u64)v + 16);
+            FOUR in[i] = float_of(a.x[i]), in[4 + i] = float_of(z.x[i]);
+        } else
             for (u32 i = 0; i < 8; i++) in[i] = 8 * v + i < k ? ((GLOBAL const float *)x)[8 * v + i] : 0.0f;
         UNROLL for (u32 i = 0; i < 8; i++) sum = fmaf_(w.w[i], in[i], sum);
         return sum;
