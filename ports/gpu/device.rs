@@ -27,6 +27,8 @@ pub struct Launch {
 pub trait Device: Send + Sync {
     /// The backend's name.
     fn name(&self) -> &'static CStr;
+    /// Bytes that can still be allocated, about; none: nobody knows, or as many as anybody wants.
+    fn free_bytes(&self) -> Option<u64>;
     /// Zeroed memory, at a multiple of 256.
     fn alloc(&self, bytes: u64) -> Result<u64>;
     /// Overwrites memory with zeros and gives it back, once what was launched has ended.

@@ -64,6 +64,11 @@ impl Device for Emulated {
         c"gpu-emulated"
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        (limit != 0).then(|| limit.saturating_sub(self.bytes.load(Ordering::Relaxed)))
+    }
+
     fn alloc(&self, bytes: u64) -> Result<u64> {
         let limit = self.limit.load(Ordering::Relaxed);
         if limit != 0 && self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > limit {

@@ -192,6 +192,41 @@ fn what_is_done_by_one_launch_has_the_bits_of_those_alone() {
     assert!(fused >= 20, "{fused} launches fewer");
 }
 
+/// A product whose weights have no room on the device is the reference's, and what is around it stays.
+#[test]
+fn what_has_no_room_is_left_to_the_reference() {
+    let (backends, device) = backends();
+    let weights = fuzz_tests::weights();
+    let (t, ..) = *weights
+        .matrices()
+        .iter()
+        .find(|m| (m.1, m.2) == (256, 256))
+        .unwrap();
+    let mut r = Recorder::default();
+    let [x, y, z] = [(); 3].map(|()| r.value(0, 256, 2));
+    r.op(Code::Cpy, 0, x, &[buf(8)], &[0, 0, 2]);
+    r.op(Code::RmsNorm, 0, y, &[x], &[1e-5f32.to_bits()]);
+    r.op(Code::MulMat, 0, z, &[w(t), y], &[]);
+    r.op(Code::Add, 0, z, &[z, x], &[]);
+    r.op(Code::Cpy, 0, buf(9), &[z], &[0, 0, 2]);
+    let results = [0u64, 1 << 17].map(|room| {
+        device.limit.store(0, Relaxed);
+        let mut memory = fuzz_tests::memory(&backends, "gpu-emulated", 0);
+        if room != 0 {
+            device
+                .limit
+                .store(device.bytes.load(Relaxed) + room, Relaxed);
+        }
+        let p = Prepared::new(&r.bytes(), &weights.model, &mut memory).unwrap();
+        assert_eq!(p.fallback_ops(), u64::from(room != 0));
+        assert!(step(&Arc::new(p), &mut memory, &[], 0));
+        kept(&mut memory).swap_remove(9)
+    });
+    let [all, part] = results;
+    let error = nmse(&part, &all, &vec![0; all.len()]);
+    assert!(error < 1e-11, "{error:e}");
+}
+
 /// Graphs and the kernel that interprets launches give the same bits.
 #[test]
 fn one_kernel_interprets_the_launches_of_a_token() {

@@ -9,6 +9,7 @@
 //! | `plan`       | a program's operations as launches |
 //! | `fuse`       | what operations in a row have a launch in common |
 //! | `persist`    | launches that one kernel interprets |
+//! | `room`       | which weights are put on the device, if there is not room for all |
 //! | `run`        | steps, in slices |
 //! | `weights`    | uploads, shared by sessions |
 //! | `abi`        | what kernels are handed |
@@ -30,6 +31,7 @@ pub mod metal;
 mod ops;
 mod persist;
 mod plan;
+mod room;
 mod run;
 mod weights;
 
@@ -182,9 +184,12 @@ unsafe extern "C" fn weight_release(ctx: *mut c_void, weight: *const realm_weigh
     };
 }
 
-unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
-    // SAFETY: contract of the slot.
-    let answer = caught(|| Ok(unsafe { ops::supports(program, op) }));
+unsafe extern "C" fn supports(ctx: *mut c_void, program: *const realm_program, op: u32) -> i32 {
+    // SAFETY: contract of the slot; a `Gpu` stays where it is.
+    let answer = caught(|| unsafe {
+        let gpu = &*ctx.cast::<Gpu>();
+        Ok(ops::supports(program, op) && gpu.has_room(program, op))
+    });
     i32::from(answer.unwrap_or(false))
 }
 

@@ -52,6 +52,7 @@ functions! {
         graph_destroy = c"cuGraphDestroy" (Handle);
         graph_exec_destroy = c"cuGraphExecDestroy" (Handle);
         alloc = c"cuMemAlloc_v2" (*mut Address, usize);
+        memory = c"cuMemGetInfo_v2" (*mut usize, *mut usize);
         free = c"cuMemFree_v2" (Address);
         set = c"cuMemsetD8Async" (Address, u8, usize, Handle);
         to_device = c"cuMemcpyHtoDAsync_v2" (Address, *const c_void, usize, Handle);

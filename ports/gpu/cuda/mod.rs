@@ -326,6 +326,18 @@ impl Device for Cuda {
         c"cuda"
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        let _current = self.current().ok()?;
+        let (mut free, mut all) = (0, 0);
+        // SAFETY: a function of cuda.h with what it asks for.
+        status(unsafe { (self.driver.memory)(&raw mut free, &raw mut all) }).ok()?;
+        let ours = match self.limit {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(self.bytes.load(Ordering::Relaxed)),
+        };
+        Some(ours.min(free as u64))
+    }
+
     fn alloc(&self, bytes: u64) -> Result<u64> {
         let size = usize::try_from(bytes).map_err(|_| Status::NoMemory)?;
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -31,10 +31,21 @@ struct Call {
     u32 kernel, op;
 };
 
+/* Functions that are called, each with registers of its own: all of them in one, the compiler would spill. */
+#if defined(__CUDACC__)
+#define X(name) \
+    static __device__ __noinline__ void name##_called(KERNEL_ARGS) { name##_body(KERNEL_PASS); }
+#else
+#define X(name) \
+    static void name##_called(KERNEL_ARGS) { name##_body(KERNEL_PASS); }
+#endif
+FOR_EACH_CALL(X)
+#undef X
+
 DEVICE void call(u32 kernel, KERNEL_ARGS) {
     switch (kernel) {
 #define X(name) \
-    case CALL_##name: name##_body(KERNEL_PASS); break;
+    case CALL_##name: name##_called(KERNEL_PASS); break;
         FOR_EACH_CALL(X)
 #undef X
     }
