@@ -37,7 +37,7 @@ pub struct Op {
     pub more: u32,
     /// Address of ROPE's turns; where in the workspace attention has partial results.
     pub table: u64,
-    /// KV: where values begin in a layer's part of a page. Products: bytes of a prepared row.
+    /// KV: where values begin in a layer's part of a page. Products, and what prepares their input: bytes of a prepared row.
     pub extra: u64,
     pub dst: Operand,
     pub src: [Operand; 7],
@@ -55,7 +55,18 @@ pub struct Step {
     pub tables: u64,
     /// Bytes to the head of the next step of a batch.
     pub stride: u64,
+    /// Blocks that have come to a barrier of the kernel that interprets launches: 0.
+    pub arrived: u32,
+    pub reserved: u32,
     pub registers: [u32; 64],
+}
+
+/// A launch for the kernel that interprets them: the number of its kernel, and the operation.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, Pod, Zeroable)]
+pub struct Call {
+    pub kernel: u32,
+    pub op: u32,
 }
 
 /// A pair's turn of ROPE for each position, in units of 2^-64 of a whole one, and a factor.

@@ -10,7 +10,7 @@
 use super::fuzz_tests::{self, BUFFERS, Maker, kept, same};
 use super::memory::Memory;
 use super::op::Code;
-use super::prepared::{Prepared, Segment, Worker};
+use super::prepared::Prepared;
 use super::program::Program;
 use super::run::Run;
 use super::tests::{Bench, NO_LIMITS, Recorder, bench_on, buf, busy_platform, tokens, w};
@@ -41,7 +41,7 @@ fn with(device: Arc<dyn Device>) -> Backends {
 }
 
 /// With an emulated device of its own.
-fn backends() -> (Backends, Arc<Emulated>) {
+pub(super) fn backends() -> (Backends, Arc<Emulated>) {
     let device = Emulated::new();
     (with(device.clone()), device)
 }
@@ -72,7 +72,7 @@ fn bound(code: Code) -> Option<f64> {
 }
 
 /// The error of what has changed since `before`, relative to what should be there. Numbers that are not finite must be the same.
-fn nmse(got: &[u8], want: &[u8], before: &[u8]) -> f64 {
+pub(super) fn nmse(got: &[u8], want: &[u8], before: &[u8]) -> f64 {
     let word = |b: &[u8; 4]| f32::from_le_bytes(*b);
     let words = got.as_chunks::<4>().0.iter().zip(want.as_chunks::<4>().0);
     let (mut error, mut all) = (0.0, 0.0);
@@ -177,7 +177,12 @@ fn give(m: &mut Memory, from: &[Vec<u8>], values: usize) {
     }
 }
 
-fn step(prepared: &Arc<Prepared>, m: &mut Memory, registers: &[u32], quantum: u64) -> bool {
+pub(super) fn step(
+    prepared: &Arc<Prepared>,
+    m: &mut Memory,
+    registers: &[u32],
+    quantum: u64,
+) -> bool {
     let Ok(mut run) = Run::new(prepared, registers, 1, 1, m) else {
         return false;
     };
@@ -365,7 +370,13 @@ fn the_best_are_found_however_many_are_equal() {
 }
 
 /// The little transformer of `graph/tests.rs`, token by token on the reference.
-fn little(backends: &Backends, name: &str, kv_type: u32, batch: usize, quantum: u64) -> Bench {
+pub(super) fn little(
+    backends: &Backends,
+    name: &str,
+    kv_type: u32,
+    batch: usize,
+    quantum: u64,
+) -> Bench {
     let mut b = bench_on(backends, Some(name), kv_type);
     for (i, chunk) in tokens().chunks(batch).enumerate() {
         b.step(chunk, (i * batch) as u32, 1, quantum);
@@ -408,111 +419,6 @@ fn batches_and_slices_do_not_show() {
         }
         assert!(turns > 3, "{turns} turns");
         assert_eq!([a.logits(), b.logits()], alone);
-    }
-}
-
-#[test]
-fn steps_of_several_sessions_are_one_batch() {
-    let (backends, gpu, emulated) = tested();
-    let begun = little(&backends, gpu, 1, 24, 0);
-    let next = tokens();
-    let alone: Vec<Vec<u8>> = (0..5)
-        .map(|i| {
-            let mut s = begun.fork();
-            s.step(&next[i..=i], 150 + i as u32, 1, 0);
-            s.logits()
-        })
-        .collect();
-    for quantum in [0, 2000] {
-        let mut sessions: Vec<Bench> = (0..5).map(|_| begun.fork()).collect();
-        let runs: Vec<Run> = sessions
-            .iter_mut()
-            .enumerate()
-            .map(|(i, s)| {
-                s.memory.buffer_write(0, 0, &next[i].to_le_bytes()).unwrap();
-                let registers = [1, 150 + i as u32, 0, 1];
-                Run::new(&s.prepared, &registers, 1, 1, &mut s.memory).unwrap()
-            })
-            .collect();
-        let steps: Vec<realm_step> = runs.iter().map(Run::step).collect();
-        let [
-            Segment {
-                worker: Worker::Plan { backend, plan },
-                ..
-            },
-        ] = &begun.prepared.segments[..]
-        else {
-            panic!("one segment");
-        };
-        let (t, n) = (&backend.table, steps.len() as u32);
-        let mut cursor = realm_cursor::default();
-        let before = emulated.as_ref().map(|d| d.launched.load(Relaxed));
-        // SAFETY: the steps were made for this plan, of sessions that live on.
-        unsafe {
-            let code = t.submit.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor);
-            assert_eq!(code, 0);
-            while match t.query.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor, quantum)
-            {
-                REALM_BACKEND_RUNNING => true,
-                code => {
-                    assert_eq!(code, 0);
-                    false
-                }
-            } {}
-        }
-        if let (Some(device), Some(before)) = (&emulated, before) {
-            let launched = device.launched.load(Relaxed) - before;
-            assert!(launched < 30, "{launched} launches for all five");
-        }
-        for (i, (s, want)) in sessions.iter().zip(&alone).enumerate() {
-            assert_eq!(&s.logits(), want, "session {i}, quantum {quantum}");
-        }
-    }
-}
-
-#[test]
-fn products_of_one_input_are_one_launch() {
-    let (backends, device) = backends();
-    let weights = fuzz_tests::weights();
-    for &(t, k, m) in weights.matrices() {
-        if m != k {
-            continue;
-        }
-        let mut r = Recorder::default();
-        let x = r.value(0, k, 5);
-        let from = [(64, 5), (256, 8), (40, 11)]
-            .iter()
-            .find(|f| f.0 == k)
-            .unwrap()
-            .1;
-        r.op(Code::Cpy, 0, x, &[buf(from)], &[0, 0, 5]);
-        let all = [(); 3].map(|()| r.value(0, m, 5));
-        for y in all {
-            r.op(Code::MulMat, 0, y, &[w(t), x], &[]);
-        }
-        // Nobody reads the first one: its memory may be the second one's.
-        r.op(Code::Add, 0, all[1], &[all[1], all[2]], &[]);
-        r.op(Code::Cpy, 0, buf(from + 1), &[all[1]], &[0, 0, 5]);
-        let results = ["reference", "gpu-emulated"].map(|name| {
-            let mut memory = fuzz_tests::memory(&backends, name, 0);
-            let p = Prepared::new(&r.bytes(), &weights.model, &mut memory).unwrap();
-            let (before, elsewhere) = (device.launched.load(Relaxed), p.fallback_ops());
-            assert!(step(&Arc::new(p), &mut memory, &[], 0));
-            let launched = device.launched.load(Relaxed) - before;
-            (
-                kept(&mut memory).swap_remove(from as usize + 1),
-                launched,
-                elsewhere,
-            )
-        });
-        let [(want, ..), (got, launched, elsewhere)] = results;
-        let error = nmse(&got, &want, &vec![0; want.len()]);
-        assert!(error < 1e-11, "matrix {t}: {error:e}");
-        // A copy, the input's rounding if any, the products, their sum, a copy.
-        assert!(
-            elsewhere > 0 || launched <= 6,
-            "matrix {t}: {launched} launches"
-        );
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Launch {
 pub trait Device: Send + Sync {
     /// The backend's name.
     fn name(&self) -> &'static CStr;
+    /// Bytes that can still be allocated, about; none: nobody knows, or as many as anybody wants.
+    fn free_bytes(&self) -> Option<u64>;
     /// Zeroed memory, at a multiple of 256.
     fn alloc(&self, bytes: u64) -> Result<u64>;
     /// Overwrites memory with zeros and gives it back, once what was launched has ended.
@@ -52,6 +54,21 @@ pub trait Device: Send + Sync {
     fn replay(&self, graph: u64) -> Result<()>;
     /// Destroys what was captured.
     fn drop_graph(&self, graph: u64);
+    /// Whether one kernel can interpret launches, because all of its blocks are there at the same time.
+    fn interprets(&self) -> bool {
+        false
+    }
+    /// Enqueues that kernel over so many calls, which begin at this address, and so many steps.
+    fn interpret(
+        &self,
+        _calls: u64,
+        _count: u32,
+        _ops: u64,
+        _step: u64,
+        _steps: u32,
+    ) -> Result<()> {
+        Err(Status::Unsupported)
+    }
     /// A mark behind all that was launched, to be given to [`Device::forget`]; never 0.
     fn mark(&self) -> Result<u64>;
     /// Whether all before a mark has ended; waits for it, if asked to.

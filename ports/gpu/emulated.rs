@@ -15,6 +15,7 @@ use core::{ptr, slice};
 
 unsafe extern "C" {
     fn realm_gpu_find(name: *const c_char) -> u64;
+    fn realm_gpu_interpret(ops: u64, calls: u64, count: u32, step: u64, blocks: u32, steps: u32);
     fn realm_gpu_emulate(kernel: u64, ops: u64, index: u32, step: u64, blocks: u32, steps: u32);
 }
 
@@ -33,6 +34,10 @@ pub struct Emulated {
     pub graphs: AtomicU64,
     /// As above.
     pub replayed: AtomicU64,
+    /// Whether one kernel interprets launches, and how often it did.
+    pub interprets: AtomicBool,
+    /// As above.
+    pub interpreted: AtomicU64,
     /// Whether kernels read the host's memory, and how many pieces of it they do now.
     pub unified: AtomicBool,
     /// As above.
@@ -57,6 +62,11 @@ impl Emulated {
 impl Device for Emulated {
     fn name(&self) -> &'static CStr {
         c"gpu-emulated"
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        (limit != 0).then(|| limit.saturating_sub(self.bytes.load(Ordering::Relaxed)))
     }
 
     fn alloc(&self, bytes: u64) -> Result<u64> {
@@ -147,6 +157,18 @@ impl Device for Emulated {
         self.graphs.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: made by `capture`.
         drop(unsafe { Box::from_raw(graph as *mut Graph) });
+    }
+
+    fn interprets(&self) -> bool {
+        self.interprets.load(Ordering::Relaxed)
+    }
+
+    fn interpret(&self, calls: u64, count: u32, ops: u64, step: u64, steps: u32) -> Result<()> {
+        self.interpreted.fetch_add(1, Ordering::Relaxed);
+        self.launched.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: a list of a plan's launches, its operations, and steps that were written for it.
+        unsafe { realm_gpu_interpret(ops, calls, count, step, self.most_blocks(), steps) };
+        Ok(())
     }
 
     fn mark(&self) -> Result<u64> {

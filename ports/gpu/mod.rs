@@ -7,6 +7,9 @@
 //! | this one     | the backend table |
 //! | `ops`        | which kernels an operation is, and their work |
 //! | `plan`       | a program's operations as launches |
+//! | `fuse`       | what operations in a row have a launch in common |
+//! | `persist`    | launches that one kernel interprets |
+//! | `room`       | which weights are put on the device, if there is not room for all |
 //! | `run`        | steps, in slices |
 //! | `weights`    | uploads, shared by sessions |
 //! | `abi`        | what kernels are handed |
@@ -22,10 +25,13 @@ pub mod cuda;
 pub mod device;
 #[cfg(feature = "gpu-emulation")]
 pub mod emulated;
+mod fuse;
 #[cfg(feature = "metal")]
 pub mod metal;
 mod ops;
+mod persist;
 mod plan;
+mod room;
 mod run;
 mod weights;
 
@@ -39,6 +45,10 @@ use core::{ptr, slice};
 use device::{Device, Memory, Result};
 use plan::Plan;
 use weights::Weights;
+
+/// Names of the kernels that are interpreted, for a test.
+#[cfg(all(test, feature = "gpu-emulation"))]
+pub(crate) use persist::names as interpreted_names;
 
 /// Sizes of what kernels are handed, for a test.
 #[cfg(all(test, feature = "gpu-emulation"))]
@@ -174,9 +184,12 @@ unsafe extern "C" fn weight_release(ctx: *mut c_void, weight: *const realm_weigh
     };
 }
 
-unsafe extern "C" fn supports(_: *mut c_void, program: *const realm_program, op: u32) -> i32 {
-    // SAFETY: contract of the slot.
-    let answer = caught(|| Ok(unsafe { ops::supports(program, op) }));
+unsafe extern "C" fn supports(ctx: *mut c_void, program: *const realm_program, op: u32) -> i32 {
+    // SAFETY: contract of the slot; a `Gpu` stays where it is.
+    let answer = caught(|| unsafe {
+        let gpu = &*ctx.cast::<Gpu>();
+        Ok(ops::supports(program, op) && gpu.has_room(program, op))
+    });
     i32::from(answer.unwrap_or(false))
 }
 

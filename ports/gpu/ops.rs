@@ -19,7 +19,7 @@ const TILE: u64 = 8;
 /// Positions of a chunk of attention.
 const CHUNK: u64 = 128;
 /// Elements that an operand may have: kernels count them in 32 bits.
-const MOST: u64 = 1 << 31;
+pub const MOST: u64 = 1 << 31;
 /// Elements of a key and of a value that attention has room for.
 const MOST_KEY: u32 = 2048;
 const MOST_VALUE: u32 = 1024;

@@ -1,11 +1,13 @@
 //! A run of operations as launches, and the records that kernels read.
 //!
-//! There are fewer launches than operations. What is taken together: the rounding of an input that several products have; products of
-//! one input and type; a product and the sum behind it.
+//! There are fewer launches than operations: an input that several products have is rounded once, and `fuse.rs` says what has a launch in
+//! common.
 
 use super::abi::{Op, Operand as DeviceOperand, Turn, WORKSPACE_HEAD};
 use super::device::{Device, Launch, Memory, Result};
-use super::ops::{WARPS, When, Work, kernels_of, partial_bytes, prepared_bytes, rows_of};
+use super::fuse::{Group, Last};
+use super::ops::{Kernel, When, Work, kernels_of, partial_bytes, prepared_bytes, rows_of};
+use super::persist::{self, Calls};
 use super::run::head_bytes;
 use super::weights;
 use crate::backend::table::{
@@ -21,7 +23,6 @@ use alloc::ffi::CString;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 
 /// Steps of a batch, at most.
@@ -29,10 +30,12 @@ const MOST_STEPS: u64 = 64;
 
 /// A kernel, resolved.
 #[derive(Clone, Copy)]
-struct Prepared {
-    kernel: u64,
+pub struct Prepared {
+    pub kernel: u64,
+    /// Its number where one kernel interprets all, if it has one.
+    pub number: Option<u32>,
     op: u32,
-    work: Work,
+    pub work: Work,
     when: When,
 }
 
@@ -62,7 +65,13 @@ pub struct Plan {
 #[derive(Default)]
 pub struct Captured {
     launches: Vec<Launch>,
-    graph: Option<u64>,
+    made: Option<Made>,
+}
+
+/// What is made of launches that come again.
+enum Made {
+    Graph(u64),
+    Calls(Calls),
 }
 
 impl Plan {
@@ -93,6 +102,7 @@ impl Plan {
             partial_bytes: 0,
             held: None,
             group: None,
+            last: None,
         };
         for op in ops {
             made.add(op)?;
@@ -172,26 +182,38 @@ impl Plan {
             return self.device.launch(&launches, ops, head);
         }
         if launches != queue.launches {
-            if let Some(graph) = queue.graph.take() {
+            if let Some(Made::Graph(graph)) = queue.made.take() {
                 self.device.drop_graph(graph);
             }
             queue.launches = launches;
             return self.device.launch(&queue.launches, ops, head);
         }
-        let graph = match queue.graph {
-            Some(graph) => graph,
-            None => *queue
-                .graph
-                .insert(self.device.capture(&launches, ops, head)?),
+        let steps = launches.first().map_or(1, |l| l.steps);
+        let made = match &mut queue.made {
+            Some(made) => made,
+            none => none.insert(self.make(&launches)?),
         };
-        self.device.replay(graph)
+        match made {
+            Made::Graph(graph) => self.device.replay(*graph),
+            Made::Calls(calls) => calls.enqueue(&*self.device, ops, head, steps),
+        }
+    }
+
+    /// One thing of launches: a list for the kernel that interprets them, or else a graph.
+    fn make(&self, launches: &[Launch]) -> Result<Made> {
+        let number = |kernel| self.launches.iter().find(|l| l.kernel == kernel)?.number;
+        if let Some(calls) = Calls::new(&self.device, launches, number)? {
+            return Ok(Made::Calls(calls));
+        }
+        let (ops, head) = (self.records.address, self.head.address);
+        Ok(Made::Graph(self.device.capture(launches, ops, head)?))
     }
 }
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        let captured = self.queue.get_mut().map(|q| q.graph.take());
-        if let Ok(Some(graph)) = captured {
+        let made = self.queue.get_mut().map(|q| q.made.take());
+        if let Ok(Some(Made::Graph(graph))) = made {
             self.device.drop_graph(graph);
         }
     }
@@ -213,78 +235,26 @@ fn tables(bound: &Bound<'_>, layers: u32) -> Vec<u32> {
 }
 
 /// A plan in the making.
-struct Builder<'a> {
+pub struct Builder<'a> {
     device: &'a Arc<dyn Device>,
-    bound: &'a Bound<'a>,
-    records: Vec<Op>,
+    pub bound: &'a Bound<'a>,
+    pub records: Vec<Op>,
     turns: Vec<Turn>,
-    launches: Vec<Prepared>,
+    pub launches: Vec<Prepared>,
     workspace_bytes: u64,
     /// Of attention's partial results, which lie behind prepared inputs.
     partial_bytes: u64,
     /// What the workspace holds: an input, the kernel that prepared it, its rows and their elements. Products of one input share it.
-    held: Option<(u32, u64, u32, u64)>,
+    pub held: Option<(u32, u64, u32, u64)>,
     /// The products that came last, if nothing else came since.
-    group: Option<Group>,
-}
-
-/// Products that one launch does, because they have their input and type in common.
-struct Group {
-    /// Input, rows and type.
-    of: (u32, u32, u32),
-    /// What the last of them writes.
-    dst: u32,
-    /// The first one's record, and the launches: of one row, of several.
-    first: usize,
-    launches: Range<usize>,
-    /// Where they write.
-    extents: Vec<(Operand, Range<u64>)>,
+    pub group: Option<Group>,
+    /// The operation that came last, if the next one may have its launch.
+    pub last: Option<Last>,
 }
 
 impl Builder<'_> {
-    /// Where an operand is: its memory, in bytes of scratch, or a buffer.
-    fn extent(&self, bits: u32) -> (Operand, Range<u64>) {
-        let o = Operand::of(bits);
-        match self.bound.value(o) {
-            Some(v) => {
-                let bytes = u64::from(v.max_rows) * u64::from(v.cols) * 4;
-                (Operand::Value(0), v.offset..v.offset + bytes)
-            }
-            None => (o, 0..u64::MAX),
-        }
-    }
-
-    /// Adds a product to the launch of those before it, if it is one of them. What it writes must not lie where they write, though nobody
-    /// may read that: they would run at the same time.
-    fn join(&mut self, op: &realm_op, record: &Op) -> bool {
-        let extent = self.extent(op.dst);
-        let of = group_of(op, record);
-        let Some(group) = self.group.as_mut().filter(|g| g.of == of) else {
-            return false;
-        };
-        let apart = |(o, r): &(Operand, Range<u64>)| {
-            *o != extent.0 || r.end <= extent.1.start || extent.1.end <= r.start
-        };
-        if !group.extents.iter().all(apart) {
-            return false;
-        }
-        let launches = self.launches.get_mut(group.launches.clone());
-        let first = self.records.get_mut(group.first);
-        let (Some(launches), Some(first)) = (launches, first) else {
-            return false;
-        };
-        first.more += 1;
-        for launch in launches {
-            launch.work.each += u64::from(record.src[0].rows).div_ceil(WARPS);
-        }
-        group.extents.push(extent);
-        group.dst = op.dst;
-        true
-    }
-
     fn add(&mut self, op: &realm_op) -> Result<()> {
         let kernels = kernels_of(self.bound, op).ok_or(Status::Unsupported)?;
-        let index = self.records.len() as u32;
         let mut record = Op {
             code: op.code.into(),
             flags: op.flags.into(),
@@ -318,40 +288,20 @@ impl Builder<'_> {
                 input = Some((x, record.rows, w.ne[0]));
             }
         }
-        if code == Some(Code::Add) && self.fuse(op)? {
+        if code == Some(Code::Add) && self.join_sum(op)? {
             return Ok(());
         }
-        if code == Some(Code::MulMat) && self.join(op, &record) {
-            self.records.push(record);
-            return Ok(());
-        }
-        self.group = None;
-        for kernel in kernels {
-            let name = CString::new(kernel.name).map_err(|_| Status::Internal)?;
-            let id = self.device.kernel(&name)?;
-            if let Some((x, rows, k)) = input.take() {
-                // The first kernel of such a product prepares its input.
-                if self.held == Some((x, id, rows, k)) {
-                    continue;
-                }
-                self.held = Some((x, id, rows, k));
+        let joined = match code {
+            Some(Code::MulMat) => self.join_product(op, &record),
+            Some(Code::Rope) => self.join_rotation(op, &record),
+            _ => false,
+        };
+        if !joined {
+            let appended = code == Some(Code::FlashAttnExt) && self.join_append(op, &record)?;
+            for kernel in kernels.into_iter().skip(appended.into()) {
+                self.launch(kernel, &record, input.take())?;
             }
-            self.launches.push(Prepared {
-                kernel: id,
-                op: index,
-                work: kernel.work,
-                when: kernel.when,
-            });
-        }
-        if code == Some(Code::MulMat) {
-            let end = self.launches.len();
-            self.group = Some(Group {
-                of: group_of(op, &record),
-                dst: op.dst,
-                first: self.records.len(),
-                launches: end - 2..end,
-                extents: vec![self.extent(op.dst)],
-            });
+            self.remember(op, &record, code);
         }
         self.records.push(record);
         // Whatever else writes to the input makes what the workspace holds stale.
@@ -365,40 +315,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Gives an ADD to the product just before it, whose result is one of its terms, if that is one by itself: who has computed an element adds it. Its
-    /// result is written too, as somebody may want it.
-    fn fuse(&mut self, op: &realm_op) -> Result<bool> {
-        let [a, b, ..] = op.src;
-        let Some(group) = self.group.as_ref().filter(|g| g.extents.len() == 1) else {
-            return Ok(false);
-        };
-        let (dst, first, (input, rows, _)) = (group.dst, group.first, group.of);
-        let addend = if a == dst { b } else { a };
-        let plain = matches!(Operand::of(addend), Operand::Value(_) | Operand::Buffer(_));
-        if (a != dst && b != dst) || addend == dst || !plain || rows_of(self.bound, op) != rows {
-            return Ok(false);
-        }
-        let apart = |x: u32, y: u32| {
-            let ((o, r), (p, q)) = (self.extent(x), self.extent(y));
-            o != p || r.end <= q.start || q.end <= r.start
-        };
-        // Others read the input, and the addend's elements, while some write the sum.
-        let in_place = |x: u32| x == op.dst || apart(x, op.dst);
-        if !apart(input, op.dst) || !in_place(addend) || !in_place(dst) || !apart(addend, dst) {
-            return Ok(false);
-        }
-        let both = (self.operand(addend)?, self.operand(op.dst)?);
-        let record = self.records.get_mut(first).ok_or(Status::Internal)?;
-        let [_, _, _, _, from, to, ..] = &mut record.src;
-        (*from, *to) = both;
-        if self.held.is_some_and(|(x, ..)| x == op.dst) {
-            self.held = None;
-        }
-        self.group = None;
-        Ok(true)
-    }
-
-    fn operand(&self, bits: u32) -> Result<DeviceOperand> {
+    pub fn operand(&self, bits: u32) -> Result<DeviceOperand> {
         let o = Operand::of(bits);
         let (cols, rows) = self.bound.shape(o);
         let plain = DeviceOperand {
@@ -442,6 +359,39 @@ impl Builder<'_> {
         })
     }
 
+    /// A kernel of the operation whose record comes next. `input`: the first one of a product prepares that, if it is not prepared yet.
+    fn launch(
+        &mut self,
+        kernel: Kernel,
+        record: &Op,
+        input: Option<(u32, u32, u64)>,
+    ) -> Result<()> {
+        let id = self.kernel(&kernel.name)?;
+        if let Some((x, rows, k)) = input {
+            let held = Some((x, id, rows, k));
+            if self.held == held {
+                return Ok(());
+            }
+            self.held = held;
+            if self.absorb(&kernel, (x, rows, k), record.extra)? {
+                return Ok(());
+            }
+        }
+        self.launches.push(Prepared {
+            kernel: id,
+            number: persist::number(&kernel.name),
+            op: self.records.len() as u32,
+            work: kernel.work,
+            when: kernel.when,
+        });
+        Ok(())
+    }
+
+    pub fn kernel(&self, name: &str) -> Result<u64> {
+        let name = CString::new(name).map_err(|_| Status::Internal)?;
+        self.device.kernel(&name)
+    }
+
     /// Angles in turns, exact to 2^-64 of one, so that kernels need no double precision at any position.
     fn turn(&mut self, op: &realm_op) {
         let p = rope_params(op);
@@ -466,11 +416,6 @@ impl Builder<'_> {
             }
         }));
     }
-}
-
-fn group_of(op: &realm_op, record: &Op) -> (u32, u32, u32) {
-    let [weight, ..] = record.src;
-    (op.src.get(1).copied().unwrap_or(0), record.rows, weight.ty)
 }
 
 fn kv_operand(layer: &realm_kv_layer) -> DeviceOperand {

@@ -80,6 +80,8 @@ unsafe fn head(
         pages: at(pages_at),
         tables: at(tables_at),
         stride: plan.stride,
+        arrived: 0,
+        reserved: 0,
         registers,
     };
     let mut bytes = bytemuck::bytes_of(&step_head).to_vec();

@@ -7,6 +7,7 @@ use super::tests::options;
 use super::{InputKind, Session};
 use crate::backend::host::Backends;
 use crate::gguf::Limits;
+use crate::gpu::emulated::Emulated;
 use crate::graph::gpu_conformance::tested;
 use crate::guest::LoadedGuest;
 use crate::store::{Store, StoreRef};
@@ -14,6 +15,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering::Relaxed;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +25,7 @@ fn root() -> PathBuf {
 
 struct Room {
     backends: Backends,
+    device: Option<Arc<Emulated>>,
     /// The port's name on the device that is tested.
     gpu: &'static str,
     guest: Arc<LoadedGuest>,
@@ -38,9 +41,10 @@ struct Turn {
 impl Room {
     fn new() -> Self {
         let guest = std::fs::read(root().join("guest/realm_guest.wasm")).unwrap();
-        let (backends, gpu, _) = tested();
+        let (backends, gpu, device) = tested();
         Self {
             backends,
+            device,
             gpu,
             guest: LoadedGuest::load(&guest).unwrap(),
         }
@@ -181,5 +185,31 @@ fn files_pick_the_tokens_of_the_reference() {
             );
             std::eprintln!("{name} {kv}: {off:.1e}, {} elsewhere", got.fallback);
         }
+    }
+}
+
+#[test]
+fn a_token_of_a_llama_takes_few_launches() {
+    let room = Room::new();
+    let Some(device) = &room.device else {
+        return; // Only the emulated one counts.
+    };
+    let launched = |tokens: &str, kv: &str| {
+        let params = [
+            ("temp", "0"),
+            ("ignore_eos", "1"),
+            ("n_predict", tokens),
+            ("kv_type", kv),
+        ];
+        let before = device.launched.load(Relaxed);
+        let path = root().join("examples-c/demo/realm-demo.gguf");
+        room.turn(&path, room.gpu, &[1, 2, 3], &params);
+        device.launched.load(Relaxed) - before
+    };
+    // Four layers, whose operations alone take 16 each. Seven are the row of the table, the norm with its rounding, the logits, and what picks a token.
+    for (kv, layer) in [("f16", 11), ("q8_0", 12)] {
+        let token = launched("9", kv) - launched("8", kv);
+        assert!(token <= 4 * layer + 7, "{kv}: {token} launches");
+        std::eprintln!("{kv}: {token} launches for a token");
     }
 }

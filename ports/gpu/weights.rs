@@ -80,6 +80,18 @@ pub fn row_bytes(ty: GgmlType, k: u64) -> Option<u64> {
     }
 }
 
+/// Bytes of a weight on the device, with what its memory may be rounded up by.
+pub fn device_bytes(ty: GgmlType, w: &realm_weight) -> u64 {
+    let [k, rows @ ..] = w.ne;
+    let bytes = match Layout::new(ty, k) {
+        Some(layout) => rows
+            .iter()
+            .fold(layout.row_bytes() as u64, |n, &r| n.saturating_mul(r)),
+        None => w.bytes,
+    };
+    bytes.next_multiple_of(256)
+}
+
 /// A tensor of a model, and its copy on the device if there is one.
 pub struct Weight {
     data: usize,
@@ -147,6 +159,16 @@ impl Weights {
             new
         });
         weight.handle = Arc::into_raw(bound).cast_mut().cast();
+    }
+
+    /// Whether the bytes of a tensor, bound or not, are on the device already.
+    pub fn is_there(&self, weight: &realm_weight) -> bool {
+        let found = self
+            .0
+            .lock()
+            .get(&(weight.data as usize, weight.bytes))
+            .and_then(Weak::upgrade);
+        found.is_some_and(|w| w.copy.lock().is_ok_and(|copy| copy.is_some()))
     }
 
     /// Undoes [`Self::bind`].

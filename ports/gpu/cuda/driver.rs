@@ -20,6 +20,9 @@ pub const COMPUTE_CAPABILITY_MAJOR: i32 = 75;
 /// As above.
 pub const COMPUTE_CAPABILITY_MINOR: i32 = 76;
 
+/// As above.
+pub const COOPERATIVE_LAUNCH: i32 = 95;
+
 /// `CU_STREAM_NON_BLOCKING`, `CU_EVENT_DISABLE_TIMING`, `CU_STREAM_CAPTURE_MODE_RELAXED`.
 pub const NON_BLOCKING: c_uint = 1;
 /// As above.
@@ -49,6 +52,7 @@ functions! {
         graph_destroy = c"cuGraphDestroy" (Handle);
         graph_exec_destroy = c"cuGraphExecDestroy" (Handle);
         alloc = c"cuMemAlloc_v2" (*mut Address, usize);
+        memory = c"cuMemGetInfo_v2" (*mut usize, *mut usize);
         free = c"cuMemFree_v2" (Address);
         set = c"cuMemsetD8Async" (Address, u8, usize, Handle);
         to_device = c"cuMemcpyHtoDAsync_v2" (Address, *const c_void, usize, Handle);
@@ -57,6 +61,8 @@ functions! {
         module_unload = c"cuModuleUnload" (Handle);
         module_function = c"cuModuleGetFunction" (*mut Handle, Handle, *const c_char);
         launch = c"cuLaunchKernel" (Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void);
+        launch_cooperative = c"cuLaunchCooperativeKernel" (Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void);
+        occupancy = c"cuOccupancyMaxActiveBlocksPerMultiprocessor" (*mut i32, Handle, i32, usize);
         event_create = c"cuEventCreate" (*mut Handle, c_uint);
         event_record = c"cuEventRecord" (Handle, Handle);
         event_query = c"cuEventQuery" (Handle);

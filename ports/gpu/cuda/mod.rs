@@ -76,6 +76,8 @@ pub struct Cuda {
     limit: u64,
     bytes: AtomicU64,
     multiprocessors: u32,
+    /// The kernel that interprets launches, and the blocks of it that are resident together; NULL: there is none.
+    program: (Handle, u32),
     begun: Instant,
 }
 
@@ -158,6 +160,7 @@ impl Cuda {
             limit: options.memory_limit,
             bytes: AtomicU64::new(0),
             multiprocessors: 1,
+            program: (ptr::null_mut(), 0),
             begun: Instant::now(),
             driver,
         };
@@ -211,8 +214,28 @@ impl Cuda {
             check(
                 (d.module_load)(&raw mut self.module, image.as_ptr().cast()),
                 "cuModuleLoadData",
-            )
+            )?;
         }
+        let (mut cooperative, mut program, mut resident) = (0, ptr::null_mut(), 0);
+        // SAFETY: functions of cuda.h with what they ask for.
+        unsafe {
+            check(
+                (d.device_attribute)(&raw mut cooperative, driver::COOPERATIVE_LAUNCH, device),
+                "cuDeviceGetAttribute",
+            )?;
+            check(
+                (d.module_function)(&raw mut program, self.module, c"realm_program".as_ptr()),
+                "cuModuleGetFunction",
+            )?;
+            check(
+                (d.occupancy)(&raw mut resident, program, THREADS as i32, 0),
+                "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+            )?;
+        }
+        if cooperative != 0 && resident > 0 {
+            self.program = (program, resident as u32 * self.multiprocessors);
+        }
+        Ok(())
     }
 
     fn current(&self) -> Result<Current<'_>> {
@@ -301,6 +324,18 @@ impl Drop for Cuda {
 impl Device for Cuda {
     fn name(&self) -> &'static CStr {
         c"cuda"
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let _current = self.current().ok()?;
+        let (mut free, mut all) = (0, 0);
+        // SAFETY: a function of cuda.h with what it asks for.
+        status(unsafe { (self.driver.memory)(&raw mut free, &raw mut all) }).ok()?;
+        let ours = match self.limit {
+            0 => u64::MAX,
+            limit => limit.saturating_sub(self.bytes.load(Ordering::Relaxed)),
+        };
+        Some(ours.min(free as u64))
     }
 
     fn alloc(&self, bytes: u64) -> Result<u64> {
@@ -409,6 +444,38 @@ impl Device for Cuda {
             // SAFETY: made by `capture`; the driver keeps what is still running.
             unsafe { (self.driver.graph_exec_destroy)(graph as Handle) };
         }
+    }
+
+    fn interprets(&self) -> bool {
+        !self.program.0.is_null()
+    }
+
+    fn interpret(&self, calls: u64, count: u32, ops: u64, step: u64, steps: u32) -> Result<()> {
+        let _current = self.current()?;
+        let (program, blocks) = self.program;
+        let (mut ops, mut calls, mut count, mut step, mut steps) = (ops, calls, count, step, steps);
+        let mut args: [*mut c_void; 5] = [
+            (&raw mut ops).cast(),
+            (&raw mut calls).cast(),
+            (&raw mut count).cast(),
+            (&raw mut step).cast(),
+            (&raw mut steps).cast(),
+        ];
+        // SAFETY: the kernel of program.h, whose five arguments these are; so many blocks of it are resident together.
+        status(unsafe {
+            (self.driver.launch_cooperative)(
+                program,
+                blocks,
+                1,
+                1,
+                THREADS,
+                1,
+                1,
+                0,
+                self.stream,
+                args.as_mut_ptr(),
+            )
+        })
     }
 
     fn mark(&self) -> Result<u64> {

@@ -1,2 +1,2 @@
 /* cuda.cu - the kernels for CUDA: by nvcc into a fatbin, or flattened into one text and compiled by NVRTC. */
-#include "fused.h"
+#include "program.h"

@@ -108,7 +108,7 @@ struct Op {
     u32 rows; /* that the operation works on, as a dim */
     u32 more; /* how many of the next ones the same launch does: products of one input with weights of one type */
     u64 table; /* ROPE: address of its turns; attention: where in the workspace a row's partial results are */
-    u64 extra; /* KV: where values begin in a layer's part of a page; products: bytes of a prepared row of the input */
+    u64 extra; /* KV: where values begin in a layer's part of a page; products, and what prepares their input: bytes of a prepared row */
     Operand dst;
     Operand src[7];
     u32 param[20];
@@ -121,6 +121,8 @@ struct Step {
     u64 pages;     /* address of the addresses of all page tables' pages */
     u64 tables;    /* address of the first page of each table, in `pages` */
     u64 stride;    /* bytes to the head of the next step of a batch */
+    u32 arrived;   /* blocks that have come to a barrier of `program.h`, all barriers together; of a batch the first step's */
+    u32 reserved;
     u32 registers[64];
 };
 

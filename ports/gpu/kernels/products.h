@@ -95,7 +95,7 @@ template <class T, u32 TILE> DEVICE void multiply(Block b, LOCAL const Product &
             typename As::Part part;
             As::load(weights, v, p.k, part);
             UNROLL for (u32 j = 0; j < TILE; j++) {
-                if (j < p.rows) OF(sums, t)[j] = As::dot(part, p.input + j * p.input_stride, v, p.k, OF(sums, t)[j]);
+                if (j < p.rows) OF(sums, t)[j] = As::dot(part, p.input + j * p.input_stride, TILE == 1, v, p.k, OF(sums, t)[j]);
             }
         }
     }

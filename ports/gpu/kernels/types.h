@@ -38,6 +38,17 @@ DEVICE Vector load16(const u8 *p) {
 }
 #endif
 
+/* The same of a product's input. `fresh`: other blocks may have written it since the kernel began (program.h), so the cache for constants is passed by. */
+DEVICE Vector input16(GLOBAL const u8 *p, bool fresh) {
+#if defined(__CUDACC__)
+    if (fresh) {
+        const uint4 v = *(const uint4 *)p;
+        return Vector{{v.x, v.y, v.z, v.w}};
+    }
+#endif
+    return load16(p);
+}
+
 DEVICE i32 byte_of(u32 word, u32 i) { return (i32)(i8)(word >> (8 * i)); }
 
 /* sum + the products of the four bytes. */
@@ -312,10 +323,10 @@ template <class T, u32 ACTIVATIONS> struct Form {
         T::load(row + (u64)block * T::QUANTS, row + (u64)(k / T::LEN) * T::QUANTS + block * T::REST, v % T::VECTORS, to);
     }
     /* `x` is a prepared row (products.h). */
-    DEVICE float dot(LOCAL const Part &w, GLOBAL const u8 *x, u32 v, u32 k, float sum) {
+    DEVICE float dot(LOCAL const Part &w, GLOBAL const u8 *x, bool fresh, u32 v, u32 k, float sum) {
         UNROLL for (u32 g = 0; g < T::GROUPS; g++) {
             const u32 at = start(v, g);
-            const Vector a = load16(x + at);
+            const Vector a = input16(x + at, fresh);
             const float d = ((GLOBAL const float *)(x + k))[at / 32];
             i32 products = 0, inputs = 0;
             FOUR products = dot4(w.q[4 * g + i], a.x[i], products);
@@ -348,10 +359,12 @@ template <class T> struct Form<T, 0> {
         else
             for (u32 i = 0; i < 8; i++) to.w[i] = 8 * v + i < k ? T::one(row, 8 * v + i) : 0.0f;
     }
-    DEVICE float dot(LOCAL const Part &w, GLOBAL const u8 *x, u32 v, u32 k, float sum) {
+    DEVICE float dot(LOCAL const Part &w, GLOBAL const u8 *x, bool fresh, u32 v, u32 k, float sum) {
         float in[8];
-        if (k % 8 == 0) F32::eight(x, v, in);
-        else
+        if (k % 8 == 0) {
+            const Vector a = input16(x + 32 * (u64)v, fresh), z = input16(x + 32 * (u64)v + 16, fresh);
+            FOUR in[i] = float_of(a.x[i]), in[4 + i] = float_of(z.x[i]);
+        } else
             for (u32 i = 0; i < 8; i++) in[i] = 8 * v + i < k ? ((GLOBAL const float *)x)[8 * v + i] : 0.0f;
         UNROLL for (u32 i = 0; i < 8; i++) sum = fmaf_(w.w[i], in[i], sum);
         return sum;

@@ -1,12 +1,12 @@
 //! `include/realm_metal.h`: the backend for C.
 
 use crate::backend::table::realm_backend;
+use crate::bail;
 use crate::capi::error::{realm_error, realm_status};
 use crate::capi::guard;
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::platform::{check_head, no_extension};
-use crate::{bail, err};
 use alloc::boxed::Box;
 use core::ffi::{c_char, c_void};
 use core::mem::offset_of;
@@ -40,6 +40,7 @@ pub struct realm_metal_backend {
 #[cfg(target_vendor = "apple")]
 unsafe fn open(given: Option<&realm_metal_options>) -> Result<Box<Gpu>, Error> {
     use super::device::{Metal, Options};
+    use crate::err;
     let mut options = Options {
         queue: ptr::null_mut(),
         library: None,

@@ -408,6 +408,11 @@ impl Device for Metal {
         c"metal"
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        let used = self.queue().ok()?.bytes;
+        Some(self.limit.saturating_sub(used))
+    }
+
     fn alloc(&self, bytes: u64) -> Result<u64> {
         autoreleasepool(|_| {
             let mut queue = self.queue()?;

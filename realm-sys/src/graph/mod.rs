@@ -40,5 +40,8 @@ mod fuzz_tests;
 #[cfg(all(test, feature = "cpu", feature = "gpu-emulation"))]
 #[path = "../../../ports/gpu/conformance.rs"]
 pub(crate) mod gpu_conformance;
+#[cfg(all(test, feature = "cpu", feature = "gpu-emulation"))]
+#[path = "../../../ports/gpu/launches.rs"]
+mod gpu_launches;
 #[cfg(all(test, feature = "cpu"))]
 mod scan_tests;
