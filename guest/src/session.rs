@@ -6,29 +6,29 @@
 //! by forgetting everything behind `committed`.
 
 use crate::abi::{self, Fail, KvDesc, Result, Vocab, try_vec};
-use crate::arch::graph::{Graph, Io, query_divisors};
+use crate::arch::graph::query_divisors;
 use crate::arch::{self, Architecture, Family};
 use crate::chat::Talk;
 use crate::embed::Embedder;
 use crate::lora::Lora;
 use crate::params::Params;
-use crate::program::{Dim, Operand, Recorder};
+use crate::program::Operand;
 use crate::recur::{self, Kept};
-use crate::sample::{Key, Regs, Sampler};
+use crate::sample::{Key, Sampler};
 use crate::slim::{self, DRAFT};
 use crate::stop::Stops;
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use constrain::{Again, Constrained};
-use core::fmt::Write;
 use draft::Drafted;
 use owed::Owed;
 
 mod constrain;
 mod draft;
 mod drafter;
+mod input;
 mod owed;
+mod programs;
 mod recipe;
 
 /// Context used if neither the parameter nor the model asks for less.
@@ -177,16 +177,6 @@ fn failed(slot: &mut Option<Session>, Fail(status): Fail) -> i32 {
     }
 }
 
-/// Says which operations the model takes, by their codes.
-fn log_codes(codes: u32) {
-    let mut line = abi::Line::default();
-    let _ = write!(line, "operations of the model:");
-    for code in (0..32).filter(|code| codes >> code & 1 == 1) {
-        let _ = write!(line, " {code}");
-    }
-    abi::log(3, format_args!("{}", line.text()));
-}
-
 impl Session {
     fn open(model: u32, more: &[Architecture]) -> Result<Self> {
         let params = Params::read()?;
@@ -325,99 +315,6 @@ impl Session {
         self.ready_again()
     }
 
-    /// Records the program of the model's steps, and those of drafts, if there is none of this key.
-    fn ready_program(&mut self, key: Key) -> Result<()> {
-        let logprobs = self.params.logprobs;
-        let adapted = !slim::LORA || self.params.lora == self.lora.asked();
-        if !adapted {
-            self.lora = Lora::read(self.model, &self.params.lora)?;
-        }
-        if let Some((old, sums, handle)) = self.program {
-            if old == key && sums == logprobs && adapted {
-                return Ok(());
-            }
-            abi::program_destroy(handle);
-            self.program = None;
-            self.constrained.forget_program();
-            self.drafted.forget_programs();
-        }
-        if logprobs && self.total.is_none() {
-            self.total = Some(abi::buffer(abi::kind::F32, 1, 1)?);
-        }
-        let handle = self.record()?;
-        self.program = Some((key, logprobs, handle));
-        self.record_drafts()
-    }
-
-    fn record(&mut self) -> Result<u32> {
-        let (mut r, logits, [first, n_out], regs) = self.record_model(1, 3 + Sampler::OPS)?;
-        if let Some(embedder) = &self.embedder {
-            embedder.record(&mut r, logits, first, n_out);
-        } else {
-            self.record_sampling(&mut r, &regs, logits, n_out);
-        }
-        abi::program_create(&r.finish())
-    }
-
-    /// Begins a program with the model, of which up to so many rows of logits are wanted, and room for as many operations behind it.
-    /// Gives the logits, or the hidden rows that embeddings are made of, which rows of a turn's they are (the first, and how many), and the
-    /// sampler's registers.
-    fn record_model(
-        &mut self,
-        rows: u32,
-        more: usize,
-    ) -> Result<(Recorder, Operand, [Dim; 2], Regs)> {
-        let ops = self.family.op_count() + self.lora.ops() + more;
-        let mut r = Recorder::new(self.model, ops)?;
-        if slim::LORA {
-            r.further(self.lora.models());
-        }
-        let mut io = Io {
-            tokens: Operand::buffer(self.tokens),
-            n_tok: r.reg(1, self.n_batch),
-            pos: r.reg(0, self.ctx - 1),
-            out_row: r.reg(0, self.n_batch - 1),
-            n_out: r.reg(0, rows),
-            ctx: self.ctx,
-            divisors: self.divisors,
-            types: Operand::NONE,
-            kept: None,
-            hidden: self.embedder.is_some(),
-        };
-        if let Some(embedder) = &self.embedder {
-            io.types = Operand::buffer(embedder.types);
-        }
-        let regs = self.sampler.declare(&mut r);
-        io.kept = self.kept.declare(&mut r, self.n_batch);
-        let mut graph = Graph::new(&mut r, io, &self.lora);
-        let logits = self.family.build(&mut graph, &self.kv);
-        self.adaptable = graph.adaptable;
-        if slim::LORA {
-            self.lora.fit(self.model, &self.adaptable)?;
-        }
-        log_codes(r.codes());
-        let rows = match self.embedder {
-            // An encoder's are all of them.
-            Some(_) if self.family.pooling().is_some() => [Dim(0), io.n_tok],
-            Some(_) => [io.pos, io.n_tok],
-            None => [Dim(0), io.n_out],
-        };
-        Ok((r, logits, rows, regs))
-    }
-
-    /// Samples from logits of at most one row.
-    fn record_sampling(&self, r: &mut Recorder, regs: &Regs, logits: Operand, n: Dim) {
-        let none = Dim(0);
-        // The host's copy is taken before any sampler touches the logits.
-        r.copy(Operand::buffer(self.logits), none, logits, none, n);
-        if let Some(total) = self.total.filter(|_| self.params.logprobs) {
-            let sum = r.f32(1, n);
-            r.logsumexp(sum, logits, 1.0);
-            r.copy(Operand::buffer(total), none, sum, none, n);
-        }
-        self.sampler.record(r, regs, logits, n);
-    }
-
     fn prompt(&mut self, kind: i32, bytes: u32) -> Result<Outcome> {
         if self.turn.is_some() {
             return Err(fail!(STATE, "a turn is in progress"));
@@ -477,122 +374,6 @@ impl Session {
         self.turns += 1;
         self.submit()?;
         Ok(Outcome::Continue)
-    }
-
-    /// The tokens of the pending input, behind what is owed to the context.
-    fn input(&mut self, kind: i32, bytes: usize) -> Result<Vec<u32>> {
-        let raw = abi::input(bytes)?;
-        if kind == IDS {
-            return self.ids(&raw);
-        }
-        let Ok(text) = String::from_utf8(raw) else {
-            return Err(fail!(INVALID_ARGUMENT, "the prompt is not UTF-8"));
-        };
-        if self.vocab.n_tokens == 0 {
-            return Err(fail!(
-                UNSUPPORTED,
-                "the model has no vocabulary; give token ids"
-            ));
-        }
-        if kind != TEXT && !slim::CHAT {
-            return Err(fail!(
-                UNSUPPORTED,
-                "chat formats are not known to this slim guest; give text"
-            ));
-        }
-        let feed = match kind {
-            TEXT => {
-                let mut feed = try_vec(1 + text.len() / 4)?;
-                feed.extend(self.owed.feed());
-                self.tokenize(&text, abi::PARSE_SPECIAL, &mut feed)?;
-                feed
-            }
-            CHAT | MESSAGES if slim::CHAT => self.converse(kind == MESSAGES, &text)?,
-            REPLY if slim::CHAT => self.go_on(&text)?,
-            _ => {
-                return Err(fail!(
-                    UNSUPPORTED,
-                    "input kind {kind} is not known to this guest"
-                ));
-            }
-        };
-        self.never_empty(feed)
-    }
-
-    /// Token ids as the host gave them.
-    fn ids(&mut self, raw: &[u8]) -> Result<Vec<u32>> {
-        if !raw.len().is_multiple_of(4) {
-            return Err(fail!(
-                INVALID_ARGUMENT,
-                "token ids are 4 bytes each, not {} bytes",
-                raw.len()
-            ));
-        }
-        let mut feed = try_vec(1 + raw.len() / 4)?;
-        feed.extend(self.owed.feed());
-        let n_vocab = self.family.facts().n_vocab;
-        for chunk in raw.chunks_exact(4) {
-            let id = chunk.try_into().map_or(u32::MAX, u32::from_le_bytes);
-            if id >= n_vocab {
-                return Err(fail!(
-                    INVALID_ARGUMENT,
-                    "token {id} is not in the vocabulary of {n_vocab}"
-                ));
-            }
-            feed.push(id);
-        }
-        self.never_empty(feed)
-    }
-
-    /// An empty input continues: from the last token, evaluated again, or from BOS at the very start.
-    fn never_empty(&mut self, mut feed: Vec<u32>) -> Result<Vec<u32>> {
-        if !feed.is_empty() {
-            return Ok(feed);
-        }
-        if self.committed == 0 {
-            let bos = u32::try_from(self.vocab.bos)
-                .ok()
-                .filter(|_| self.vocab.add_bos);
-            let Some(bos) = bos else {
-                return Err(fail!(
-                    INVALID_ARGUMENT,
-                    "the prompt is empty and nothing came before it"
-                ));
-            };
-            feed.push(bos);
-        } else if self.kept.any() {
-            return Err(fail!(
-                UNSUPPORTED,
-                "the prompt is empty, and this model cannot evaluate its last token again"
-            ));
-        } else if let Some(last) = self.sampler.last() {
-            self.committed -= 1;
-            self.sampler.retract(1);
-            self.cut()?;
-            feed.push(last);
-            // Until it is in again.
-            self.owed.tokens.push(last);
-        } else {
-            return Err(fail!(INVALID_ARGUMENT, "the prompt is empty"));
-        }
-        Ok(feed)
-    }
-
-    /// Appends text; at the start of an empty context with what the vocabulary adds there.
-    fn tokenize(&self, text: &str, flags: u32, feed: &mut Vec<u32>) -> Result<()> {
-        self.tokens_of(text, flags, self.committed == 0, feed)
-    }
-
-    /// The same for a text that begins where the context is empty, or not.
-    fn tokens_of(&self, text: &str, flags: u32, empty: bool, feed: &mut Vec<u32>) -> Result<()> {
-        let start = empty && feed.is_empty();
-        let special = if start { abi::ADD_SPECIAL } else { 0 };
-        abi::tokenize(self.model, text, special | flags, feed)?;
-        // A vocabulary that adds EOS would end the text that is to be continued.
-        if start && self.vocab.add_eos && feed.len() > 1 && self.embedder.is_none() {
-            feed.pop_if(|last| i32::try_from(*last) == Ok(self.vocab.eos));
-        }
-        Ok(())
     }
 
     /// Submits the next chunk of the turn's tokens.

@@ -52,7 +52,7 @@ mod neon;
 mod conformance;
 
 use crate::backend::table::{realm_backend, realm_cursor, realm_program, realm_step};
-use crate::panics::{caught, slot};
+use crate::panics::{discard, slot};
 use crate::platform::Platform;
 use alloc::boxed::Box;
 use core::ffi::c_void;
@@ -63,7 +63,7 @@ pub fn table(platform: &Platform) -> realm_backend {
     realm_backend {
         name: c"cpu".as_ptr(),
         prepare: Some(prepare),
-        discard: Some(discard),
+        discard: Some(discard::<plan::Plan>),
         query: Some(query),
         ..crate::graph::reference::table(platform)
     }
@@ -93,14 +93,6 @@ unsafe extern "C" fn prepare(
             Err(e) => e.status() as i32,
         }
     })
-}
-
-unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
-    let _ = caught(|| {
-        // SAFETY: made by `prepare`.
-        drop(unsafe { Box::from_raw(plan.cast::<plan::Plan>()) });
-        Ok(())
-    });
 }
 
 unsafe extern "C" fn query(

@@ -36,7 +36,7 @@ mod run;
 mod weights;
 
 use crate::backend::table::{realm_backend, realm_cursor, realm_program, realm_step, realm_weight};
-use crate::panics::{caught, slot};
+use crate::panics::{caught, discard, slot};
 use crate::platform::REALM_ABI_VERSION;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -85,14 +85,14 @@ impl Gpu {
             flags: 0,
             reserved: 0,
             buffer_create: Some(buffer_create),
-            buffer_destroy: Some(buffer_destroy),
+            buffer_destroy: Some(discard::<Memory>),
             buffer_write: Some(buffer_write),
             buffer_read: Some(buffer_read),
             weight_bind: Some(weight_bind),
             weight_release: Some(weight_release),
             supports: Some(supports),
             prepare: Some(prepare),
-            discard: Some(discard),
+            discard: Some(discard::<Plan>),
             submit: Some(submit),
             query: Some(query),
             cancel: Some(cancel),
@@ -119,14 +119,6 @@ unsafe extern "C" fn buffer_create(ctx: *mut c_void, bytes: u64, out: *mut *mut 
             Ok(0)
         })
     }
-}
-
-unsafe extern "C" fn buffer_destroy(_: *mut c_void, buffer: *mut c_void) {
-    let _ = caught(|| {
-        // SAFETY: made by `buffer_create`.
-        drop(unsafe { Box::from_raw(buffer.cast::<Memory>()) });
-        Ok(())
-    });
 }
 
 unsafe extern "C" fn buffer_write(
@@ -210,14 +202,6 @@ unsafe extern "C" fn prepare(
             Ok(0)
         })
     }
-}
-
-unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
-    let _ = caught(|| {
-        // SAFETY: made by `prepare`.
-        drop(unsafe { Box::from_raw(plan.cast::<Plan>()) });
-        Ok(())
-    });
 }
 
 unsafe extern "C" fn submit(

@@ -4,7 +4,7 @@
 //!
 //! - [`caught`]: the C functions, through `capi::guard`; what runs one session among several; imports and host functions, because the
 //!   interpreter's own functions cannot unwind (a panic of wasmi itself ends the process);
-//! - [`slot`]: in the functions of the built-in backends' tables, which are C functions to the core and may not unwind;
+//! - [`slot`], [`discard`]: in the functions of the built-in backends' tables, which are C functions to the core and may not unwind;
 //! - [`tasks`]: in the tasks of a `parallel_for`, which run on threads and in frames of the host's. The panic goes on on the
 //!   thread that asked for them.
 //!
@@ -12,6 +12,8 @@
 //! `realm_firmware_panic`, or the standard library's abort, has the last word.
 
 use crate::error::{Error, Result, Status};
+use alloc::boxed::Box;
+use core::ffi::c_void;
 
 /// Runs `body`; a panic becomes an error where there is a way to catch it.
 #[cfg(any(test, feature = "hosted"))]
@@ -23,6 +25,18 @@ pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 #[cfg(not(any(test, feature = "hosted")))]
 pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     body()
+}
+
+/// The function of a built-in table that ends what another of its functions made: `made` is a `Box<T>`.
+///
+/// # Safety
+/// `made` is of `Box::into_raw`, and not used any more.
+pub unsafe extern "C" fn discard<T>(_: *mut c_void, made: *mut c_void) {
+    let _ = caught(|| {
+        // SAFETY: the caller's promise.
+        drop(unsafe { Box::from_raw(made.cast::<T>()) });
+        Ok(())
+    });
 }
 
 /// Runs the body of a function of a built-in table. A panic is `INTERNAL` there; what it said is kept for [`said`].

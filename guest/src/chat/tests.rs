@@ -249,7 +249,10 @@ fn any_role_reaches_the_template() {
             "gemma",
             "<start_of_turn>user\nS\n\nW<end_of_turn>\n<start_of_turn>model\n",
         ),
-        ("mistral-v7", "[SYSTEM_PROMPT] S[/SYSTEM_PROMPT][INST] W[/INST]"),
+        (
+            "mistral-v7",
+            "[SYSTEM_PROMPT] S[/SYSTEM_PROMPT][INST] W[/INST]",
+        ),
         ("raw", "S\n\nW"),
     ] {
         assert_eq!(rendered(template, json), text, "{template}");

@@ -11,7 +11,7 @@ use crate::backend::table::{
 };
 use crate::error::Status;
 use crate::num::FpGuard;
-use crate::panics::{caught, slot};
+use crate::panics::{caught, discard, slot};
 use crate::platform::{Platform, REALM_ABI_VERSION};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -53,7 +53,7 @@ pub fn table(platform: &Platform) -> realm_backend {
         weight_release: None,
         supports: Some(supports),
         prepare: Some(prepare),
-        discard: Some(discard),
+        discard: Some(discard::<Plan>),
         submit: Some(submit),
         query: Some(query),
         cancel: None,
@@ -94,14 +94,6 @@ unsafe extern "C" fn prepare(
             Err(e) => e.status() as i32,
         }
     })
-}
-
-unsafe extern "C" fn discard(_: *mut c_void, plan: *mut c_void) {
-    let _ = caught(|| {
-        // SAFETY: made by `prepare`.
-        drop(unsafe { Box::from_raw(plan.cast::<Plan>()) });
-        Ok(())
-    });
 }
 
 unsafe extern "C" fn submit(
