@@ -9,6 +9,8 @@ import os
 import random
 from pathlib import Path
 
+import large
+
 ARCH = Path(__file__).resolve().parent / "golden" / "arch"
 TOKENS = 16
 # Largest differences of logits, to the largest logit. llama.cpp's GELU is a table of halves, and its products round activations in other blocks.
@@ -37,11 +39,11 @@ class Llama:
         n = self.lib.llama_model_meta_val_str(self.model, key.encode(), room, len(room))
         return room.value.decode() if n >= 0 else ""
 
-    def generate(self, ids):
+    def generate(self, ids, count=TOKENS, room=256):
         """The logits behind these, then the best tokens, and what each was better by than the second best."""
         lib = self.lib
         params = lib.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = 256
+        params.n_ctx, params.n_batch, params.n_ubatch = room, room, 256
         params.n_threads = params.n_threads_batch = 1
         params.type_k = params.type_v = F32
         if hasattr(params, "flash_attn_type"):
@@ -51,7 +53,7 @@ class Llama:
             raise ValueError("llama.cpp makes no context")
         first, tokens, margins = None, [], []
         try:
-            while len(tokens) < TOKENS:
+            while len(tokens) < count:
                 batch = (lib.llama_token * len(ids))(*ids)
                 if lib.llama_decode(context, lib.llama_batch_get_one(batch, len(ids))) != 0:
                     raise ValueError("llama.cpp does not decode")
@@ -95,6 +97,19 @@ def compare(lib, tools, must, path, rng):
         llama.close()
 
 
+def compare_long(lib, tools, must):
+    """More than 32768 positions, and a thousand times the original context."""
+    path, ids = ARCH / "mistral3-long.gguf", large.ids_of(large.POSITIONS)
+    llama = Llama(lib, path)
+    try:
+        want, _, _ = llama.generate(ids, 1, large.POSITIONS + 8)
+    finally:
+        llama.close()
+    got = tools.logits(path, ids, "-c", large.POSITIONS + 8, "--kv-type", "f32")
+    worst = max(abs(a - b) for a, b in zip(got, want)) / max(map(abs, want))
+    must(worst <= FLOATS, f"{worst:.3g} of the largest logit, allowed {FLOATS}")
+
+
 def files(data):
     # Those that make text, but for what only the guest in guest/examples knows, and what llama.cpp no longer does.
     found = [p for p in sorted(ARCH.glob("*.gguf")) if "bert" not in p.name and p.stem not in ("starcoder2", "mixtral-apart")]
@@ -112,5 +127,6 @@ def run(tools, check, must, report, data):
     quiet = lib.llama_log_callback(lambda level, text, user: None)
     lib.llama_log_set(quiet, None)
     lib.llama_backend_init()
+    check(f"beside llama.cpp: {large.POSITIONS} positions", compare_long, lib, tools, must)
     for path in files(data):
         check(f"beside llama.cpp: {path.stem}", compare, lib, tools, must, path, random.Random(path.stem))

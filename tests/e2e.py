@@ -30,6 +30,7 @@ import adapters
 import beside
 import drafts
 import embeddings
+import large
 import terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -725,6 +726,7 @@ def main():
         else:
             golden_architectures(tools)
             report("skipped", "ORACLE TESTS", f"there is no {data} (set REALM_TEST_DATA)")
+        large.run(tools, check, must, report)
         beside.run(tools, check, must, report, data)
     return conclude()
 
