@@ -80,10 +80,23 @@ mod cuda {
     use std::process::Command;
 
     pub fn kernels() {
-        for name in ["REALM_NVCC", "CUDA_PATH", "CUDA_HOME", "PATH"] {
+        for name in [
+            "REALM_CUDA_FATBIN",
+            "REALM_NVCC",
+            "CUDA_PATH",
+            "CUDA_HOME",
+            "PATH",
+        ] {
             println!("cargo::rerun-if-env-changed={name}");
         }
         let source = crate::one_text("cuda.cu", "realm.cu");
+        if let Some(made) = env::var_os("REALM_CUDA_FATBIN").filter(|n| !n.is_empty()) {
+            println!("cargo::rerun-if-changed={}", PathBuf::from(&made).display());
+            std::fs::copy(made, source.with_extension("fatbin"))
+                .expect("REALM_CUDA_FATBIN names a file");
+            println!("cargo::rustc-cfg=realm_cuda_fatbin");
+            return;
+        }
         let Some(nvcc) = nvcc() else {
             println!(
                 "cargo::warning=no nvcc: the CUDA kernels will be compiled by NVRTC when a backend is created (ports/gpu/README.md)"

@@ -57,7 +57,8 @@ pub struct Step {
     pub stride: u64,
     /// Blocks that have come to a barrier of the kernel that interprets launches: 0.
     pub arrived: u32,
-    pub reserved: u32,
+    /// Of the batch.
+    pub steps: u32,
     pub registers: [u32; 64],
 }
 

@@ -16,6 +16,85 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
+/// Runs steps of one plan as a batch.
+fn together(prepared: &Prepared, runs: &[Run], quantum: u64) {
+    let steps: Vec<realm_step> = runs.iter().map(Run::step).collect();
+    let [
+        Segment {
+            worker: Worker::Plan { backend, plan },
+            ..
+        },
+    ] = &prepared.segments[..]
+    else {
+        panic!("one segment");
+    };
+    let (t, n) = (&backend.table, steps.len() as u32);
+    let mut cursor = realm_cursor::default();
+    // SAFETY: the steps were made for this plan, of sessions that live on.
+    unsafe {
+        let code = t.submit.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor);
+        assert_eq!(code, 0);
+        while match t.query.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor, quantum) {
+            REALM_BACKEND_RUNNING => true,
+            code => {
+                assert_eq!(code, 0);
+                false
+            }
+        } {}
+    }
+}
+
+/// Eleven sessions, more than one block of a product takes, with weights of every type.
+#[test]
+fn products_of_a_batch_have_the_bits_of_those_alone() {
+    let (backends, _) = backends();
+    let weights = fuzz_tests::weights();
+    for &(t, k, m) in weights.matrices() {
+        let Some(from) = [(64, 5), (256, 8)]
+            .iter()
+            .find(|f| (k, m) == (f.0, f.0))
+            .map(|f| f.1)
+        else {
+            continue;
+        };
+        let mut r = Recorder::default();
+        let [x, y, z] = [(); 3].map(|()| r.value(0, k, 1));
+        r.op(Code::Cpy, 0, x, &[buf(from)], &[0, 0, 1]);
+        r.op(Code::RmsNorm, 0, y, &[x], &[1e-5f32.to_bits()]);
+        r.op(Code::MulMat, 0, z, &[w(t), y], &[]);
+        r.op(Code::Add, 0, z, &[z, x], &[]);
+        r.op(Code::Cpy, 0, buf(from + 1), &[z], &[0, 0, 1]);
+        let mut memory = fuzz_tests::memory(&backends, "gpu-emulated", 0);
+        let prepared = Arc::new(Prepared::new(&r.bytes(), &weights.model, &mut memory).unwrap());
+        if prepared.fallback_ops() > 0 {
+            continue;
+        }
+        let session = |i: u32| {
+            let mut own = memory.fork().unwrap();
+            let input = |c: u32| (((c * 37 + i * 11) % 101) as f32 - 50.0).to_le_bytes();
+            let bytes: Vec<u8> = (0..k).flat_map(input).collect();
+            own.buffer_write(from, 0, &bytes).unwrap();
+            own
+        };
+        let alone = |i: u32| {
+            let mut own = session(i);
+            assert!(step(&prepared, &mut own, &[], 0));
+            kept(&mut own).swap_remove(from as usize + 1)
+        };
+        let mut sessions: Vec<_> = (0..11).map(session).collect();
+        let runs: Vec<Run> = sessions
+            .iter_mut()
+            .map(|s| Run::new(&prepared, &[], 1, 1, s).unwrap())
+            .collect();
+        together(&prepared, &runs, 0);
+        drop(runs);
+        for (i, s) in sessions.iter_mut().enumerate() {
+            let got = kept(s).swap_remove(from as usize + 1);
+            assert!(same(&got, &alone(i as u32)), "matrix {t}, session {i}");
+        }
+    }
+}
+
 #[test]
 fn steps_of_several_sessions_are_one_batch() {
     let (backends, gpu, emulated) = tested();
@@ -46,32 +125,8 @@ fn steps_of_several_sessions_are_one_batch() {
                 Run::new(&s.prepared, &registers, 1, 1, &mut s.memory).unwrap()
             })
             .collect();
-        let steps: Vec<realm_step> = runs.iter().map(Run::step).collect();
-        let [
-            Segment {
-                worker: Worker::Plan { backend, plan },
-                ..
-            },
-        ] = &begun.prepared.segments[..]
-        else {
-            panic!("one segment");
-        };
-        let (t, n) = (&backend.table, steps.len() as u32);
-        let mut cursor = realm_cursor::default();
         let before = emulated.as_ref().map(|d| d.launched.load(Relaxed));
-        // SAFETY: the steps were made for this plan, of sessions that live on.
-        unsafe {
-            let code = t.submit.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor);
-            assert_eq!(code, 0);
-            while match t.query.unwrap()(t.ctx, *plan, steps.as_ptr(), n, &raw mut cursor, quantum)
-            {
-                REALM_BACKEND_RUNNING => true,
-                code => {
-                    assert_eq!(code, 0);
-                    false
-                }
-            } {}
-        }
+        together(&begun.prepared, &runs, quantum);
         if let (Some(device), Some(before)) = (&emulated, before) {
             let launched = device.launched.load(Relaxed) - before;
             assert!(launched < 30, "{launched} launches for all five");

@@ -15,7 +15,7 @@ use alloc::{format, vec};
 /// Threads of a block, rows of weights that a block does at once, and rows of the input that one pass over them takes.
 const THREADS: u64 = 256;
 pub const WARPS: u64 = 8;
-const TILE: u64 = 8;
+pub const TILE: u64 = 8;
 /// Positions of a chunk of attention.
 const CHUNK: u64 = 128;
 /// Elements that an operand may have: kernels count them in 32 bits.
@@ -52,7 +52,7 @@ impl Work {
     }
 }
 
-/// A kernel's name and its work.
+/// A kernel's name and its work. One of single rows may have a sister that does those of [`TILE`] steps of a batch: `mul_mat_vec_…` has `mul_mat_batch_…`.
 pub struct Kernel {
     pub name: String,
     pub work: Work,

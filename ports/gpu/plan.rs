@@ -6,7 +6,7 @@
 use super::abi::{Op, Operand as DeviceOperand, Turn, WORKSPACE_HEAD};
 use super::device::{Device, Launch, Memory, Result};
 use super::fuse::{Group, Last};
-use super::ops::{Kernel, When, Work, kernels_of, partial_bytes, prepared_bytes, rows_of};
+use super::ops::{Kernel, TILE, When, Work, kernels_of, partial_bytes, prepared_bytes, rows_of};
 use super::persist::{self, Calls};
 use super::run::head_bytes;
 use super::weights;
@@ -37,6 +37,8 @@ pub struct Prepared {
     op: u32,
     pub work: Work,
     when: When,
+    /// For batches: the one that does so many steps at once.
+    batch: Option<u64>,
 }
 
 /// A run of operations, prepared.
@@ -165,11 +167,14 @@ impl Plan {
             When::Single => l.work.rows(registers) == 1,
             When::Several => l.work.rows(registers) != 1,
         })
-        .map(|l| Launch {
-            kernel: l.kernel,
-            op: l.op,
-            blocks: l.work.blocks(registers, most),
-            steps,
+        .map(|l| {
+            let batch = l.batch.filter(|_| steps > 1);
+            Launch {
+                kernel: batch.unwrap_or(l.kernel),
+                op: l.op,
+                blocks: l.work.blocks(registers, most),
+                steps: batch.map_or(steps, |_| steps.div_ceil(TILE as u32)),
+            }
         })
         .filter(|l| l.blocks > 0)
         .collect()
@@ -377,8 +382,13 @@ impl Builder<'_> {
                 return Ok(());
             }
         }
+        let batch = match kernel.name.contains("_mul_mat_vec_") {
+            true => Some(self.kernel(&kernel.name.replace("_vec_", "_batch_"))?),
+            false => None,
+        };
         self.launches.push(Prepared {
             kernel: id,
+            batch,
             number: persist::number(&kernel.name),
             op: self.records.len() as u32,
             work: kernel.work,

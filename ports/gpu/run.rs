@@ -1,6 +1,6 @@
 //! Steps on the device, in slices: a slice is enqueued, a mark set behind it, and nothing waits unless it is asked to.
 //!
-//! A batch is one grid with a dimension for its steps, which share what they read of weights by the device's cache.
+//! A batch is one grid with a dimension for its steps; products take eight steps at a time to a pass over the weights.
 //!
 //! Sessions that share a plan share its heads on the device, too: they are written anew for every slice, and whoever does holds the
 //! plan's queue until the slice is enqueued. As the device works in order, each slice finds its own.
@@ -54,6 +54,7 @@ unsafe fn head(
     step: &realm_step,
     registers: [u32; MAX_REGISTERS as usize],
     index: u64,
+    steps: u32,
 ) -> Vec<u8> {
     let mut pages: Vec<u64> = Vec::new();
     let mut first: Vec<u32> = Vec::new();
@@ -81,7 +82,7 @@ unsafe fn head(
         tables: at(tables_at),
         stride: plan.stride,
         arrived: 0,
-        reserved: 0,
+        steps,
         registers,
     };
     let mut bytes = bytemuck::bytes_of(&step_head).to_vec();
@@ -129,7 +130,7 @@ unsafe fn enqueue(
                 launches = plan.launches(next as usize, count, &registers, steps.len() as u32);
             }
             bytes.resize(i * plan.stride as usize, 0);
-            bytes.extend(head(plan, step, registers, i as u64));
+            bytes.extend(head(plan, step, registers, i as u64, steps.len() as u32));
         }
     }
     let count = count.min(plan.len() - next as usize);

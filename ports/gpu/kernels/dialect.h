@@ -122,7 +122,7 @@ struct Step {
     u64 tables;    /* address of the first page of each table, in `pages` */
     u64 stride;    /* bytes to the head of the next step of a batch */
     u32 arrived;   /* blocks that have come to a barrier of `program.h`, all barriers together; of a batch the first step's */
-    u32 reserved;
+    u32 steps;     /* of the batch */
     u32 registers[64];
 };
 
@@ -140,6 +140,7 @@ struct Block {
     u32 own; /* the thread that it is; 0 on the host */
     u32 block;
     u32 blocks;
+    u32 step; /* of a batch, or of so many eighths of one (mul_mat_batch_…) */
 };
 
 /* A grid's second dimension is the steps of a batch, each with a head of its own. */
@@ -182,7 +183,7 @@ struct Block {
                      GLOBAL const Step *step [[buffer(2)]], uint thread_ [[thread_position_in_threadgroup]],             \
                      uint2 block_ [[threadgroup_position_in_grid]], uint2 blocks_ [[threadgroups_per_grid]]) {           \
         threadgroup float shared[SHARED_FLOATS];                                                                         \
-        Block b = {thread_, block_.x, blocks_.x};                                                                        \
+        Block b = {thread_, block_.x, blocks_.x, block_.y};                                                                        \
         name##_body(ops + index, STEP_OF(step, block_.y), b, shared);                                                    \
     }                                                                                                                    \
     DEVICE void name##_body(KERNEL_ARGS)
@@ -195,7 +196,7 @@ struct Block {
     extern "C" __global__ void __launch_bounds__(THREADS, per_multiprocessor)                                            \
         realm_##name(const Op *ops, u32 index, const Step *step) {                                                       \
         __shared__ __align__(16) float shared[SHARED_FLOATS];                                                            \
-        const Block b = {threadIdx.x, blockIdx.x, gridDim.x};                                                            \
+        const Block b = {threadIdx.x, blockIdx.x, gridDim.x, blockIdx.y};                                                            \
         name##_body(ops + index, STEP_OF(step, blockIdx.y), b, shared);                                                  \
     }                                                                                                                    \
     DEVICE void name##_body(KERNEL_ARGS)

@@ -14,7 +14,7 @@ extern "C" void realm_gpu_emulate(u64 kernel, u64 ops, u32 index, u64 first, u32
         alignas(16) float shared[SHARED_FLOATS];
         std::memset(shared, 0xff, sizeof shared); /* what a block finds there is nothing to rely on */
         const Step *step = STEP_OF(ADDRESS(const Step, first), i / blocks);
-        ADDRESS(const Entry, kernel)->run(ADDRESS(const Op, ops) + index, step, Block{0, i % blocks, blocks}, shared);
+        ADDRESS(const Entry, kernel)->run(ADDRESS(const Op, ops) + index, step, Block{0, i % blocks, blocks, i / blocks}, shared);
     }
 }
 
@@ -23,7 +23,7 @@ extern "C" void realm_gpu_interpret(u64 ops, u64 calls, u32 count, u64 first, u3
     for (u32 i = 0; i < count * blocks; i++) {
         alignas(16) float shared[SHARED_FLOATS];
         std::memset(shared, 0xff, sizeof shared);
-        const Block b = {0, i % blocks, blocks};
+        const Block b = {0, i % blocks, blocks, 0};
         interpret(ADDRESS(const Op, ops), ADDRESS(const Call, calls) + i / blocks, ADDRESS(const Step, first), steps, b, shared);
     }
 }

@@ -79,12 +79,45 @@ struct Product {
     u32 output_stride;
     u32 row_bytes, k, m;
     u32 rows; /* of the input, at most TILE */
+    /* Of a batch: the operation, and the step of the first row; each row has a step of its own. */
+    GLOBAL const Op *op;
+    GLOBAL const Step *step;
 };
 
+/* The input of an operation, prepared where weights are quantized. */
+template <class T> DEVICE GLOBAL const u8 *input_of(GLOBAL const Op *op, GLOBAL const Step *step) {
+    return T::ACTIVATIONS != 0 ? (GLOBAL const u8 *)prepared(op, step) : BYTES(op->src[1]);
+}
+
+template <class T> DEVICE void take_input(GLOBAL const Op *op, GLOBAL const Step *step, LOCAL Product &p) {
+    p.k = op->src[0].cols;
+    p.m = op->src[0].rows;
+    p.row_bytes = op->src[0].row_bytes;
+    p.input = input_of<T>(op, step);
+    p.input_stride = T::ACTIVATIONS != 0 ? op->extra : (u64)p.k * 4;
+}
+
+/* What is added to a step's product, and where it goes, from `row` on. */
+DEVICE void take_output(GLOBAL const Op *op, GLOBAL const Step *step, u32 row, LOCAL Product &p) {
+    p.bias = op->src[2].kind != NONE ? FLOATS(op->src[2]) : 0;
+    p.output_stride = op->dst.cols;
+    p.output = FLOATS(op->dst) + row * op->dst.cols;
+    p.addend = 0;
+    if (op->src[4].kind != NONE) { /* an ADD behind the product */
+        p.addend = FLOATS(op->src[4]) + row * op->dst.cols;
+        p.total = FLOATS(op->src[5]) + row * op->dst.cols;
+    }
+}
+
 /* The block's warps do a row of the weights each, from `first` on. */
-template <class T, u32 TILE> DEVICE void multiply(Block b, LOCAL const Product &p, u32 first) {
+template <class T, u32 TILE, bool BATCH> DEVICE void multiply(Block b, LOCAL const Product &p, u32 first) {
     typedef Form<T, T::ACTIVATIONS> As;
     PRIVATES(float, sums, TILE);
+    GLOBAL const u8 *inputs[TILE];
+    UNROLL for (u32 j = 0; j < TILE; j++) {
+        if (BATCH && j < p.rows) inputs[j] = input_of<T>(p.op, STEP_OF(p.step, j));
+        else inputs[j] = p.input;
+    }
     FOR_THREADS(t) {
         const u32 row = first + t / WARP;
         UNROLL for (u32 j = 0; j < TILE; j++) OF(sums, t)[j] = 0.0f;
@@ -95,7 +128,8 @@ template <class T, u32 TILE> DEVICE void multiply(Block b, LOCAL const Product &
             typename As::Part part;
             As::load(weights, v, p.k, part);
             UNROLL for (u32 j = 0; j < TILE; j++) {
-                if (j < p.rows) OF(sums, t)[j] = As::dot(part, p.input + j * p.input_stride, TILE == 1, v, p.k, OF(sums, t)[j]);
+                GLOBAL const u8 *input = BATCH ? inputs[j] : p.input + j * p.input_stride;
+                if (j < p.rows) OF(sums, t)[j] = As::dot(part, input, TILE == 1, v, p.k, OF(sums, t)[j]);
             }
         }
     }
@@ -104,55 +138,68 @@ template <class T, u32 TILE> DEVICE void multiply(Block b, LOCAL const Product &
         PRIVATE(float, sum);
         FOR_THREADS(t) OF(sum, t) = OF(sums, t)[j];
         warp_reduce<Sum, float>(sum);
+        Product to = p;
+        if (BATCH) take_output(p.op, STEP_OF(p.step, j), 0, to);
         FOR_THREADS(t) {
             const u32 row = first + t / WARP;
             if (t % WARP != 0 || row >= p.m) continue;
-            const u32 at = j * p.output_stride + row;
-            const float y = p.bias ? OF(sum, t) + p.bias[row] : OF(sum, t);
-            p.output[at] = y;
-            if (p.addend) p.total[at] = p.addend[at] + y;
+            const u32 at = BATCH ? row : j * p.output_stride + row;
+            const float y = to.bias ? OF(sum, t) + to.bias[row] : OF(sum, t);
+            to.output[at] = y;
+            if (to.addend) to.total[at] = to.addend[at] + y;
         }
     }
 }
 
-/* The input of an operation, prepared where weights are quantized. */
-template <class T> DEVICE void take_input(GLOBAL const Op *op, GLOBAL const Step *step, LOCAL Product &p) {
-    p.k = op->src[0].cols;
-    p.m = op->src[0].rows;
-    p.row_bytes = op->src[0].row_bytes;
-    p.input = T::ACTIVATIONS != 0 ? prepared(op, step) : BYTES(op->src[1]);
-    p.input_stride = T::ACTIVATIONS != 0 ? op->extra : (u64)p.k * 4;
+/* Products in a row that share their input and type are one launch, so that small ones keep a device busy together: which one a unit is of, and of which rows
+ * of it; `unit` becomes its number there. */
+DEVICE GLOBAL const Op *product_of(GLOBAL const Op *op, u32 tiles, LOCAL u32 &unit, LOCAL u32 &at_once) {
+    at_once = (op->src[0].rows + WARPS - 1) / WARPS;
+    while (unit >= at_once * tiles) {
+        unit -= at_once * tiles;
+        op++;
+        at_once = (op->src[0].rows + WARPS - 1) / WARPS;
+    }
+    return op;
 }
-
-/* TILE rows of the input to one pass over the weights: of one alone there is a kernel that takes fewer registers, with the same bits. A
- * launch is for all products in a row that share their input and type, so that small ones keep a device busy together. */
-template <class T, u32 TILE> DEVICE void mul_mat(KERNEL_ARGS) {
-    const u32 rows = ROWS, tiles = (rows + TILE - 1) / TILE;
+DEVICE u32 units_of(GLOBAL const Op *op, u32 tiles) {
     u32 units = 0;
     for (u32 i = 0; i <= op->more; i++) units += (op[i].src[0].rows + WARPS - 1) / WARPS * tiles;
+    return units;
+}
+
+/* TILE rows of the input to one pass over the weights: of one alone there is a kernel that takes fewer registers, with the same bits. */
+template <class T, u32 TILE> DEVICE void mul_mat(KERNEL_ARGS) {
+    const u32 rows = ROWS, tiles = (rows + TILE - 1) / TILE, units = units_of(op, tiles);
     FOR_BLOCKS(u, units) {
-        GLOBAL const Op *one = op;
-        u32 unit = u, at_once = (one->src[0].rows + WARPS - 1) / WARPS;
-        while (unit >= at_once * tiles) {
-            unit -= at_once * tiles;
-            one++;
-            at_once = (one->src[0].rows + WARPS - 1) / WARPS;
-        }
+        u32 unit = u, at_once;
+        GLOBAL const Op *one = product_of(op, tiles, unit, at_once);
         const u32 row = unit / at_once * TILE;
         Product p;
+        p.op = one, p.step = step;
         take_input<T>(one, step, p);
+        take_output(one, step, row, p);
         p.weights = BYTES(one->src[0]);
-        p.bias = one->src[2].kind != NONE ? FLOATS(one->src[2]) : 0;
         p.rows = rows - row < TILE ? rows - row : TILE;
         p.input += row * p.input_stride;
-        p.output_stride = one->dst.cols;
-        p.output = FLOATS(one->dst) + row * one->dst.cols;
-        p.addend = 0;
-        if (one->src[4].kind != NONE) { /* an ADD behind the product */
-            p.addend = FLOATS(one->src[4]) + row * one->dst.cols;
-            p.total = FLOATS(one->src[5]) + row * one->dst.cols;
-        }
-        multiply<T, TILE>(b, p, unit % at_once * WARPS);
+        multiply<T, TILE, false>(b, p, unit % at_once * WARPS);
+    }
+}
+
+/* The single rows of TILE steps of a batch to one pass over the weights. */
+template <class T, u32 TILE> DEVICE void mul_mat_batch(KERNEL_ARGS) {
+    const u32 from = b.step * TILE, left = step->steps - from, units = units_of(op, 1);
+    GLOBAL const Step *first = STEP_OF(step, from - b.step);
+    FOR_BLOCKS(u, units) {
+        u32 unit = u, at_once;
+        Product p;
+        p.op = product_of(op, 1, unit, at_once);
+        p.step = first;
+        take_input<T>(p.op, first, p);
+        take_output(p.op, first, 0, p);
+        p.weights = BYTES(p.op->src[0]);
+        p.rows = left < TILE ? left : TILE;
+        multiply<T, TILE, true>(b, p, unit * WARPS);
     }
 }
 
@@ -161,6 +208,7 @@ template <class T> DEVICE void mul_mat_id(KERNEL_ARGS) {
     const u32 m = op->src[0].rows, at_once = (m + WARPS - 1) / WARPS, used = op->dst.cols / m;
     const u32 parts = op->src[1].cols / op->src[0].cols;
     Product all;
+    all.op = op, all.step = step;
     take_input<T>(op, step, all);
     all.output_stride = m;
     all.rows = 1;
@@ -177,7 +225,7 @@ template <class T> DEVICE void mul_mat_id(KERNEL_ARGS) {
         p.bias = op->src[3].kind != NONE ? FLOATS(op->src[3]) + expert * m : 0;
         p.input = all.input + (row * parts + (parts == 1 ? 0 : slot)) * all.input_stride;
         p.output = FLOATS(op->dst) + part * m;
-        multiply<T, 1>(b, p, u % at_once * WARPS);
+        multiply<T, 1, false>(b, p, u % at_once * WARPS);
     }
 }
 
@@ -192,6 +240,7 @@ template <> struct Share<IQ4_XS> { enum { BLOCKS = 3 }; };
     KERNEL(get_rows_##name) { get_rows<T>(KERNEL_PASS); }                               \
     LEAN_KERNEL(mul_mat_vec_##name, Share<T>::BLOCKS) { mul_mat<T, 1>(KERNEL_PASS); }   \
     KERNEL(mul_mat_##name) { mul_mat<T, 8>(KERNEL_PASS); }                              \
+    KERNEL(mul_mat_batch_##name) { mul_mat_batch<T, 8>(KERNEL_PASS); }                  \
     LEAN_KERNEL(mul_mat_id_##name, Share<T>::BLOCKS) { mul_mat_id<T>(KERNEL_PASS); }
 FOR_EACH_TYPE(PRODUCTS)
 

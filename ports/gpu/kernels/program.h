@@ -77,7 +77,7 @@ DEVICE void all_blocks(const Step *first, u32 turns) {
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     realm_program(const Op *ops, const Call *calls, u32 count, const Step *first, u32 steps) {
     __shared__ __align__(16) float shared[SHARED_FLOATS];
-    const Block b = {threadIdx.x, blockIdx.x, gridDim.x};
+    const Block b = {threadIdx.x, blockIdx.x, gridDim.x, 0};
     for (u32 i = 0; i < count; i++) {
         if (i > 0) all_blocks(first, i);
         interpret(ops, calls + i, first, steps, b, shared);
