@@ -74,7 +74,11 @@ fn with_draft_models() -> Demo {
     for (_, id) in [ITSELF, WORSE] {
         let limits = crate::gguf::Limits::default();
         demo.store.register_copy(&[&bytes], id, &limits).unwrap();
-        bytes.iter_mut().rev().take(HALF_A_NORM).for_each(|b| *b = 0);
+        bytes
+            .iter_mut()
+            .rev()
+            .take(HALF_A_NORM)
+            .for_each(|b| *b = 0);
     }
     demo
 }
