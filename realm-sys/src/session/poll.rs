@@ -144,14 +144,22 @@ impl Session {
         self.instance.host().progress
     }
 
-    /// Lets the guest handle OPEN, to its end. If memory or fuel did not suffice it says so: there is nothing to take back.
+    /// Lets the guest handle OPEN, to its end.
     pub(super) fn run_open(&mut self, model_id: u32) -> Result<()> {
-        match self.run_event(event::OPEN, model_id) {
+        let ended = self.run_event(event::OPEN, model_id);
+        self.opened(&ended)
+    }
+
+    /// If memory or fuel did not suffice, that is said: there is nothing to take back. (By itself, so that what errors take of the stack
+    /// is not below the guest.)
+    #[inline(never)]
+    fn opened(&mut self, ended: &Result<i32>) -> Result<()> {
+        match ended {
             Ok(0) => Ok(()),
-            Ok(v) if v < 0 => Err(self.guest_error(v)),
+            Ok(v) if *v < 0 => Err(self.guest_error(*v)),
             Ok(v) => bail!(Guest, "the guest returned {v} after OPEN"),
-            Err(e) if e.status() == Status::Internal => Err(e),
-            Err(e) => Err(self.instance.lacking().unwrap_or(e)),
+            Err(e) if e.status() == Status::Internal => Err(e.clone()),
+            Err(e) => Err(self.instance.lacking().unwrap_or_else(|| e.clone())),
         }
     }
 
